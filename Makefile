@@ -1,0 +1,67 @@
+# Everything a person does with this checkout; `make help` lists it.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+KIT := .venv/bin/kit
+IMAGES := relion-basic cloudmask
+BENCHMARKS := relion cloudmask
+SIZE ?= tiny
+SITE ?= local
+
+.PHONY: help setup recipes images submission test lint bench clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z\/%-]+:.*## / {printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.venv/.done: pyproject.toml
+	@echo "Setting up .venv (about 1 minute)"
+	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "python3 is older than 3.11"; exit 1; }
+	@python3 -c 'import venv, ensurepip' 2>/dev/null || { \
+	    [ "$$(id -u)" = 0 ] || { echo "python3-venv is missing: sudo apt-get install python3-venv"; exit 1; }; \
+	    apt-get update -qq; apt-get install -y -qq --no-install-recommends python3-venv git >/dev/null; }
+	@python3 -m venv .venv
+	@.venv/bin/pip install -q --disable-pip-version-check -e '.[cloudmask,dev]'
+	@touch $@
+
+setup: .venv/.done ## the virtual environment, and with root the Docker engine and Apptainer where they are missing
+	@$(KIT) doctor --fix
+
+recipes: .venv/.done ## write containers/*/Dockerfile and recipes/*.def from kit/images
+	@$(KIT) image recipe
+
+images: setup ## build every image as Docker image and SIF (about 20 minutes from nothing on 2 cores)
+	@$(KIT) image build $(IMAGES)
+
+image/%: setup ## build one image: make image/relion-basic
+	@$(KIT) image build $*
+
+submission: images ## run every benchmark at SIZE=tiny on SITE=local and leave checked folders below submissions/
+	@folders=(); \
+	for benchmark in $(BENCHMARKS); do \
+	    echo "== $$benchmark, size $(SIZE), site $(SITE) (about 5 minutes at size tiny)"; \
+	    run=$$($(KIT) run $$benchmark --size $(SIZE) --site $(SITE) --wait); \
+	    $(KIT) collect $$run; \
+	    folder=$$($(KIT) submission pack $$run); \
+	    $(KIT) submission check $$folder; \
+	    folders+=("$$folder"); \
+	done; \
+	printf '\nReady for a pull request, each with a README.md that says what it holds:\n'; \
+	printf '  %s\n' "$${folders[@]}"
+
+test: images ## all tests, on real engines; installs what they need
+	@tests/slurm/start.sh
+	@.venv/bin/pytest tests
+
+lint: .venv/.done ## ruff, mypy, shellcheck where it is installed
+	@.venv/bin/ruff check kit tests
+	@.venv/bin/ruff format --check kit tests
+	@.venv/bin/mypy kit
+	@if command -v shellcheck >/dev/null; then shellcheck containers/*/*.sh tests/slurm/*.sh .ci/run; fi
+
+bench: images ## measure the speed and size the kit promises (build/bench/kit.json)
+	@.venv/bin/python tests/bench/kit.py
+
+clean: ## remove what was built in this checkout (not images, data and runs)
+	@rm -rf .venv build .pytest_cache .mypy_cache .ruff_cache

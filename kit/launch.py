@@ -1,0 +1,157 @@
+"""From a benchmark, a size and a site to a run directory, and from there to a running job."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from kit import __version__, data, paths
+from kit.benchmark import load_benchmark
+from kit.errors import KitError
+from kit.image import load_image
+from kit.model import write_atomic, write_json
+from kit.render import job_script, layout
+from kit.run import ImageRecord, Run, State, current_state, load_run, resolved, save_run, with_state
+from kit.runtimes import RUNTIMES
+from kit.schedulers import SCHEDULERS
+from kit.site import load_site
+
+
+def commit() -> str:
+    """The commit of the kit's checkout, with `-dirty` behind it when files differ; `unknown` outside one."""
+    if paths.CHECKOUT is None:
+        return "unknown"
+    words = ["git", "-C", str(paths.CHECKOUT), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
+    result = subprocess.run(words, capture_output=True, text=True)
+    return result.stdout.strip() or "unknown"
+
+
+def render(
+    benchmark_name: str, size_name: str, site_name: str, partition_name: str | None, directory: Path, data_folder: Path
+) -> str:
+    """The job script, without touching anything: what `--dry-run` prints."""
+    command = "kit " + " ".join(shlex.quote(word) for word in sys.argv[1:])
+    return job_script(
+        load_benchmark(benchmark_name),
+        size_name,
+        load_site(site_name),
+        partition_name,
+        directory,
+        data_folder,
+        command,
+    )
+
+
+def prepare(benchmark_name: str, size_name: str, site_name: str, partition_name: str | None, runs: Path) -> Path:
+    """Makes a new run directory with everything in it but the run; returns its path."""
+    benchmark, site = load_benchmark(benchmark_name), load_site(site_name)
+    name, partition = site.partition(partition_name)
+    plan = layout(benchmark.size(size_name), partition, site)
+    image = load_image(benchmark.image)
+    digest = RUNTIMES[site.container.runtime].digest(image)
+    created = datetime.now(UTC)
+    folder = data.make(benchmark, size_name)
+    stamp = created.strftime("%Y%m%dT%H%M%S") + f"{created.microsecond // 1000:03d}Z"
+    directory = (runs / benchmark.name / f"{size_name}-{site.name}-{stamp}").absolute()
+    script = render(benchmark_name, size_name, site_name, partition_name, directory, folder)
+    try:
+        directory.mkdir(parents=True)
+    except OSError as error:
+        raise KitError(f"{directory}: can not be made: {error.strerror}") from None
+    (directory / "data").symlink_to(folder)
+    write_json(directory / "benchmark.json", benchmark.model_dump(mode="json"))
+    write_json(directory / "site.json", site.model_dump(mode="json"))
+    write_atomic(directory / "job.sh", script)
+    save_run(
+        directory,
+        Run(
+            kit=__version__,
+            commit=commit(),
+            created=created,
+            benchmark=benchmark.name,
+            size=size_name,
+            site=site.name,
+            partition=name,
+            ranks=plan.ranks,
+            threads=plan.threads,
+            image=ImageRecord(
+                name=image.name,
+                version=image.source.VERSION,
+                runtime=site.container.runtime,
+                digest=digest,
+                recipe=f"sha256:{image.hash}",
+            ),
+            data=data.verify(folder),
+            script=f"sha256:{hashlib.sha256(script.encode()).hexdigest()}",
+            state=State(name="rendered"),
+            scheduler=partition.scheduler,
+        ),
+    )
+    return directory
+
+
+def submit(directory: Path) -> Run:
+    """Hands the job script of a run over to its scheduler; a run that is going is not started twice."""
+    run = load_run(directory)
+    if run.job:
+        state = current_state(directory, run)
+        if state.name in ("submitted", "running"):
+            raise KitError(f"{directory}: its job {run.job} is still {state.name}; wait, or end it with kit cancel")
+        if state.name in ("finished", "valid"):
+            raise KitError(f"{directory}: the run has finished; collect it with kit collect, or start a new one")
+    script = directory / "job.sh"
+    if f"sha256:{hashlib.sha256(script.read_bytes()).hexdigest()}" != run.script:
+        raise KitError(f"{script}: changed since it was rendered; its results could not be trusted. Start a new run")
+    job = SCHEDULERS[run.scheduler].submit(script)
+    run = with_state(run.model_copy(update={"job": job}), "submitted")
+    save_run(directory, run)
+    return run
+
+
+def wait(directory: Path, progress: Callable[[State], None]) -> State:
+    """Waits for a run's job to end, telling `progress` of every change; Ctrl-C ends the job and leaves it resumable."""
+    run = load_run(directory)
+    try:
+        while True:
+            state = current_state(directory, run)
+            progress(state)
+            if state.name not in ("submitted", "running"):
+                break
+            time.sleep(1 if run.scheduler == "local" else 5)
+    except KeyboardInterrupt:
+        state = cancel(directory)
+        save_run(directory, run.model_copy(update={"state": state}))
+        raise
+    save_run(directory, run.model_copy(update={"state": state}))
+    return state
+
+
+def cancel(directory: Path) -> State:
+    """Ends the job of a run and returns the state it leaves: `failed: interrupted`, from which it can be resumed."""
+    run = load_run(directory)
+    SCHEDULERS[run.scheduler].cancel(run.job)
+    for _ in range(300):
+        if SCHEDULERS[run.scheduler].state(run.job) == "gone":
+            break
+        time.sleep(0.1)
+    state = current_state(directory, run)
+    if state.name == "incomplete":  # between two stages, or before the first
+        state = State(name="failed", stage=state.stage, exit_code=130, reason="interrupted")
+    save_run(directory, run.model_copy(update={"state": state}))
+    return state
+
+
+def stage_count(directory: Path) -> int:
+    benchmark, _ = resolved(directory)
+    return len(benchmark.stages)
+
+
+def runs_folder() -> Path:
+    return Path(os.environ.get("KIT_RUNS", "runs"))

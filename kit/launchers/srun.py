@@ -1,0 +1,17 @@
+"""Slurm's srun."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def command(ranks: int, ranks_per_node: int, threads: int, args: Sequence[str]) -> list[str]:
+    # Since Slurm 22.05 srun does not inherit --cpus-per-task from the job.
+    return [
+        "srun",
+        f"--ntasks={ranks}",
+        f"--ntasks-per-node={ranks_per_node}",
+        f"--cpus-per-task={threads}",
+        "--kill-on-bad-exit=1",
+        *args,
+    ]

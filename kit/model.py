@@ -1,0 +1,100 @@
+"""What every noun shares: strict fields, and errors that name the file, the key and what was expected."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import tempfile
+import tomllib
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from kit.errors import KitError
+
+
+class Model(BaseModel):
+    """A noun of the kit: immutable, and a key it does not know is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The content of a TOML file; KitError names file and line of a mistake."""
+    try:
+        return tomllib.loads(path.read_text())
+    except OSError as error:
+        raise KitError(f"{path}: can not be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise KitError(f"{path}: not TOML: {error}") from None
+
+
+def parse(model: type[M], data: Any, where: Path | str) -> M:
+    """`data` as `model`; KitError lists every wrong key with what was expected, and the nearest known key."""
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        lines = []
+        for problem in error.errors():
+            key = ".".join(str(part) for part in problem["loc"])
+            if problem["type"] == "extra_forbidden":
+                known = sorted(known_keys(model, problem["loc"][:-1]))
+                near = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
+                hint = f"did you mean '{near[0]}'?" if near else f"known here: {', '.join(known)}"
+                lines.append(f"{where}: key '{key}' is not known; {hint}")
+            elif problem["type"] == "missing":
+                lines.append(f"{where}: key '{key}' is missing")
+            else:
+                message = problem["msg"].removeprefix("Value error, ")
+                lines.append(f"{where}: key '{key}': {message}, got {problem['input']!r}")
+        raise KitError("\n".join(lines)) from None
+
+
+def known_keys(model: type[BaseModel], location: tuple[int | str, ...]) -> set[str]:
+    """The keys a model knows at a place inside it."""
+    here: Any = model
+    for part in location:
+        if is_model(here):
+            field = here.model_fields.get(str(part))
+            here = field.annotation if field else None
+        else:  # a key of dict[str, X], an index of list[X]
+            here = next((inner for inner in get_args(here) if inner not in (str, type(None))), None)
+    return set(here.model_fields) if is_model(here) else set()
+
+
+def is_model(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Writes a file whole or not at all."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, data: Any) -> None:
+    write_atomic(path, json.dumps(data, indent=2) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file; KitError names file and line of a mistake."""
+    try:
+        return json.loads(path.read_text())
+    except OSError as error:
+        raise KitError(f"{path}: can not be read: {error.strerror}") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise KitError(f"{path}: not JSON: {error}") from None

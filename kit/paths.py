@@ -1,0 +1,27 @@
+"""Where things are: the folders shipped with the kit, and the two folders it keeps outside the checkout."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parent
+# In a checkout these folders stand beside the package; a wheel carries them inside it.
+CHECKOUT = PACKAGE.parent if (PACKAGE.parent / "pyproject.toml").is_file() else None
+
+
+def shipped(name: str) -> Path:
+    """A folder that comes with the kit: templates, containers or recipes."""
+    return (CHECKOUT or PACKAGE) / name
+
+
+def cache() -> Path:
+    """Images and generated data, kept by content outside any checkout: $KIT_CACHE, else ~/.cache/kit."""
+    default = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "kit"
+    return Path(os.environ.get("KIT_CACHE", default)).expanduser().absolute()
+
+
+def user_file() -> Path:
+    """The user's own settings: $KIT_CONFIG, else ~/.config/kit/kit.toml."""
+    default = Path(os.environ.get("XDG_CONFIG_HOME", "~/.config")).expanduser() / "kit" / "kit.toml"
+    return Path(os.environ.get("KIT_CONFIG", default)).expanduser().absolute()

@@ -1,0 +1,140 @@
+"""Benchmark + image + site to a job script that a person can read and a compute node can run without Python."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from kit import __version__, paths
+from kit.benchmark import Benchmark, Size
+from kit.errors import KitError
+from kit.image import load_image
+from kit.launchers import LAUNCHERS
+from kit.runtimes import RUNTIMES
+from kit.site import Partition, Site
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the ranks of a size lie on the nodes of a partition."""
+
+    nodes: int
+    ranks: int
+    ranks_per_node: int
+    threads: int
+    cores: int  # of one node
+
+
+def layout(size: Size, partition: Partition, site: Site) -> Layout:
+    """The arithmetic of nodes, ranks and threads; KitError for what the partition can not give."""
+    if size.nodes > partition.max_nodes:
+        raise KitError(
+            f"site {site.name}: {size.nodes} nodes are needed, but the partition has at most {partition.max_nodes}"
+        )
+    if size.minutes > partition.max_minutes:
+        raise KitError(
+            f"site {site.name}: {size.minutes} minutes are needed, but the partition gives at most {partition.max_minutes}"
+        )
+    if size.nodes > 1 and site.container.mpi == "inside":
+        raise KitError(f"site {site.name}: key 'container.mpi' is 'inside', which serves one node; set it to 'outside'")
+    per_node = math.ceil(size.ranks / size.nodes)
+    cores = partition.cores or len(os.sched_getaffinity(0))
+    if partition.scheduler != "local" and per_node * size.threads > cores:
+        raise KitError(
+            f"site {site.name}: {per_node} ranks x {size.threads} threads a node are needed, but a node has {cores} cores "
+            "(key 'cores' of the partition)"
+        )
+    return Layout(size.nodes, size.ranks, per_node, size.threads, cores)
+
+
+def words(command: Sequence[str]) -> str:
+    return " ".join(shlex.quote(word) for word in command)
+
+
+def environment() -> jinja2.Environment:
+    env = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(paths.shipped("templates")),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    env.filters["q"] = lambda value: shlex.quote(str(value))
+    env.filters["words"] = words
+    return env
+
+
+def job_script(
+    benchmark: Benchmark,
+    size_name: str,
+    site: Site,
+    partition_name: str | None,
+    directory: Path,
+    data: Path,
+    command: str,
+) -> str:
+    """The text of the job script of a run in `directory`, whose data lie in `data`."""
+    size = benchmark.size(size_name)
+    name, partition = site.partition(partition_name)
+    plan = layout(size, partition, site)
+    env = environment()
+    numbers: dict[str, Any] = {
+        **size.parameters,
+        "ranks": plan.ranks,
+        "threads": plan.threads,
+        # What a stage of one process may use of the node it shares with nobody.
+        "node_threads": min(plan.cores, plan.ranks_per_node * plan.threads),
+    }
+    stages = []
+    for stage in benchmark.stages:
+        try:
+            text = env.from_string(stage.command).render(numbers).strip()
+            outputs = [env.from_string(output).render(numbers) for output in stage.outputs]
+        except jinja2.UndefinedError as error:
+            raise KitError(f"benchmark {benchmark.name}, size {size_name}: stage {stage.name}: {error}") from None
+        record = json.dumps(text)
+        stages.append({**stage.model_dump(), "command": text, "outputs": outputs, "record": record})
+    for value in (str(directory), str(data), *site.container.binds):
+        if "\n" in value or '"' in value or "," in value or ":" in value:
+            raise KitError(
+                f"{value!r}: a folder bound into a container can not have a quote, comma, colon or newline in its path"
+            )
+    runtime = RUNTIMES[site.container.runtime]
+    container = runtime.command(
+        load_image(benchmark.image),
+        [str(directory), str(data), *site.container.binds],
+        {"OMP_NUM_THREADS": str(plan.threads)},
+        site.container.args,
+        str(directory),
+    )
+    if site.container.mpi == "inside":  # the image's own Open MPI, which knows nothing of the site's launcher
+        launcher = LAUNCHERS["mpirun"].command(plan.ranks, plan.ranks_per_node, plan.threads, [])
+    else:
+        launcher = LAUNCHERS[partition.launcher].command(
+            plan.ranks, plan.ranks_per_node, plan.threads, partition.launcher_args
+        )
+    return env.get_template(f"{partition.scheduler}.sh.j2").render(
+        benchmark=benchmark,
+        size_name=size_name,
+        site=site,
+        partition=partition,
+        partition_name=name,
+        version=__version__,
+        command=command,
+        directory=directory,
+        container=container,
+        launcher=launcher,
+        stages=stages,
+        minutes=size.minutes,
+        job_name=re.sub(r"[^A-Za-z0-9]", "", f"kit{benchmark.name}")[:15],
+        **vars(plan),
+    )

@@ -1,0 +1,196 @@
+"""Runs: a directory that holds everything of one run, and run.json, which says what became of it."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from kit.benchmark import Benchmark
+from kit.errors import KitError
+from kit.model import Model, parse, read_json, write_json
+from kit.site import Site
+
+# In the order of the road. Only `valid` is a result.
+StateName = Literal["rendered", "submitted", "running", "failed", "incomplete", "finished", "valid"]
+
+FILE = "run.json"
+
+
+class State(Model):
+    """Where a run stands; a failure says which stage, with what exit code, and why."""
+
+    name: StateName
+    stage: str = ""
+    exit_code: int | None = None
+    reason: str = ""
+
+    def __str__(self) -> str:
+        if not self.reason:
+            return self.name
+        return f"{self.name}: {f'stage {self.stage}: ' if self.stage else ''}{self.reason}"
+
+
+class ImageRecord(Model):
+    name: str
+    version: str
+    runtime: str
+    digest: str  # of the SIF file or the Docker image; empty without a container, and then the run is never valid
+    recipe: str
+    packages: dict[str, list[str]] = {}
+
+
+class StageRecord(Model):
+    """One attempt at a stage, as the job script wrote it down. Times are seconds since 1970, UTC."""
+
+    name: str
+    command: str
+    host: str
+    start: float
+    end: float | None = None
+    exit_code: int | None = None
+    reason: str = ""
+
+    @property
+    def seconds(self) -> float | None:
+        return None if self.end is None else self.end - self.start
+
+
+class MetricRecord(Model):
+    """A metric as read: its value, and the file of this run it was read from, by hash."""
+
+    name: str
+    value: float
+    unit: str
+    direction: str
+    file: str
+    label: str
+    sha256: str
+    at_least: float | None = None
+    at_most: float | None = None
+    reference: float | None = None
+    tolerance: float | None = None
+    source: str = ""
+    problem: str | None = None
+
+
+class Run(Model):
+    """run.json. What is known when the script is rendered comes first, then the job, then what it did."""
+
+    schema_version: Literal[1] = 1
+    kit: str
+    commit: str
+    created: datetime
+    benchmark: str
+    size: str
+    site: str
+    partition: str
+    ranks: int
+    threads: int
+    image: ImageRecord
+    data: str
+    script: str  # sha256 of job.sh
+    state: State
+    job: str = ""
+    scheduler: str = ""
+    stages: list[StageRecord] = []
+    metrics: list[MetricRecord] = []
+    system: dict[str, Any] = {}
+    files: dict[str, str] = {}  # sha256 of what the run wrote and a submission carries
+
+
+def load_run(directory: Path) -> Run:
+    if not directory.is_dir():
+        raise KitError(f"{directory}: no such run directory")
+    if not (directory / FILE).is_file():
+        raise KitError(f"{directory}: not a run directory, it has no {FILE}")
+    return parse(Run, read_json(directory / FILE), directory / FILE)
+
+
+def save_run(directory: Path, run: Run) -> None:
+    write_json(directory / FILE, run.model_dump(mode="json"))
+
+
+def with_state(run: Run, name: StateName, **details: Any) -> Run:
+    return run.model_copy(update={"state": State(name=name, **details)})
+
+
+def resolved(directory: Path) -> tuple[Benchmark, Site]:
+    """Benchmark and site as they were when the run was rendered; the run's own copy counts, not today's files."""
+    benchmark = parse(Benchmark, read_json(directory / "benchmark.json"), directory / "benchmark.json")
+    site = parse(Site, read_json(directory / "site.json"), directory / "site.json")
+    return benchmark, site
+
+
+def read_stages(directory: Path) -> list[StageRecord]:
+    """Every attempt at a stage that the job script wrote down, in order."""
+    path = directory / "stages.jsonl"
+    attempts: list[dict[str, Any]] = []
+    if not path.is_file():
+        return []
+    lines = path.read_text(errors="replace").splitlines()
+    for number, line in enumerate(lines, start=1):
+        try:
+            entry = json.loads(line)
+            if entry["event"] == "start":
+                attempts.append(
+                    {"name": entry["stage"], "command": entry["command"], "host": entry["host"], "start": entry["time"]}
+                )
+            elif attempts and attempts[-1]["name"] == entry["stage"]:
+                attempts[-1].update(end=entry["time"], exit_code=entry["exit"], reason=entry["reason"])
+            else:
+                raise KitError(f"{path}:{number}: stage {entry['stage']} ends without having started")
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            if number == len(lines):  # the machine went down while this line was written
+                break
+            raise KitError(f"{path}:{number}: not a record of a stage: {error}") from None
+    return [parse(StageRecord, attempt, path) for attempt in attempts]
+
+
+def judge(benchmark: Benchmark, attempts: list[StageRecord], job_gone: bool) -> State:
+    """What the record of the stages says of a run; never more than `finished`, since metrics are judged elsewhere."""
+    last = {attempt.name: attempt for attempt in attempts}
+    for stage in benchmark.stages:
+        attempt = last.get(stage.name)
+        if attempt is not None and attempt.exit_code == 0:
+            continue
+        if not job_gone:  # a failed attempt may be about to be repeated
+            return State(name="running", stage=stage.name)
+        if attempt is None:
+            return State(name="incomplete", stage=stage.name, reason="never started, and the job is gone")
+        if attempt.end is None:
+            reason = "killed: it started and never ended, and the job is gone"
+            return State(name="failed", stage=stage.name, reason=reason)
+        return State(name="failed", stage=stage.name, exit_code=attempt.exit_code, reason=attempt.reason)
+    return State(name="finished")
+
+
+def too_fast(benchmark: Benchmark, size_name: str, attempts: list[StageRecord]) -> State | None:
+    """A failure for the first stage that took less, over all its attempts, than any honest run of it can."""
+    for stage, floor in benchmark.size(size_name).floor_seconds.items():
+        seconds = sum(attempt.seconds or 0.0 for attempt in attempts if attempt.name == stage)
+        if seconds < floor:
+            reason = f"implausibly fast: {seconds:.1f} s, where no honest run takes under {floor:g} s"
+            return State(name="failed", stage=stage, exit_code=0, reason=reason)
+    return None
+
+
+def current_state(directory: Path, run: Run) -> State:
+    """The state of a run now: from its own record, and from the scheduler where the record is silent."""
+    if run.state.name in ("rendered", "valid") or not run.job:
+        return run.state
+    from kit.schedulers import SCHEDULERS
+
+    benchmark, _ = resolved(directory)
+    # The scheduler is asked first: a job that ends in between has then written its record before it is read.
+    answer = SCHEDULERS[run.scheduler].state(run.job)
+    attempts = read_stages(directory)
+    if answer == "pending" and not attempts:
+        return State(name="submitted")
+    state = judge(benchmark, attempts, answer == "gone")
+    if state.name == "incomplete" and not attempts:
+        return State(name="incomplete", reason="the scheduler no longer knows the job, and no stage of it ever started")
+    if state.name == "finished" and run.state.name in ("failed", "finished"):
+        return run.state  # collect has judged it
+    return state

@@ -1,0 +1,148 @@
+"""Sites: what the kit must know of a computing centre, one TOML file each.
+
+A value comes from the first of: flag, KIT_* variable, user file (~/.config/kit/kit.toml), site file, default.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from kit import paths
+from kit.errors import KitError, unknown
+from kit.model import Model, parse, read_toml
+
+
+class Partition(Model):
+    """A set of like nodes behind one queue. `cores` and `memory_gb` are of one node; 0 cores means: ask the node."""
+
+    scheduler: Literal["local", "slurm"]
+    launcher: Literal["mpirun", "srun"] = "mpirun"
+    launcher_args: list[str] = []
+    queue: str = ""
+    account: str = ""
+    max_nodes: int = Field(1, ge=1)
+    max_minutes: int = Field(1440, ge=1)
+    cores: int = Field(0, ge=0)
+    memory_gb: float = Field(0, ge=0)
+    gpus: int = Field(0, ge=0)
+
+
+class Container(Model):
+    """How containers start here.
+
+    `mpi` says on which side of the container the MPI launcher stands: `outside`, one container a rank, the only way
+    over several nodes and bound to an MPI of the site that agrees with that of the image; or `inside`, one container
+    for all ranks of one node, which needs no MPI on the host at all.
+    """
+
+    runtime: Literal["apptainer", "docker", "host"] = "apptainer"
+    binds: list[str] = []
+    args: list[str] = []
+    mpi: Literal["outside", "inside"] = "outside"
+
+
+class Site(Model):
+    name: str
+    description: str
+    contact: str
+    url: str
+    organisation: str = "unaffiliated"
+    partitions: dict[str, Partition] = Field(min_length=1)
+    container: Container = Container()
+    modules: list[str] = []
+    environment: dict[str, str] = {}
+    # Lines taken over as they are: scheduler directives, and shell lines before the first stage.
+    directives: list[str] = []
+    prologue: list[str] = []
+    # MLPerf system_desc names (host_processor_model_name, ...): what the kit can not find out by itself.
+    hardware: dict[str, str | int | float] = {}
+
+    def partition(self, name: str | None) -> tuple[str, Partition]:
+        """The named partition, or the first."""
+        if name is None:
+            return next(iter(self.partitions.items()))
+        if name not in self.partitions:
+            raise unknown(f"partition of site {self.name}", name, self.partitions)
+        return name, self.partitions[name]
+
+
+# What a user may set for every site, and the variable that overrides it.
+USER_KEYS = ("organisation", "account", "queue", "runtime")
+
+
+def site_files() -> dict[str, Path]:
+    """Site files by name: shipped ones, and those in the `sites` folder beside the user file, which come first."""
+    found = {}
+    for folder in (paths.PACKAGE / "sites", paths.user_file().parent / "sites"):
+        found.update({path.stem: path for path in sorted(folder.glob("*.toml"))})
+    return found
+
+
+def load_site(name: str) -> Site:
+    """A site by name or by the path of its file, with the user's own settings laid over it."""
+    path = Path(name)
+    if path.suffix == ".toml":
+        if not path.is_file():
+            raise KitError(f"site file {path}: no such file")
+    else:
+        known = site_files()
+        if name not in known:
+            raise unknown("site", name, known)
+        path = known[name]
+    data = read_toml(path)
+    site = parse(Site, {"name": path.stem, **data}, path)
+    settings = {key: value for key, (value, _) in user_settings().items()}
+    if not settings:
+        return site
+    changed = site.model_dump()
+    changed["organisation"] = settings.get("organisation", site.organisation)
+    changed["container"]["runtime"] = settings.get("runtime", site.container.runtime)
+    for partition in changed["partitions"].values():
+        partition["account"] = settings.get("account", partition["account"])
+        partition["queue"] = settings.get("queue", partition["queue"])
+    return parse(Site, changed, "user settings")
+
+
+def user_settings() -> dict[str, tuple[str, str]]:
+    """The user's own settings as {key: (value, where it came from)}."""
+    found: dict[str, tuple[str, str]] = {}
+    file = paths.user_file()
+    if file.is_file():
+        for key, value in read_toml(file).items():
+            if key not in USER_KEYS:
+                raise KitError(f"{file}: key '{key}' is not known; known here: {', '.join(USER_KEYS)}")
+            if not isinstance(value, str):
+                raise KitError(f"{file}: key '{key}': expected text, got {value!r}")
+            found[key] = (value, str(file))
+    for key in USER_KEYS:
+        variable = f"KIT_{key.upper()}"
+        if os.environ.get(variable):
+            found[key] = (os.environ[variable], variable)
+    return found
+
+
+def explain(name: str) -> list[tuple[str, Any, str]]:
+    """Every value of a site as (key, value, where it came from), for `kit site show`."""
+    site = load_site(name)
+    path = Path(name) if name.endswith(".toml") else site_files()[name]
+    written = read_toml(path)
+    settings = user_settings()
+    rows: list[tuple[str, Any, str]] = []
+
+    def walk(prefix: str, value: dict[str, Any], file: Any) -> None:
+        for key, item in value.items():
+            full = f"{prefix}{key}"
+            in_file = isinstance(file, dict) and key in file
+            if isinstance(item, dict) and item:
+                walk(f"{full}.", item, file.get(key) if in_file else None)
+            elif key in settings and settings[key][0] == item:
+                rows.append((full, item, settings[key][1]))
+            else:
+                rows.append((full, item, str(path) if in_file else "default"))
+
+    walk("", site.model_dump(), written)
+    return rows

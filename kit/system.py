@@ -1,0 +1,55 @@
+"""The machine, in the names of MLPerf's system_desc: found out where it can be, taken from the site where it is said."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from pathlib import Path
+from typing import Any
+
+from kit.site import Site
+
+
+def processor() -> tuple[str, int]:
+    """Model name and number of physical packages, from /proc/cpuinfo."""
+    model, packages = platform.processor() or platform.machine(), set()
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() == "model name":
+            model = value.strip()
+        elif key.strip() == "physical id":
+            packages.add(value.strip())
+    return model, len(packages) or 1
+
+
+def memory_gb() -> float:
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemTotal:"):
+            return round(int(line.split()[1]) / 1e6, 1)
+    return 0.0
+
+
+def operating_system() -> str:
+    return platform.freedesktop_os_release().get("PRETTY_NAME", platform.system())
+
+
+def describe(site: Site) -> dict[str, Any]:
+    """The system description of a site: facts of the machine that collects, laid under what the site file says."""
+    model, packages = processor()
+    partition = next(iter(site.partitions.values()))
+    local = partition.scheduler == "local"
+    found = {
+        "system_name": site.name,
+        "status": "Research, Development, or Internal (RDI)",
+        "number_of_nodes": partition.max_nodes,
+        "host_processors_per_node": packages,
+        "host_processor_model_name": model,
+        "host_processor_vcpu_count": partition.cores or len(os.sched_getaffinity(0)),
+        "host_memory_capacity": f"{partition.memory_gb or memory_gb():g} GB",
+        "accelerators_per_node": partition.gpus,
+        "operating_system": f"{operating_system()}, Linux {platform.release()}",
+        "other_software_stack": f"{site.container.runtime}: {shutil.which(site.container.runtime) or 'not on the PATH'}",
+        "sw_notes": "" if local else "facts of the node that collected, where the site file does not say otherwise",
+    }
+    return {**found, **site.hardware}

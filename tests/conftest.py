@@ -1,0 +1,85 @@
+"""What the tests share: a runs folder, an ordinary user, one collected run of each benchmark, a made-up finished run."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+KIT = [sys.executable, "-m", "kit"]
+
+
+def kit(*words: str, code: int = 0, cwd: Path = ROOT, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Runs the command as a user would and expects an exit code."""
+    result = subprocess.run(
+        [*KIT, *words], cwd=cwd, env={**os.environ, **(env or {})}, capture_output=True, text=True, timeout=1800
+    )
+    assert result.returncode == code, f"kit {' '.join(words)}: {result.returncode}\n{result.stdout}\n{result.stderr}"
+    assert "Traceback" not in result.stderr
+    return result
+
+
+@pytest.fixture(scope="session")
+def ordinary_user() -> pwd.struct_passwd:
+    """Someone who is not root, as everyone is on a cluster; made by tests/slurm/start.sh."""
+    try:
+        return pwd.getpwnam("kittest")
+    except KeyError:
+        pytest.skip("no user kittest; sudo tests/slurm/start.sh makes one")
+
+
+@pytest.fixture(scope="session")
+def made_submissions(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """`make submission`, once for all tests, in folders of its own: {benchmark: submission folder}."""
+    base = tmp_path_factory.mktemp("made")
+    folders = {}
+    for benchmark in ("relion", "cloudmask"):
+        run = kit("run", benchmark, "--runs", str(base / "runs")).stdout.strip()
+        kit("collect", run)
+        folders[benchmark] = Path(kit("submission", "pack", run, "--to", str(base / "submissions")).stdout.strip())
+    return folders
+
+
+@pytest.fixture
+def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A benchmark of three shell stages that runs on the host in no time, and the site for it; returns the runs folder.
+
+    Stages and metrics go through the same templates, records and verdicts as the real ones.
+    """
+    from kit import benchmark, paths
+
+    package = tmp_path / "package"
+    (package / "benchmarks/toy").mkdir(parents=True)
+    (package / "benchmarks/toy/benchmark.toml").write_text((ROOT / "tests/toy.toml").read_text())
+    shutil.copytree(paths.PACKAGE / "sites", package / "sites")
+    (package / "sites/here.toml").write_text(
+        'description = "no container"\ncontact = "x"\nurl = "https://localhost"\n'
+        '[partitions.local]\nscheduler = "local"\ncores = 2\n[container]\nruntime = "host"\nmpi = "inside"\n'
+    )
+    monkeypatch.setattr(paths, "PACKAGE", package)
+    monkeypatch.setattr(paths, "cache", lambda: tmp_path / "cache")
+
+    class Code:
+        GENERATOR = ()
+
+        @staticmethod
+        def generate(folder: Path, parameters: dict[str, object]) -> None:
+            (folder / "input.txt").write_text(str(parameters["number"]))
+
+        @staticmethod
+        def evaluate(directory: Path, parameters: dict[str, object], ranks: int) -> None:
+            (directory / "evaluation.json").write_text(json.dumps({"ranks": ranks}))
+
+    monkeypatch.setattr(benchmark.Benchmark, "code", Code)
+    return tmp_path / "runs"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-golden", action="store_true", help="write tests/golden anew")

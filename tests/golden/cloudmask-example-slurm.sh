@@ -1,0 +1,108 @@
+#!/bin/bash
+# CloudMask: cloud masking of Sentinel-3 SLSTR scenes with a Horovod U-Net, size tiny, on site example-slurm, partition cpu
+# Written by kit 0.1.0: kit run cloudmask --site example-slurm
+# When it is cut off, run it again (kit run --resume, or sbatch/bash this file): stages that are done are skipped.
+#SBATCH --job-name=kitcloudmask
+#SBATCH --nodes=1
+#SBATCH --ntasks-per-node=2
+#SBATCH --cpus-per-task=1
+#SBATCH --time=30
+#SBATCH --chdir="/work/run"
+#SBATCH --output="/work/run/job.out"
+#SBATCH --open-mode=append
+#SBATCH --signal=B:TERM@60
+#SBATCH --partition=cpu
+#SBATCH --account=project1
+# 1 node x 2 ranks x 1 thread = 2 of 64 cores
+set -euo pipefail
+cd /work/run
+export OMP_NUM_THREADS=1
+
+# in_image PROGRAM ...: one process in the image. launch PROGRAM ...: all 2 ranks of it.
+in_image() {
+    apptainer exec --no-home --pwd /work/run --bind /work/run --bind /work/data --bind /scratch --env OMP_NUM_THREADS=1 /images/cloudmask.sif "$@"
+}
+launch() {
+    srun --ntasks=2 --ntasks-per-node=2 --cpus-per-task=1 --kill-on-bad-exit=1 --mpi=pmix \
+        apptainer exec --no-home --pwd /work/run --bind /work/run --bind /work/data --bind /scratch --env OMP_NUM_THREADS=1 /images/cloudmask.sif "$@"
+}
+
+# stages.jsonl is the record of what ran: a line when a stage starts, a line when it ends, whatever way it ends.
+stage=
+child=
+ended() { # ended EXIT_CODE REASON
+    printf '{"stage": "%s", "event": "end", "time": %s, "exit": %d, "reason": "%s"}\n' \
+        "$stage" "$(date +%s.%3N)" "$1" "$2" >>stages.jsonl
+    echo "$stage: ${2:-done}"
+}
+interrupted() {
+    trap '' INT TERM
+    if [ -n "$child" ]; then
+        kill -TERM -- "-$child" 2>/dev/null || true
+        for _ in $(seq 50); do kill -0 -- "-$child" 2>/dev/null || break; sleep 0.1; done
+        kill -KILL -- "-$child" 2>/dev/null || true
+    fi
+    [ -z "$stage" ] || ended 130 interrupted
+    exit 130
+}
+trap interrupted INT TERM
+
+run_stage() { # run_stage NAME COMMAND_AS_JSON OUTPUT...
+    local status=0 file
+    if grep -qs "^{\"stage\": \"$1\", \"event\": \"end\", .*\"exit\": 0," stages.jsonl; then
+        echo "$1: done before, skipped"
+        return
+    fi
+    stage=$1
+    printf '{"stage": "%s", "event": "start", "time": %s, "host": "%s", "command": %s}\n' \
+        "$stage" "$(date +%s.%3N)" "$(hostname)" "$2" >>stages.jsonl
+    shift 2
+    for file in "$@"; do mkdir -p "$(dirname "$file")"; done
+    touch "logs/$stage.started"
+    set -m # a process group of its own, so that all of a stage can be ended
+    "stage_$stage" >>"logs/$stage.out" 2>>"logs/$stage.err" </dev/null &
+    child=$!
+    set +m
+    wait "$child" || status=$?
+    child=
+    if [ "$status" -gt 128 ]; then
+        ended "$status" "killed by signal $((status - 128))"
+        exit "$status"
+    elif [ "$status" -ne 0 ]; then
+        ended "$status" "exit code $status"
+        exit "$status"
+    fi
+    for file in "$@"; do
+        if [ ! -s "$file" ] || [ "$file" -ot "logs/$stage.started" ]; then
+            ended 65 "wrote no $file"
+            exit 65
+        fi
+    done
+    ended 0 ""
+    stage=
+}
+
+mkdir -p logs
+
+stage_convert() {
+    in_image python3 -m kit.benchmarks.cloudmask convert --data data --out scenes
+}
+run_stage convert '"in_image python3 -m kit.benchmarks.cloudmask convert --data data --out scenes"' scenes/converted.txt
+
+stage_train() {
+    launch python3 -m kit.benchmarks.cloudmask train --data scenes --out train \
+        --epochs 6 --batch-size 2 --learning-rate 0.001 \
+        --warmup-epochs 1 --validation-scenes 2 --seed 1234
+}
+run_stage train '"launch python3 -m kit.benchmarks.cloudmask train --data scenes --out train \\\n    --epochs 6 --batch-size 2 --learning-rate 0.001 \\\n    --warmup-epochs 1 --validation-scenes 2 --seed 1234"' train/model.h5 train/train.json
+
+stage_infer() {
+    launch python3 -m kit.benchmarks.cloudmask infer --data scenes --model-file train/model.h5 --out masks
+}
+run_stage infer '"launch python3 -m kit.benchmarks.cloudmask infer --data scenes --model-file train/model.h5 --out masks"' masks/infer.json
+
+stage_score() {
+    in_image python3 -m kit.benchmarks.cloudmask score --data scenes --masks masks \
+        --truth-file data/truth.h5 --out score
+}
+run_stage score '"in_image python3 -m kit.benchmarks.cloudmask score --data scenes --masks masks \\\n    --truth-file data/truth.h5 --out score"' score/score.json

@@ -1,0 +1,127 @@
+"""Bad input gets a sentence that names the thing and the way out, exit code 1 (2 for usage), and leaves nothing behind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, kit
+
+from kit.errors import KitError
+from kit.site import load_site
+
+SITE = (ROOT / "kit/sites/local.toml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["run", "relio"], "unknown benchmark 'relio': did you mean relion?"),
+        (["run", "relion", "--size", "tinny"], "unknown size of benchmark relion 'tinny': did you mean tiny?"),
+        (["run", "relion", "--site", "locale"], "unknown site 'locale': did you mean local?"),
+        (["run", "relion", "--partition", "gpu"], "unknown partition of site local 'gpu': known: local"),
+        (["run", "relion", "--site", "no/such.toml"], "no/such.toml: no such file"),
+        (["run"], "which benchmark?"),
+        (["run", "--resume", "/nowhere"], "/nowhere: no such run directory"),
+        (["collect", "/tmp"], "/tmp: not a run directory"),
+        (["submission", "pack", "/nowhere"], "no such run directory"),
+        (["image", "build", "relion-basics"], "unknown image 'relion-basics': did you mean relion-basic?"),
+        (["image", "build", "relion-basic", "--format", "tar"], "unknown format 'tar': known: docker, sif, all"),
+        (["image", "inspect", "x"], "unknown image 'x'"),
+        (["site", "show", "lokal"], "did you mean local?"),
+    ],
+)
+def test_unknown_names(tmp_path: Path, words: list[str], message: str) -> None:
+    result = kit(*words, code=1, cwd=tmp_path)
+    assert message in result.stderr
+    assert result.stdout == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_usage_error_is_2(tmp_path: Path) -> None:
+    assert "No such option" in kit("run", "relion", "--speed", "11", code=2, cwd=tmp_path).stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (SITE.replace("launcher =", "lancher ="), "key 'partitions.local.lancher' is not known; did you mean 'launcher'?"),
+        (SITE.replace('"mpirun"', '"mpiexec"'), "key 'partitions.local.launcher': Input should be 'mpirun' or 'srun'"),
+        (SITE + '\n[partitions.big]\nscheduler = "local"\ncores = "many"\n', "key 'partitions.big.cores'"),
+        (SITE.replace("contact", "contract"), "key 'contract' is not known; did you mean 'contact'?"),
+        (SITE.replace('contact = "whoever sits before it"\n', ""), "key 'contact' is missing"),
+        (SITE.replace("[partitions.local]", "[partitions.local"), "not TOML"),
+        ("", "key 'partitions' is missing"),
+    ],
+)
+def test_site_file(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    with pytest.raises(KitError) as error:
+        load_site(str(path))
+    assert str(path) in str(error.value)
+    assert message in str(error.value)
+
+
+def test_user_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Flag > KIT_* > user file > site file > default; a wrong key in the user file is named."""
+    monkeypatch.setenv("KIT_CONFIG", str(tmp_path / "kit.toml"))
+    (tmp_path / "kit.toml").write_text('organisation = "from-file"\naccount = "a1"\n')
+    assert load_site("example-slurm").organisation == "from-file"
+    monkeypatch.setenv("KIT_ORGANISATION", "from-variable")
+    site = load_site("example-slurm")
+    assert site.organisation == "from-variable"
+    assert site.partitions["cpu"].account == "a1"
+    shown = kit("site", "show", "example-slurm").stdout
+    assert "organisation = 'from-variable'  # KIT_ORGANISATION" in shown
+    assert f"partitions.cpu.account = 'a1'  # {tmp_path / 'kit.toml'}" in shown
+    assert "partitions.cpu.gpus = 0  # default" in shown
+    (tmp_path / "kit.toml").write_text("organization = 'x'\n")
+    with pytest.raises(KitError, match="'organization' is not known"):
+        load_site("local")
+
+
+def test_image_missing(tmp_path: Path) -> None:
+    env = {"KIT_CACHE": str(tmp_path / "cache")}
+    result = kit("run", "relion", "--runs", str(tmp_path / "runs"), code=1, env=env)
+    assert "image relion-basic is not built as sif from today's recipe: kit image build relion-basic" in result.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def test_engine_not_running(tmp_path: Path) -> None:
+    env = {"DOCKER_HOST": "unix:///nowhere/docker.sock"}
+    result = kit("image", "inspect", "relion-basic", "--format", "docker", code=1, env=env)
+    assert "no Docker engine answers" in result.stderr
+    assert "docker.sh" in result.stderr
+    result = kit("doctor", code=1, env=env)
+    assert "MISSING docker" in result.stdout
+    assert "sudo " in result.stdout
+
+
+def test_no_container_runtime(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    result = kit("doctor", code=1, env={"PATH": str(tmp_path / "empty")})
+    assert "MISSING apptainer" in result.stdout
+    assert "apptainer.sh" in result.stdout
+
+
+def test_no_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import shutil
+    from collections import namedtuple
+
+    from kit.image import require_space
+
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**10, 10**10 - 10**9, 10**9))
+    with pytest.raises(KitError, match=r"1\.0 GB free, but a build needs about 8 GB"):
+        require_space(tmp_path, 8)
+
+
+def test_damaged_data_set(toy: Path) -> None:
+    from kit import data
+    from kit.benchmark import load_benchmark
+
+    folder = data.make(load_benchmark("toy"), "tiny")
+    (folder / "input.txt").write_text("8")
+    with pytest.raises(KitError, match=r"input\.txt: differs from the manifest"):
+        data.make(load_benchmark("toy"), "tiny")

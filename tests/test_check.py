@@ -1,0 +1,171 @@
+"""`kit submission check` on a good submission, on each file of it broken, and on anything at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from conftest import kit
+
+from kit import launch
+from kit.check import check
+from kit.collect import collect
+from kit.pack import pack
+from kit.run import load_run, save_run
+from kit.submission import MANIFEST, REQUIRED
+
+pytestmark = pytest.mark.usefixtures("toy")
+
+
+@pytest.fixture
+def submission(toy: Path, tmp_path: Path) -> Path:
+    directory = launch.prepare("toy", "tiny", "here", None, toy)
+    run = load_run(directory)
+    # A run on the host passes for one in a container, so that the state `valid` can be reached without one.
+    save_run(directory, run.model_copy(update={"image": run.image.model_copy(update={"digest": "sha256:" + "0" * 64})}))
+    launch.submit(directory)
+    launch.wait(directory, lambda state: None)
+    collect(directory)
+    return pack(directory, tmp_path / "submissions")
+
+
+def files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def test_good_submission_is_accepted(submission: Path) -> None:
+    assert check(submission) == []
+    assert submission.parts[-4:-1] == ("unaffiliated", "toy", "here")
+
+
+def test_every_file_broken_or_missing_is_named(submission: Path) -> None:
+    """Each file in turn: one byte added, emptied, removed."""
+    names = [path.relative_to(submission).as_posix() for path in files(submission)]
+    assert set(REQUIRED) <= set(names)
+    for name in names:
+        path = submission / name
+        content = path.read_bytes()
+        for broken in (content + b"x", b"", None):
+            if broken == content:
+                continue
+            if broken is None:
+                path.unlink()
+            else:
+                path.write_bytes(broken)
+            named = {finding.file for finding in check(submission)} | {
+                word for finding in check(submission) for word in finding.problem.replace(":", " ").split()
+            }
+            assert any(part.endswith(name) for part in named), (name, broken, check(submission))
+            path.write_bytes(content)
+    assert check(submission) == []
+
+
+def rewritten(submission: Path) -> None:
+    """Makes the checksums fit again: what a forger would do."""
+    from kit.image import sha256
+
+    lines = [f"{sha256(p)}  {p.relative_to(submission).as_posix()}\n" for p in files(submission) if p.name != MANIFEST]
+    (submission / MANIFEST).write_text("".join(lines))
+
+
+def edited(submission: Path, **changes: object) -> None:
+    run = json.loads((submission / "run.json").read_text())
+    run.update(changes)
+    (submission / "run.json").write_text(json.dumps(run))
+    rewritten(submission)
+
+
+def problems(submission: Path) -> str:
+    return "\n".join(str(finding) for finding in check(submission))
+
+
+def test_forged_metric(submission: Path) -> None:
+    run = json.loads((submission / "run.json").read_text())
+    run["metrics"][0]["value"] = 3.0
+    edited(submission, metrics=run["metrics"])
+    assert "metric resolution is 3.0, but run/second.star says 7.0" in problems(submission)
+
+
+def test_metric_left_out(submission: Path) -> None:
+    edited(submission, metrics=[])
+    assert "metric resolution is missing" in problems(submission)
+
+
+def test_failed_run_called_valid(submission: Path) -> None:
+    record = submission / "run/stages.jsonl"
+    record.write_text(record.read_text().replace('"exit": 0', '"exit": 1'))
+    rewritten(submission)
+    assert "run/stages.jsonl: says failed" in problems(submission)
+
+
+@pytest.mark.parametrize("state", ["rendered", "running", "failed", "incomplete", "finished"])
+def test_state_that_is_not_valid(submission: Path, state: str) -> None:
+    edited(submission, state={"name": state})
+    assert f"state is {state}" in problems(submission)
+
+
+def test_digest_and_commit_are_needed(submission: Path) -> None:
+    run = json.loads((submission / "run.json").read_text())
+    run["image"]["digest"] = ""
+    edited(submission, image=run["image"], commit="unknown")
+    assert "image.digest is missing" in problems(submission)
+    assert "commit is unknown" in problems(submission)
+
+
+def test_schema(submission: Path) -> None:
+    edited(submission, colour="red", ranks="many")
+    assert "key 'colour' is not known" in problems(submission)
+    assert "key 'ranks'" in problems(submission)
+
+
+def test_placeholder(submission: Path) -> None:
+    path = submission / "scientific_contribution.md"
+    path.write_text(path.read_text() + "\nTODO: say something\n")
+    rewritten(submission)
+    assert "scientific_contribution.md: line" in problems(submission)
+
+
+def test_added_file_and_link(submission: Path) -> None:
+    (submission / "extra.bin").write_bytes(b"\0")
+    (submission / "link").symlink_to("/etc/passwd")
+    assert "extra.bin: not listed" in problems(submission)
+    assert "link: a link" in problems(submission)
+
+
+def test_wrong_place(submission: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "submissions/unaffiliated/relion/here/x"
+    moved.parent.mkdir(parents=True)
+    shutil.copytree(submission, moved)
+    assert "the path says application 'relion', run.json says 'toy'" in problems(moved)
+
+
+@pytest.mark.parametrize("content", [b"", b"\0\xff" * 50, b"[]", b"{}", b"null", b'{"state": 5}', b"[" * 5000])
+def test_any_input_gives_findings(submission: Path, content: bytes) -> None:
+    for path in files(submission):
+        path.write_bytes(content)
+    assert check(submission)
+
+
+def test_empty_missing_and_odd_folders(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    assert {finding.file for finding in check(tmp_path / "empty")} >= set(REQUIRED)
+    assert check(tmp_path / "nothing")[0].problem == "not a folder"
+    for name in REQUIRED:  # folders where files should be
+        (tmp_path / "odd" / name).mkdir(parents=True)
+    assert check(tmp_path / "odd")
+    loop = tmp_path / "loop"
+    loop.mkdir()
+    os.symlink(loop, loop / "run")
+    assert check(loop)
+
+
+def test_command(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    result = kit("submission", "check", str(tmp_path / "empty"), code=1)
+    assert "README.md: missing" in result.stdout
+    answer = json.loads(kit("submission", "check", str(tmp_path / "empty"), "--json", code=1).stdout)
+    assert answer["accepted"] is False
+    assert {"file", "problem"} == set(answer["findings"][0])
