@@ -82,10 +82,14 @@ def context_files(source: ModuleType) -> list[Path]:
     """The files a recipe copies in, sorted."""
     found: list[Path] = []
     for entry in source.CONTEXT:
-        path = context_root() / entry
-        if not path.exists():
-            raise KitError(f"{path}: missing, but the recipe of {source.NAME} copies it in; build from a whole checkout")
-        found += [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file() and "__pycache__" not in p.parts]
+        paths_here = sorted(context_root().glob(entry))
+        if not paths_here:
+            raise KitError(
+                f"{context_root() / entry}: missing, but the recipe of {source.NAME} copies it in; "
+                "build from a whole checkout"
+            )
+        for path in paths_here:
+            found += [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]
     return sorted(found)
 
 

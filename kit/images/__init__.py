@@ -19,7 +19,7 @@ class Recipe(Protocol):
     LICENSES: str
     # The base image, whose Debian suite is made locally where no registry can be reached.
     SUITE: str
-    # Paths in the checkout that the recipe copies in; the recipe's hash covers them.
+    # Files, folders and patterns in the checkout that the recipe copies in; the recipe's hash covers them.
     CONTEXT: tuple[str, ...]
     # A command in the image that ends 0 when the bundled program works; %test and the health check run it.
     TEST: str

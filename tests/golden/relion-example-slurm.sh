@@ -65,7 +65,7 @@ run_stage() { # run_stage NAME COMMAND_AS_JSON OUTPUT...
     set +m
     wait "$child" || status=$?
     child=
-    if [ "$status" -gt 128 ]; then
+    if [ "$status" -gt 128 ] && [ "$status" -le 192 ]; then # 255 is what many launchers say of any failure
         ended "$status" "killed by signal $((status - 128))"
         exit "$status"
     elif [ "$status" -ne 0 ]; then

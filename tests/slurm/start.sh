@@ -15,8 +15,9 @@ export DEBIAN_FRONTEND=noninteractive
 if ! command -v slurmctld >/dev/null; then
     echo "slurm: installing slurm-wlm and munge"
     apt-get update -qq
+    # libpmix-dev: Slurm opens libpmix.so by the name that only the development package carries.
     # No service may start while it is installed: there may be no init system to run it.
-    apt-get install -y -qq --no-install-recommends slurm-wlm munge openmpi-bin >/dev/null
+    apt-get install -y -qq --no-install-recommends slurm-wlm munge openmpi-bin libpmix-dev >/dev/null
 fi
 id kittest >/dev/null 2>&1 || useradd --create-home --shell /bin/bash kittest
 
@@ -44,7 +45,7 @@ PartitionName=test Nodes=ALL Default=YES MaxTime=60 State=UP
 CONF
 chown munge: /run/munge
 pgrep -x munged >/dev/null || runuser -u munge -- munged
-pgrep -x slurmctld >/dev/null || slurmctld
+pgrep -x slurmctld >/dev/null || slurmctld -c # nothing of an earlier start
 pgrep -x slurmd >/dev/null || slurmd
 for _ in $(seq 30); do
     if sinfo --noheader --format=%t 2>/dev/null | grep -q idle; then

@@ -48,7 +48,7 @@ def low_pass(density: Array, shell: float, edge: float = 2.0) -> Array:
     """Removes what lies beyond a shell, over a cosine edge of `edge` shells."""
     distance = np.clip((shells(density.shape[0]) - shell) / edge + 0.5, 0, 1)
     weight = 0.5 + 0.5 * np.cos(np.pi * distance)
-    return np.fft.irfftn(np.fft.rfftn(density) * weight, s=density.shape)
+    return np.fft.irfftn(np.fft.rfftn(density) * weight, s=density.shape, axes=(0, 1, 2))
 
 
 def sphere(n: int, diameter: float) -> NDArray[np.bool_]:
@@ -111,7 +111,7 @@ def align(density: Array, reference: Array, diameter: float, count: int = 800) -
         # The unturned map first: a refinement that began at the reference ends near it.
         for rotation in [Rotation.identity(), *orientations(count)]:
             turned = transform(source, rotation, np.zeros(3), order=1)
-            cross = np.fft.irfftn(target * np.fft.rfftn(turned).conj(), s=turned.shape)
+            cross = np.fft.irfftn(target * np.fft.rfftn(turned).conj(), s=turned.shape, axes=(0, 1, 2))
             peak = np.array(np.unravel_index(cross.argmax(), cross.shape))
             peak = np.where(peak > m // 2, peak - m, peak)
             norm = np.sqrt((turned**2).sum()) or 1.0

@@ -259,7 +259,14 @@ def generate(folder: Path, settings: Settings = Settings()) -> None:
             "rlnDefocusAngle": angle,
         }
     )
-    starfile.write({"optics": optics, "particles": particles}, folder / "particles.star")
+
+    def write_star(name: str, rows: pd.DataFrame) -> None:
+        starfile.write({"optics": optics, "particles": rows}, folder / name)
+        # The library writes the time into a comment; the same seed shall give the same bytes.
+        lines = (folder / name).read_text().splitlines(keepends=True)
+        (folder / name).write_text("".join(line for line in lines if not line.startswith("# Created by")))
+
+    write_star("particles.star", particles)
     truth = particles.assign(
         rlnAngleRot=rot,
         rlnAngleTilt=tilt,
@@ -268,7 +275,7 @@ def generate(folder: Path, settings: Settings = Settings()) -> None:
         rlnOriginYAngst=-shift[:, 1],
         rlnClassNumber=labels + 1,
     )
-    starfile.write({"optics": optics, "particles": truth}, folder / "truth.star")
+    write_star("truth.star", truth)
     facts = {
         **asdict(settings),
         "species": names,

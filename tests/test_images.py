@@ -1,0 +1,169 @@
+"""Each image in both formats: what it holds, that it works, that both formats agree, as root and as an ordinary user."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import kit
+
+from kit.benchmarks.relion import phantom
+from kit.image import INVENTORY, build_sif, built_sif, docker_client, inspect, load_image
+from kit.images import RECIPES
+
+SINGULARITY = ["apptainer", "exec", "--no-privs", "--no-home"]
+
+
+def in_docker(name: str, script: str, bind: Path | None = None) -> str:
+    volumes = {str(bind): {"bind": str(bind), "mode": "rw"}} if bind else {}
+    workdir = str(bind) if bind else "/"
+    output = docker_client().containers.run(
+        load_image(name).tag, ["sh", "-c", script], remove=True, volumes=volumes, working_dir=workdir, stderr=True
+    )
+    return str(output.decode(errors="replace"))
+
+
+def in_sif(path: Path, script: str, bind: Path | None = None, **options: object) -> str:
+    binds = ["--bind", str(bind), "--pwd", str(bind)] if bind else []
+    result = subprocess.run(
+        [*SINGULARITY, *binds, str(path), "sh", "-c", script], capture_output=True, text=True, timeout=300, **options
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_selftest_in_both_formats(name: str) -> None:
+    test = RECIPES[name].TEST
+    in_docker(name, test)
+    in_sif(built_sif(load_image(name)), test)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_describes_itself(name: str) -> None:
+    for format in ("docker", "sif"):
+        facts = inspect(name, format)  # type: ignore[arg-type]
+        assert facts["digest"].startswith("sha256:")
+        assert facts["labels"]["org.opencontainers.image.title"] == name
+        assert facts["labels"]["org.opencontainers.image.version"] == RECIPES[name].VERSION
+        assert len(facts["debian"]) > 50
+    assert "relion=3.1.3-4" in " ".join(inspect("relion-basic", "sif")["debian"])
+    python = inspect("cloudmask", "sif")["python"]
+    assert {"horovod==0.28.1", "tensorflow-cpu==2.15.1"} <= set(python)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_no_build_tools(name: str) -> None:
+    found = in_sif(built_sif(load_image(name)), "for p in gcc g++ cc make cmake pip; do command -v $p || true; done")
+    assert found.strip() == ""
+
+
+@pytest.mark.parametrize(("name", "megabytes"), [("relion-basic", 350), ("cloudmask", 900)])
+def test_size(name: str, megabytes: int) -> None:
+    assert inspect(name, "sif")["size"] < megabytes * 1e6
+
+
+def test_ctffind_estimates_a_generated_micrograph(tmp_path: Path) -> None:
+    """Debian's own ctffind hangs or crashes here. A micrograph of noise with a known CTF must give its defocus back."""
+    import mrcfile
+
+    n, pixel, defocus = 512, 2.0, 15000.0
+    k = phantom.frequencies(n, pixel)
+    ky, kx = np.meshgrid(k, k, indexing="ij")
+    transfer = phantom.ctf(kx, ky, defocus, defocus, 0.0, 300.0, 2.7, 0.1)
+    rng = np.random.default_rng(0)
+    image = np.fft.ifft2(np.fft.fft2(rng.normal(size=(n, n))) * transfer).real + rng.normal(size=(n, n)) * 0.3
+    with mrcfile.new(tmp_path / "micrograph.mrc") as file:
+        file.set_data(image.astype(np.float32))
+        file.voxel_size = pixel
+    # image, output, pixel, kV, Cs, Q0, box, minimum and maximum resolution, defocus range and step, and five plain answers
+    answers = "micrograph.mrc\nout.mrc\n2.0\n300\n2.7\n0.1\n256\n50\n6\n5000\n30000\n100\nno\nno\nno\nno\nno\n"
+    (tmp_path / "answers").write_text(answers)
+    for run in (
+        lambda: in_docker("relion-basic", "timeout 120 ctffind <answers", tmp_path),
+        lambda: in_sif(built_sif(load_image("relion-basic")), "timeout 120 ctffind <answers", tmp_path),
+    ):
+        (tmp_path / "out.txt").unlink(missing_ok=True)
+        run()
+        line = (tmp_path / "out.txt").read_text().splitlines()[-1].split()
+        assert float(line[1]) == pytest.approx(defocus, abs=200)
+        assert float(line[2]) == pytest.approx(defocus, abs=200)
+
+
+@pytest.fixture(scope="module")
+def alone() -> Path:
+    """relion-basic built from its definition alone, without the Docker image."""
+    return build_sif(load_image("relion-basic"), "recipe")
+
+
+def test_both_recipes_hold_the_same_and_answer_the_same(alone: Path, tmp_path: Path) -> None:
+    packages = f"cat {INVENTORY}/debian.txt"
+    assert in_sif(alone, packages).split() == in_docker("relion-basic", packages).split()
+    phantom.generate(tmp_path, phantom.Settings(particles=60))
+    data = tmp_path / "work"
+    data.mkdir()
+    shutil.move(tmp_path / "particles.star", data)
+    (data / "data").mkdir()
+    shutil.move(tmp_path / "particles.mrcs", data / "data")
+    command = (
+        "mkdir -p {0} && relion_refine --i particles.star --o {0}/run --iter 2 --K 2 --ctf --particle_diameter 310 "
+        "--psi_step 12 --offset_range 2 --offset_step 1 --random_seed 1 --j 1 && grep -v '^#' {0}/run_it002_model.star"
+    )
+    answers = []
+    for name, run in (
+        ("docker", lambda c: in_docker("relion-basic", c, data)),
+        ("sif", lambda c: in_sif(alone, c, data)),
+    ):
+        text = run(command.format(name))
+        answers.append(text[text.index("data_model_general") :].replace(f"{name}/run", "run"))
+    assert answers[0] == answers[1]
+
+
+@pytest.mark.full
+def test_cloudmask_from_both_recipes() -> None:
+    path = build_sif(load_image("cloudmask"), "recipe")
+    for file in ("debian.txt", "python.txt"):
+        assert in_sif(path, f"cat {INVENTORY}/{file}") == in_docker("cloudmask", f"cat {INVENTORY}/{file}")
+    in_sif(path, RECIPES["cloudmask"].TEST)
+
+
+def test_an_ordinary_user_can_run_an_image(tmp_path: Path, ordinary_user: pwd.struct_passwd) -> None:
+    image = built_sif(load_image("relion-basic"))
+    copy = tmp_path / "image.sif"
+    shutil.copy(image, copy)
+    for parent in (tmp_path, *tmp_path.parents[:2]):
+        parent.chmod(0o755)
+    who = {
+        "user": ordinary_user.pw_uid,
+        "group": ordinary_user.pw_gid,
+        "extra_groups": [],
+        "cwd": "/tmp",
+        "env": {"PATH": os.environ["PATH"], "HOME": ordinary_user.pw_dir},
+    }
+    assert "RELION version: 3.1.3" in in_sif(copy, "relion_refine --version", **who)
+    assert in_sif(copy, "id -u", **who).strip() == str(ordinary_user.pw_uid)
+
+
+def test_unchanged_recipe_builds_nothing() -> None:
+    before = {name: built_sif(load_image(name)).stat().st_mtime_ns for name in RECIPES}
+    for name in RECIPES:
+        kit("image", "build", name)
+    assert before == {name: built_sif(load_image(name)).stat().st_mtime_ns for name in RECIPES}
+
+
+def test_failed_build_shows_its_log_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from kit import paths
+    from kit.errors import KitError
+
+    monkeypatch.setattr(paths, "cache", lambda: tmp_path)
+    monkeypatch.setattr(RECIPES["relion-basic"], "TEST", "/no/such/test")
+    with pytest.raises(KitError) as error:
+        build_sif(load_image("relion-basic"))
+    assert "/no/such/test" in str(error.value)
+    assert "The whole log:" in str(error.value)
+    assert not list((tmp_path / "images").glob("*.sif"))

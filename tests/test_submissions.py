@@ -1,0 +1,144 @@
+"""The road walked for real: both benchmarks at size tiny, real RELION and real Horovod in real containers, once."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from conftest import kit
+
+from kit.check import check
+from kit.submission import REQUIRED
+
+BENCHMARKS = ("relion", "cloudmask")
+
+
+@pytest.mark.parametrize("benchmark", BENCHMARKS)
+def test_accepted(made_submissions: dict[str, Path], benchmark: str) -> None:
+    result = kit("submission", "check", str(made_submissions[benchmark]))
+    assert result.stdout.strip().endswith("accepted")
+
+
+@pytest.mark.parametrize("benchmark", BENCHMARKS)
+def test_any_file_broken_is_named(made_submissions: dict[str, Path], benchmark: str, tmp_path: Path) -> None:
+    folder = made_submissions[benchmark]
+    copy = tmp_path / Path(*folder.parts[-4:])
+    shutil.copytree(folder, copy)
+    assert check(copy) == []
+    for path in sorted(p for p in copy.rglob("*") if p.is_file()):
+        name = path.relative_to(copy).as_posix()
+        content = path.read_bytes()
+        path.write_bytes(content[: len(content) // 2] + b"#")
+        found = " ".join(str(finding) for finding in check(copy))
+        assert name in found, name
+        path.write_bytes(content)
+
+
+@pytest.mark.parametrize("benchmark", BENCHMARKS)
+def test_what_it_holds(made_submissions: dict[str, Path], benchmark: str) -> None:
+    folder = made_submissions[benchmark]
+    run = json.loads((folder / "run.json").read_text())
+    assert re.fullmatch(r"sha256:[0-9a-f]{64}", run["image"]["digest"])
+    assert run["state"]["name"] == "valid"
+    assert all(stage["end"] > stage["start"] for stage in run["stages"])
+    packages = json.loads((folder / "packages.json").read_text())
+    assert any(p.startswith("relion=3.1.3" if benchmark == "relion" else "openmpi-bin=") for p in packages["debian"])
+    readme = (folder / "README.md").read_text()
+    for metric in run["metrics"]:
+        assert metric["name"] in readme
+    for link in re.findall(r"\]\((\S+?)\)", readme):
+        assert (folder / link).is_file(), link
+    assert set(REQUIRED) <= {p.relative_to(folder).as_posix() for p in folder.rglob("*")}
+
+
+def values(folder: Path) -> dict[str, float]:
+    return {m["name"]: m["value"] for m in json.loads((folder / "run.json").read_text())["metrics"]}
+
+
+def test_relion_agrees_with_the_truth(made_submissions: dict[str, Path]) -> None:
+    found = values(made_submissions["relion"])
+    assert found["map_truth_correlation"] > 0.9
+    assert found["class_assignment_accuracy"] > 0.85
+    assert found["fsc_difference"] < 1e-3
+    assert found["mpi_ranks"] == 3
+    figures = made_submissions["relion"] / "run/figures"
+    assert {p.name for p in figures.iterdir()} == {"class2d.png", "fsc.png", "map.png"}
+
+
+def test_cloudmask_learned_something(made_submissions: dict[str, Path]) -> None:
+    found = values(made_submissions["cloudmask"])
+    assert found["margin_over_baselines"] > 0
+    assert found["parameters"] == 1948609
+    assert found["mpi_ranks"] == 2
+    figures = made_submissions["cloudmask"] / "run/figures"
+    assert {p.name for p in figures.iterdir()} == {"masks.png", "training.png"}
+
+
+@pytest.fixture
+def relion_run(made_submissions: dict[str, Path], tmp_path: Path) -> Path:
+    """A copy of the real RELION run, to be damaged."""
+    base = made_submissions["relion"].parents[4]
+    run = next((base / "runs/relion").iterdir())
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy, symlinks=True)
+    return copy
+
+
+def verdict(run: Path) -> str:
+    # The directory moved, so its script is no longer the one that was rendered for this place; only the metrics are asked.
+    from kit.benchmark import load_benchmark
+    from kit.collect import judge_results
+    from kit.run import load_run, read_stages
+
+    record = load_run(run)
+    state, _ = judge_results(run, record, load_benchmark("relion"), read_stages(run))
+    return str(state)
+
+
+def test_wrong_map_is_refused(relion_run: Path) -> None:
+    """A map that refinement could have ended in: right resolution by its half maps, wrong density."""
+    import mrcfile
+    import numpy as np
+
+    assert verdict(relion_run) == "valid"
+    with mrcfile.open(relion_run / "Refine3D/run_class001.mrc", "r+") as file:
+        blocks = file.data.copy()
+        blocks[:16], blocks[16:] = blocks[::-1][:16].copy(), np.roll(blocks[16:], 6, axis=1)
+        file.set_data(blocks)
+    assert "map_truth_correlation" in verdict(relion_run)
+
+
+def test_stale_half_maps_are_refused(relion_run: Path) -> None:
+    star = relion_run / "PostProcess/postprocess.star"
+    star.write_text(star.read_text().replace("Refine3D/run_half1", "Refine3D_shipped/run_half1"))
+    assert "not this run's" in verdict(relion_run)
+
+
+def test_resolution_that_is_not_that_of_the_curve_is_refused(relion_run: Path) -> None:
+    star = relion_run / "PostProcess/postprocess.star"
+    star.write_text(re.sub(r"(_rlnFinalResolution\s+)\S+", r"\g<1>12.000000", star.read_text()))
+    assert "its own curve falls below 0.143" in verdict(relion_run)
+
+
+def test_ranks_that_are_strangers_are_refused(relion_run: Path) -> None:
+    log = relion_run / "logs/refine3d.out"
+    log.write_text(log.read_text().replace("Number of MPI processes                 = 3", "Number of MPI processes = 1"))
+    assert "3 MPI ranks were asked for, 1 formed one job" in verdict(relion_run)
+
+
+def test_option_that_relion_ignored_is_refused(relion_run: Path) -> None:
+    log = relion_run / "logs/class3d.err"
+    log.write_text(log.read_text() + "WARNING: Option -auto_refine is not a valid RELION argument\n")
+    assert "is not a valid RELION argument" in verdict(relion_run)
+
+
+def test_class_distribution_of_another_mixture_is_refused(relion_run: Path) -> None:
+    models = sorted((relion_run / "Class3D").glob("*_model.star"))[-1]
+    text = models.read_text()
+    for share in re.findall(r"class00\d\.mrc\s+(\S+)", text):
+        text = text.replace(share, "0.950000" if float(share) > 0.5 else "0.050000")
+    models.write_text(text)
+    assert "major_class_fraction" in verdict(relion_run)
