@@ -9,6 +9,7 @@ IMAGES := relion-basic cloudmask
 BENCHMARKS := relion cloudmask
 SIZE ?= tiny
 SITE ?= local
+SUBMISSIONS ?= submissions
 
 .PHONY: help setup recipes images submission test lint bench clean
 
@@ -43,7 +44,7 @@ submission: images ## run every benchmark at SIZE=tiny on SITE=local and leave c
 	    echo "== $$benchmark, size $(SIZE), site $(SITE) (about 5 minutes at size tiny)"; \
 	    run=$$($(KIT) run $$benchmark --size $(SIZE) --site $(SITE) --wait); \
 	    $(KIT) collect $$run; \
-	    folder=$$($(KIT) submission pack $$run); \
+	    folder=$$($(KIT) submission pack $$run --to $(SUBMISSIONS)); \
 	    $(KIT) submission check $$folder; \
 	    folders+=("$$folder"); \
 	done; \

@@ -296,6 +296,8 @@ def main() -> None:
     """Runs the command; the one place where errors become exit codes: 0, 1 failed, 2 usage, 3 internal, 130 interrupted."""
     try:
         code = app(standalone_mode=False)
+        if code == 130:  # how Typer hands Ctrl-C back
+            raise KeyboardInterrupt
         sys.exit(code if isinstance(code, int) else 0)
     except KitError as error:
         say(f"kit: {error}")

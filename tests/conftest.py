@@ -37,14 +37,19 @@ def ordinary_user() -> pwd.struct_passwd:
 
 @pytest.fixture(scope="session")
 def made_submissions(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """`make submission`, once for all tests, in folders of its own: {benchmark: submission folder}."""
+    """`make submission`, once for all tests, into folders of its own: {benchmark: submission folder}."""
     base = tmp_path_factory.mktemp("made")
-    folders = {}
-    for benchmark in ("relion", "cloudmask"):
-        run = kit("run", benchmark, "--runs", str(base / "runs")).stdout.strip()
-        kit("collect", run)
-        folders[benchmark] = Path(kit("submission", "pack", run, "--to", str(base / "submissions")).stdout.strip())
-    return folders
+    result = subprocess.run(
+        ["make", "submission", f"SUBMISSIONS={base}/submissions"],
+        cwd=ROOT,
+        env={**os.environ, "KIT_RUNS": f"{base}/runs"},
+        capture_output=True,
+        text=True,
+        timeout=2400,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "Ready for a pull request" in result.stdout
+    return {folder.parent.parent.name: folder for folder in (base / "submissions").glob("*/*/*/*")}
 
 
 @pytest.fixture
