@@ -27,7 +27,7 @@ help: ## list the targets
 	@touch $@
 
 setup: .venv/.done ## the virtual environment, and with root the Docker engine and Apptainer where they are missing
-	@$(KIT) doctor --fix
+	@$(KIT) doctor --fix || echo "Going on with what is there."
 
 recipes: .venv/.done ## write containers/*/Dockerfile and recipes/*.def from kit/images
 	@$(KIT) image recipe
@@ -55,11 +55,11 @@ test: images ## all tests, on real engines; installs what they need
 	@tests/slurm/start.sh
 	@.venv/bin/pytest tests
 
-lint: .venv/.done ## ruff, mypy, shellcheck where it is installed
+lint: .venv/.done ## ruff, mypy, shellcheck
 	@.venv/bin/ruff check kit tests
 	@.venv/bin/ruff format --check kit tests
 	@.venv/bin/mypy kit
-	@if command -v shellcheck >/dev/null; then shellcheck containers/*/*.sh tests/slurm/*.sh .ci/run; fi
+	@.venv/bin/shellcheck -e SC2016 containers/*/*.sh tests/slurm/*.sh tests/golden/*.sh .ci/run
 
 bench: images ## measure the speed and size the kit promises (build/bench/kit.json)
 	@.venv/bin/python tests/bench/kit.py

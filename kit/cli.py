@@ -134,13 +134,19 @@ def image_build(
     force: Annotated[bool, typer.Option("--force", help="Build even what is up to date.")] = False,
 ) -> None:
     """Build images, unless today's recipe is built already."""
-    from kit.image import build_docker, build_sif, load_image
+    from kit.image import build_docker, build_sif, docker_client, load_image
     from kit.progress import working
 
     if format not in ("docker", "sif", "all"):
         raise KitError(f"unknown format '{format}': known: docker, sif, all")
     if source not in ("docker", "recipe"):
         raise KitError(f"unknown source '{source}': known: docker, recipe")
+    if format == "all":
+        try:
+            docker_client()
+        except KitError as error:
+            say(f"kit: {error}\nkit: going on without it: each SIF is built from its definition alone")
+            format, source = "sif", "recipe"
     for image in [load_image(name) for name in names]:
         minutes = image.source.BUILD_MINUTES
         if format != "sif" or source == "docker":

@@ -267,6 +267,8 @@ def build_sif(image: Image, source: Literal["docker", "recipe"] = "docker", forc
         build_docker(image)
         run_build([*client, "build", *options, str(partial), f"docker-daemon:{image.tag}"], image, log, None)
     else:
+        with contextlib.suppress(KitError):  # then the registry is asked, and says so itself
+            ensure_base(image)
         local_base = docker_has(f"debian:{image.source.SUITE}-slim")
         with build_folder(image, "docker-daemon" if local_base else "docker") as folder:
             run_build([*client, "build", "--fakeroot", *options, str(partial), "image.def"], image, log, folder)

@@ -18,10 +18,9 @@ if [ "$(id -u)" -ne 0 ]; then
     exit 1
 fi
 echo "base: no registry can be reached; making $image from this machine's Debian mirror (about 30 s)"
-command -v mmdebstrap >/dev/null || {
-    apt-get update -qq
+apt-get update -qq
+command -v mmdebstrap >/dev/null ||
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends mmdebstrap >/dev/null
-}
 # The machine's mirror, as apt itself resolves it: the first repository that carries Debian's main section.
 # shellcheck disable=SC2016
 mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Component: main' 'Origin: Debian' | head -n 1)
