@@ -7,7 +7,7 @@ from pathlib import Path
 
 from kit.benchmark import Benchmark, Metric, read_value
 from kit.errors import KitError
-from kit.image import inspect, sha256
+from kit.image import sha256
 from kit.run import MetricRecord, Run, StageRecord, State, current_state, load_run, read_stages, resolved, save_run, too_fast
 from kit.system import describe
 
@@ -28,18 +28,13 @@ def collect(directory: Path) -> Run:
         raise KitError(f"{directory}: its job {run.job} is {state}; collect it when it has ended")
     if state.name == "finished":
         state, metrics = judge_results(directory, run, benchmark, attempts)
-    files = {name: f"sha256:{sha256(directory / name)}" for name in carried_files(directory, benchmark, metrics)}
-    image = run.image
-    if run.image.runtime != "host":
-        facts = inspect(run.image.name, "docker" if run.image.runtime == "docker" else "sif")
-        image = run.image.model_copy(update={"packages": {"debian": facts["debian"], "python": facts["python"]}})
+    files = {name: f"sha256:{sha256(directory / name)}" for name in carried_files(directory, metrics)}
     run = run.model_copy(
         update={
             "state": state,
             "stages": attempts,
             "metrics": metrics,
             "files": files,
-            "image": image,
             "system": describe(site),
         }
     )
@@ -47,7 +42,7 @@ def collect(directory: Path) -> Run:
     return run
 
 
-def carried_files(directory: Path, benchmark: Benchmark, metrics: list[MetricRecord]) -> list[str]:
+def carried_files(directory: Path, metrics: list[MetricRecord]) -> list[str]:
     names = {name for name in CARRIED if (directory / name).is_file()}
     names |= {metric.file for metric in metrics}
     names |= {

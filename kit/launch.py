@@ -11,15 +11,15 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from kit import __version__, data, paths
 from kit.benchmark import load_benchmark
 from kit.errors import KitError
-from kit.image import load_image
+from kit.image import Image, inspect, load_image
 from kit.model import write_atomic, write_json
 from kit.render import job_script, layout
-from kit.run import ImageRecord, Run, State, current_state, load_run, resolved, save_run, with_state
-from kit.runtimes import RUNTIMES
+from kit.run import ImageRecord, Run, State, current_state, load_run, save_run, with_state
 from kit.schedulers import SCHEDULERS
 from kit.site import load_site
 
@@ -31,6 +31,21 @@ def commit() -> str:
     words = ["git", "-C", str(paths.CHECKOUT), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
     result = subprocess.run(words, capture_output=True, text=True)
     return result.stdout.strip() or "unknown"
+
+
+def describe_image(image: Image, runtime: str) -> ImageRecord:
+    """The image that is about to run, by digest, with its packages; KitError when it is not built."""
+    facts: dict[str, Any] = {"digest": "", "debian": [], "python": []}
+    if runtime != "host":  # outside a container there is nothing to describe, and the run can not become valid
+        facts = inspect(image.name, "docker" if runtime == "docker" else "sif")
+    return ImageRecord(
+        name=image.name,
+        version=image.source.VERSION,
+        runtime=runtime,
+        digest=facts["digest"],
+        recipe=f"sha256:{image.hash}",
+        packages={"debian": facts["debian"], "python": facts["python"]},
+    )
 
 
 def render(
@@ -55,7 +70,7 @@ def prepare(benchmark_name: str, size_name: str, site_name: str, partition_name:
     name, partition = site.partition(partition_name)
     plan = layout(benchmark.size(size_name), partition, site)
     image = load_image(benchmark.image)
-    digest = RUNTIMES[site.container.runtime].digest(image)
+    image_record = describe_image(image, site.container.runtime)
     created = datetime.now(UTC)
     folder = data.make(benchmark, size_name)
     stamp = created.strftime("%Y%m%dT%H%M%S") + f"{created.microsecond // 1000:03d}Z"
@@ -81,13 +96,7 @@ def prepare(benchmark_name: str, size_name: str, site_name: str, partition_name:
             partition=name,
             ranks=plan.ranks,
             threads=plan.threads,
-            image=ImageRecord(
-                name=image.name,
-                version=image.source.VERSION,
-                runtime=site.container.runtime,
-                digest=digest,
-                recipe=f"sha256:{image.hash}",
-            ),
+            image=image_record,
             data=data.verify(folder),
             script=f"sha256:{hashlib.sha256(script.encode()).hexdigest()}",
             state=State(name="rendered"),
@@ -146,11 +155,6 @@ def cancel(directory: Path) -> State:
         state = State(name="failed", stage=state.stage, exit_code=130, reason="interrupted")
     save_run(directory, run.model_copy(update={"state": state}))
     return state
-
-
-def stage_count(directory: Path) -> int:
-    benchmark, _ = resolved(directory)
-    return len(benchmark.stages)
 
 
 def runs_folder() -> Path:

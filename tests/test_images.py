@@ -149,6 +149,19 @@ def test_an_ordinary_user_can_run_an_image(tmp_path: Path, ordinary_user: pwd.st
     assert in_sif(copy, "id -u", **who).strip() == str(ordinary_user.pw_uid)
 
 
+def test_docker_runtime(tmp_path: Path) -> None:
+    """The words that a site with runtime = "docker" puts before a program: bound folder, environment, working folder."""
+    from kit.runtimes import docker
+
+    words = docker.command(load_image("relion-basic"), [str(tmp_path)], {"OMP_NUM_THREADS": "3"}, [], str(tmp_path))
+    script = "relion_refine --version >version.txt; echo $OMP_NUM_THREADS >>version.txt"
+    subprocess.run([*words, "sh", "-c", script], check=True)
+    text = (tmp_path / "version.txt").read_text()
+    assert "RELION version: 3.1.3" in text
+    assert text.endswith("3\n")
+    assert (tmp_path / "version.txt").stat().st_uid == os.getuid()
+
+
 def test_unchanged_recipe_builds_nothing() -> None:
     before = {name: built_sif(load_image(name)).stat().st_mtime_ns for name in RECIPES}
     for name in RECIPES:

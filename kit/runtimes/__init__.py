@@ -19,9 +19,5 @@ class Runtime(Protocol):
     ) -> list[str]:
         """The words before a program; `binds` are folders seen at the same path inside."""
 
-    @staticmethod
-    def digest(image: Image) -> str:
-        """`sha256:...` of what would run; KitError when it is not there."""
-
 
 RUNTIMES: dict[str, ModuleType] = {"apptainer": apptainer, "docker": docker, "host": host}

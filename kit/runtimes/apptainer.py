@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from kit.image import Image, built_sif, no_privileges, sha256, sif_of, singularity
+from kit.image import Image, no_privileges, sif_of, singularity
 
 
 def command(
@@ -18,7 +18,3 @@ def command(
     for key, value in environment.items():
         words += ["--env", f"{key}={value}"]
     return [*words, *args, str(sif_of(image))]
-
-
-def digest(image: Image) -> str:
-    return f"sha256:{sha256(built_sif(image))}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 
-from kit.image import Image, docker_client, docker_has, not_built
+from kit.image import Image
 
 
 def command(
@@ -18,9 +18,3 @@ def command(
     for key, value in {"HOME": workdir, **environment}.items():
         words += ["--env", f"{key}={value}"]
     return [*words, *args, image.tag]
-
-
-def digest(image: Image) -> str:
-    if not docker_has(image.tag):
-        raise not_built(image, "docker")
-    return str(docker_client().images.get(image.tag).id)

@@ -11,7 +11,3 @@ def command(
     image: Image, binds: Sequence[str], environment: Mapping[str, str], args: Sequence[str], workdir: str
 ) -> list[str]:
     return ["env", *(f"{key}={value}" for key, value in environment.items()), *args]
-
-
-def digest(image: Image) -> str:
-    return ""
