@@ -10,40 +10,11 @@ from typing import Any
 import numpy as np
 
 from kit.benchmarks.relion import figures, maps
+from kit.benchmarks.relion.files import column, read_map, read_star
 from kit.errors import KitError
 from kit.model import read_json, write_json
 
 DIAMETER = 290.0  # angstrom; the --particle_diameter of the stages
-
-
-def read_map(path: Path) -> tuple[maps.Array, float]:
-    """A map as (density, voxel size in angstrom); KitError when it is missing or cut short."""
-    import mrcfile
-
-    try:
-        with mrcfile.open(path) as file:
-            return file.data.astype(np.float64), float(file.voxel_size.x)
-    except (OSError, ValueError) as error:
-        raise KitError(f"{path}: not a readable MRC map: {error}") from None
-
-
-def read_star(path: Path) -> dict[str, Any]:
-    import starfile
-
-    if not path.is_file():
-        raise KitError(f"{path}: missing")
-    try:
-        return dict(starfile.read(path, always_dict=True))
-    except Exception as error:  # starfile has no error of its own
-        raise KitError(f"{path}: not a STAR file: {error}") from None
-
-
-def column(path: Path, block: str, label: str) -> Any:
-    """A column (or single value) of a STAR file by block and label; KitError names what is missing."""
-    blocks = read_star(path)
-    if block not in blocks or label not in blocks[block]:
-        raise KitError(f"{path}: no label _{label} in data_{block}")
-    return blocks[block][label]
 
 
 def formed_ranks(log: Path) -> int:

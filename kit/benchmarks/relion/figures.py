@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from kit.benchmarks.relion.files import column
+
 
 def draw(directory: Path, result: dict[str, Any], aligned: Any, truth: Any) -> None:
     """Writes figures/class2d.png, figures/fsc.png and figures/map.png."""
@@ -52,8 +54,6 @@ def draw(directory: Path, result: dict[str, Any], aligned: Any, truth: Any) -> N
 def draw_class_averages(directory: Path, target: Path, plt: Any) -> None:
     """The averages of the last Class2D iteration, fullest first, each with its share of the particles."""
     import mrcfile
-
-    from kit.benchmarks.relion.evaluate import column
 
     last = sorted((directory / "Class2D").glob("run_it*_model.star"))[-1]
     share = np.asarray(column(last, "model_classes", "rlnClassDistribution"), dtype=float)

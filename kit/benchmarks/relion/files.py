@@ -1,0 +1,41 @@
+"""RELION's files, read by label: STAR tables and MRC maps, with errors that name the file and what it lacks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kit.benchmarks.relion import maps
+from kit.errors import KitError
+
+
+def read_map(path: Path) -> tuple[maps.Array, float]:
+    """A map as (density, voxel size in angstrom); KitError when it is missing or cut short."""
+    import mrcfile
+
+    try:
+        with mrcfile.open(path) as file:
+            return file.data.astype(np.float64), float(file.voxel_size.x)
+    except (OSError, ValueError) as error:
+        raise KitError(f"{path}: not a readable MRC map: {error}") from None
+
+
+def read_star(path: Path) -> dict[str, Any]:
+    import starfile
+
+    if not path.is_file():
+        raise KitError(f"{path}: missing")
+    try:
+        return dict(starfile.read(path, always_dict=True))
+    except Exception as error:  # starfile has no error of its own
+        raise KitError(f"{path}: not a STAR file: {error}") from None
+
+
+def column(path: Path, block: str, label: str) -> Any:
+    """A column (or single value) of a STAR file by block and label; KitError names what is missing."""
+    blocks = read_star(path)
+    if block not in blocks or label not in blocks[block]:
+        raise KitError(f"{path}: no label _{label} in data_{block}")
+    return blocks[block][label]
