@@ -14,7 +14,7 @@ from conftest import kit
 
 from kit import launch, paths
 from kit.benchmarks import relion
-from kit.benchmarks.relion.evaluate import formed_ranks
+from kit.benchmarks.relion.judge import formed_ranks
 from kit.image import load_image, sif_of
 from kit.run import read_stages
 from kit.schedulers import slurm

@@ -20,6 +20,7 @@ def generate(folder: Path, parameters: dict[str, Any]) -> None:
 
 
 def evaluate(directory: Path, parameters: dict[str, Any], ranks: int) -> None:
-    from kit.benchmarks.relion.evaluate import evaluate
+    # Not named evaluate: a module of that name would take the place of this function once it is imported.
+    from kit.benchmarks.relion.judge import evaluate
 
     evaluate(directory, ranks)
