@@ -62,7 +62,7 @@ lint: .venv/.done ## ruff, mypy, shellcheck
 	@.venv/bin/shellcheck -e SC2016 containers/*/*.sh tests/slurm/*.sh tests/golden/*.sh .ci/run
 
 bench: images ## measure the speed and size the kit promises (build/bench/kit.json)
-	@.venv/bin/python tests/bench/kit.py
+	@.venv/bin/python tests/bench/promises.py
 
 clean: ## remove what was built in this checkout (not images, data and runs)
 	@rm -rf .venv build .pytest_cache .mypy_cache .ruff_cache
