@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from kit import paths
 from kit.errors import KitError, unknown
-from kit.model import Model, parse, read_toml
+from kit.model import Model, parse, read_json, read_star, read_toml
 
 
 class Card(Model):
@@ -150,18 +150,7 @@ def read_value(path: Any, label: str) -> float:
     match = re.fullmatch(r"(.+?)(?:\[(\d+)\])?", label)
     assert match  # the pattern accepts every text that is not empty
     names, row = match[1].split("."), int(match[2] or 0)
-    value: Any
-    if path.suffix == ".star":
-        import starfile
-
-        try:
-            value = starfile.read(path, always_dict=True)
-        except Exception as error:  # starfile has no error of its own: whatever it raised, the file is not STAR
-            raise KitError(f"{path}: not a STAR file: {error}") from None
-    else:
-        from kit.model import read_json
-
-        value = read_json(path)
+    value: Any = read_star(path) if path.suffix == ".star" else read_json(path)
     for name in names:
         try:
             value = value[name]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -101,7 +100,7 @@ def verdict(folder: Path) -> Iterator[Finding]:
     if run.kit == "" or run.commit in ("", "unknown"):
         yield Finding("run.json", "commit is unknown; run the kit from a git checkout")
     script = folder / "run/job.sh"
-    if script.is_file() and f"sha256:{hashlib.sha256(script.read_bytes()).hexdigest()}" != run.script:
+    if script.is_file() and f"sha256:{sha256(script)}" != run.script:
         yield Finding("run/job.sh", "is not the script that run.json names")
     if not (folder / "run/benchmark.json").is_file():
         yield Finding("run/benchmark.json", "missing; nothing says what the run had to do")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 from kit.benchmark import Benchmark, Metric, read_value
@@ -55,7 +54,7 @@ def judge_results(
     directory: Path, run: Run, benchmark: Benchmark, attempts: list[StageRecord]
 ) -> tuple[State, list[MetricRecord]]:
     """The state of a run whose stages all ended well, and its metrics."""
-    if f"sha256:{hashlib.sha256((directory / 'job.sh').read_bytes()).hexdigest()}" != run.script:
+    if f"sha256:{sha256(directory / 'job.sh')}" != run.script:
         return State(name="failed", reason="job.sh differs from the script that was rendered"), []
     fast = too_fast(benchmark, run.size, attempts)
     if fast:

@@ -16,7 +16,7 @@ from typing import Any
 from kit import __version__, data, paths
 from kit.benchmark import load_benchmark
 from kit.errors import KitError
-from kit.image import Image, inspect, load_image
+from kit.image import Image, inspect, load_image, sha256
 from kit.model import write_atomic, write_json
 from kit.render import job_script, layout
 from kit.run import ImageRecord, Run, State, current_state, load_run, save_run, with_state
@@ -97,7 +97,7 @@ def prepare(benchmark_name: str, size_name: str, site_name: str, partition_name:
             ranks=plan.ranks,
             threads=plan.threads,
             image=image_record,
-            data=data.verify(folder),
+            data=f"sha256:{sha256(folder / data.MANIFEST)}",  # data.make has verified every file against it
             script=f"sha256:{hashlib.sha256(script.encode()).hexdigest()}",
             state=State(name="rendered"),
             scheduler=partition.scheduler,
@@ -116,7 +116,7 @@ def submit(directory: Path) -> Run:
         if state.name in ("finished", "valid"):
             raise KitError(f"{directory}: the run has finished; collect it with kit collect, or start a new one")
     script = directory / "job.sh"
-    if f"sha256:{hashlib.sha256(script.read_bytes()).hexdigest()}" != run.script:
+    if f"sha256:{sha256(script)}" != run.script:
         raise KitError(f"{script}: changed since it was rendered; its results could not be trusted. Start a new run")
     job = SCHEDULERS[run.scheduler].submit(script)
     run = with_state(run.model_copy(update={"job": job}), "submitted")
@@ -135,8 +135,7 @@ def wait(directory: Path, progress: Callable[[State], None]) -> State:
                 break
             time.sleep(1 if run.scheduler == "local" else 5)
     except KeyboardInterrupt:
-        state = cancel(directory)
-        save_run(directory, run.model_copy(update={"state": state}))
+        cancel(directory)
         raise
     save_run(directory, run.model_copy(update={"state": state}))
     return state
@@ -145,6 +144,8 @@ def wait(directory: Path, progress: Callable[[State], None]) -> State:
 def cancel(directory: Path) -> State:
     """Ends the job of a run and returns the state it leaves: `failed: interrupted`, from which it can be resumed."""
     run = load_run(directory)
+    if not run.job:
+        raise KitError(f"{directory}: has no job to end, it was never launched")
     SCHEDULERS[run.scheduler].cancel(run.job)
     for _ in range(300):
         if SCHEDULERS[run.scheduler].state(run.job) == "gone":

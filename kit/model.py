@@ -98,3 +98,15 @@ def read_json(path: Path) -> Any:
         raise KitError(f"{path}: can not be read: {error.strerror}") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise KitError(f"{path}: not JSON: {error}") from None
+
+
+def read_star(path: Path) -> dict[str, Any]:
+    """The blocks of a STAR file by name, each a table or a dict; KitError when it is missing or not STAR."""
+    import starfile
+
+    if not path.is_file():
+        raise KitError(f"{path}: missing")
+    try:
+        return dict(starfile.read(path, always_dict=True))
+    except Exception as error:  # starfile has no error of its own: whatever it raised, the file is not STAR
+        raise KitError(f"{path}: not a STAR file: {error}") from None

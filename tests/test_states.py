@@ -177,6 +177,11 @@ def test_script_changed_after_rendering(toy: Path) -> None:
         launch.submit(directory)
 
 
+def test_run_that_was_never_launched_has_nothing_to_cancel(toy: Path) -> None:
+    with pytest.raises(KitError, match="never launched"):
+        launch.cancel(prepared(toy))
+
+
 def test_run_is_not_started_twice(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TOY", "sleep 60")
     directory = prepared(toy)

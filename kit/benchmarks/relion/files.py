@@ -9,6 +9,7 @@ import numpy as np
 
 from kit.benchmarks.relion import maps
 from kit.errors import KitError
+from kit.model import read_star
 
 
 def read_map(path: Path) -> tuple[maps.Array, float]:
@@ -20,17 +21,6 @@ def read_map(path: Path) -> tuple[maps.Array, float]:
             return file.data.astype(np.float64), float(file.voxel_size.x)
     except (OSError, ValueError) as error:
         raise KitError(f"{path}: not a readable MRC map: {error}") from None
-
-
-def read_star(path: Path) -> dict[str, Any]:
-    import starfile
-
-    if not path.is_file():
-        raise KitError(f"{path}: missing")
-    try:
-        return dict(starfile.read(path, always_dict=True))
-    except Exception as error:  # starfile has no error of its own
-        raise KitError(f"{path}: not a STAR file: {error}") from None
 
 
 def column(path: Path, block: str, label: str) -> Any:

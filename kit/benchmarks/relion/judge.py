@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from kit.benchmarks.relion import figures, maps
-from kit.benchmarks.relion.files import column, read_map, read_star
+from kit.benchmarks.relion.files import column, read_map
 from kit.errors import KitError
-from kit.model import read_json, write_json
+from kit.model import read_json, read_star, write_json
 
-DIAMETER = 290.0  # angstrom; the --particle_diameter of the stages
+DIAMETER = 290.0  # angstrom; the sphere in which map and truth are compared, within the 310 that the stages mask
 
 
 def formed_ranks(log: Path) -> int:
