@@ -5,13 +5,15 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 
 KIT := .venv/bin/kit
-IMAGES := relion-basic cloudmask
+# What the tests need; the others are built on demand.
+IMAGES := relion-basic relion-accelerated cloudmask
+ON_DEMAND := relion-cuda relion-5 cloudmask-cuda
 BENCHMARKS := relion cloudmask
 SIZE ?= tiny
 SITE ?= local
 SUBMISSIONS ?= submissions
 
-.PHONY: help setup recipes images submission test lint bench clean
+.PHONY: help setup recipes images images/all submission test lint bench bench/relion bench/repeats clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z\/%-]+:.*## / {printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,13 +34,17 @@ setup: .venv/.done ## the virtual environment, and with root the Docker engine a
 recipes: .venv/.done ## write containers/*/Dockerfile and recipes/*.def from kit/images
 	@$(KIT) image recipe
 
-images: setup ## build every image as Docker image and SIF (about 20 minutes from nothing on 2 cores)
+images: setup ## build the images that the tests need, as Docker images and SIFs (about 20 minutes from nothing on 2 cores)
 	@$(KIT) image build $(IMAGES)
 
-image/%: setup ## build one image: make image/relion-basic
+images/all: setup ## build every image (the CUDA ones: about another hour, 20 GB of disk)
+	@$(KIT) image build $(IMAGES) $(ON_DEMAND)
+
+image/%: setup ## build one image: make image/relion-cuda; kit image list names them
 	@$(KIT) image build $*
 
-submission: images ## run every benchmark at SIZE=tiny on SITE=local and leave checked folders below submissions/
+submission: setup ## run every benchmark at SIZE=tiny on SITE=local and leave checked folders below submissions/
+	@$(KIT) image build relion-basic cloudmask
 	@folders=(); \
 	for benchmark in $(BENCHMARKS); do \
 	    echo "== $$benchmark, size $(SIZE), site $(SITE) (about 5 minutes at size tiny)"; \
@@ -52,17 +58,25 @@ submission: images ## run every benchmark at SIZE=tiny on SITE=local and leave c
 	printf '  %s\n' "$${folders[@]}"
 
 test: images ## all tests, on real engines; installs what they need
+	@containers/host/docker.sh
 	@tests/slurm/start.sh
 	@.venv/bin/pytest tests
 
-lint: .venv/.done ## ruff, mypy, shellcheck
+lint: .venv/.done ## ruff, mypy, shellcheck, hadolint
 	@.venv/bin/ruff check kit tests
 	@.venv/bin/ruff format --check kit tests
 	@.venv/bin/mypy kit
-	@.venv/bin/shellcheck -e SC2016 containers/*/*.sh tests/slurm/*.sh tests/golden/*.sh .ci/run
+	@.venv/bin/shellcheck -e SC2016 containers/*/*.sh containers/*/source/*.sh tests/slurm/*.sh tests/golden/*.sh .ci/run
+	@.venv/bin/hadolint containers/*/Dockerfile
 
 bench: images ## measure the speed and size the kit promises (build/bench/kit.json)
 	@.venv/bin/python tests/bench/promises.py
+
+bench/relion: images ## relion-basic against relion-accelerated (build/bench/relion.json; hours: PARTICLES=300 BOXES=128 is quick)
+	@.venv/bin/python tests/bench/relion.py
+
+bench/repeats: images ## how far runs differ that differ in their seed only; writes kit/benchmarks/relion/repeats.json
+	@.venv/bin/python tests/bench/repeats.py
 
 clean: ## remove what was built in this checkout (not images, data and runs)
 	@rm -rf .venv build .pytest_cache .mypy_cache .ruff_cache

@@ -33,6 +33,12 @@ class Size(Model):
     parameters: dict[str, int | float | str] = {}
     floor_seconds: dict[str, float] = {}
 
+    @property
+    def seed(self) -> int | None:
+        """The random seed of the stages, where the benchmark has one."""
+        value = self.parameters.get("random_seed")
+        return None if value is None else int(value)
+
 
 class Stage(Model):
     """One step of the job script. `command` is shell, and a Jinja2 template over the size's numbers and parameters.
@@ -100,7 +106,8 @@ class Metric(Model):
 class Benchmark(Model):
     name: str
     title: str
-    image: str
+    # The images it runs on, the first by default, each with words for the templates of the stages.
+    images: dict[str, dict[str, str]] = Field(min_length=1)
     target: str  # the sentence that says when the result counts
     card: Card
     sizes: dict[str, Size] = Field(min_length=1)
@@ -123,6 +130,22 @@ class Benchmark(Model):
         if name not in self.sizes:
             raise unknown(f"size of benchmark {self.name}", name, self.sizes)
         return self.sizes[name]
+
+    def with_seed(self, size_name: str, seed: int | None) -> Benchmark:
+        """The benchmark with another random seed for its stages (not for its data); itself without one."""
+        if seed is None:
+            return self
+        size = self.size(size_name)
+        if "random_seed" not in size.parameters:
+            raise KitError(f"benchmark {self.name}, size {size_name}: has no random_seed that --seed could set")
+        changed = size.model_copy(update={"parameters": {**size.parameters, "random_seed": seed}})
+        return self.model_copy(update={"sizes": {**self.sizes, size_name: changed}})
+
+    def image(self, name: str | None) -> str:
+        """The image asked for, or the first; KitError when the benchmark does not run on it."""
+        if name is not None and name not in self.images:
+            raise unknown(f"image for benchmark {self.name}", name, self.images)
+        return name or next(iter(self.images))
 
     @property
     def code(self) -> Any:

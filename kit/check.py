@@ -13,7 +13,7 @@ from kit.errors import KitError
 from kit.image import sha256
 from kit.model import parse, read_json
 from kit.pack import read_log
-from kit.run import Run, State, judge, read_stages, too_fast
+from kit.run import SBOM, Run, State, judge, read_stages, too_fast
 from kit.submission import LEVELS, MANIFEST, NAME, PLACEHOLDER, REQUIRED, read_manifest
 
 
@@ -97,6 +97,9 @@ def verdict(folder: Path) -> Iterator[Finding]:
         yield Finding("run.json", f"state is {run.state}; only a valid run is a result")
     if not run.image.digest.startswith("sha256:"):
         yield Finding("run.json", "image.digest is missing; nothing proves what ran")
+    bill = folder / "run" / SBOM
+    if bill.is_file() and f"sha256:{sha256(bill)}" != run.image.sbom:
+        yield Finding(f"run/{SBOM}", "is not the one that run.json names")
     if run.kit == "" or run.commit in ("", "unknown"):
         yield Finding("run.json", "commit is unknown; run the kit from a git checkout")
     script = folder / "run/job.sh"
@@ -174,7 +177,7 @@ def log(folder: Path) -> Iterator[Finding]:
 def placeholders(folder: Path) -> Iterator[Finding]:
     """No text that was meant to be replaced is left in what people read."""
     for path in sorted(folder.glob("*")):
-        if path.suffix in (".md", ".json", ".yaml", ".txt") and path.name not in (MANIFEST, "packages.json"):
+        if path.suffix in (".md", ".json", ".yaml", ".txt") and path.name != MANIFEST:
             for number, line in enumerate(path.read_text(errors="replace").splitlines(), start=1):
                 match = PLACEHOLDER.search(line)
                 if match:

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -35,7 +35,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-image_app = typer.Typer(help="Container images: recipe, build, inspect.", no_args_is_help=True)
+image_app = typer.Typer(help="Container images: recipe, build, inspect, export, verify, sign.", no_args_is_help=True)
 site_app = typer.Typer(help="Sites: the computing centres the kit knows.", no_args_is_help=True)
 submission_app = typer.Typer(help="Submission folders: pack and check.", no_args_is_help=True)
 app.add_typer(image_app, name="image")
@@ -102,10 +102,36 @@ def doctor(
         raise typer.Exit(1)
 
 
+Arguments = Annotated[
+    list[str], typer.Option("--arg", metavar="KEY=VALUE", help="A choice the recipe leaves open; kit image list shows them.")
+]
+BuiltFormat = Annotated[str, typer.Option(help="docker or sif.")]
+
+
+@image_app.command("list")
+def image_list(as_json: Json = False) -> None:
+    """List the images and the arguments of their recipes."""
+    from kit.images import RECIPES
+
+    arguments = {name: getattr(recipe, "ARGUMENTS", {}) for name, recipe in RECIPES.items()}
+    if as_json:
+        table = {
+            name: {"description": RECIPES[name].DESCRIPTION, "arguments": {k: list(a.known) for k, a in known.items()}}
+            for name, known in arguments.items()
+        }
+        print(json.dumps(table, indent=2))
+        return
+    for name, known in arguments.items():
+        print(f"{name:<20} {RECIPES[name].DESCRIPTION}")
+        for key, argument in known.items():
+            print(f"  --arg {key}=...  {argument.help} [default: {argument.known[0]}]")
+
+
 @image_app.command("recipe")
 def image_recipe(
     name: Annotated[str | None, typer.Argument(help="Print one image's recipe instead of writing all.")] = None,
     format: Annotated[str, typer.Option(help="docker or singularity.")] = "docker",
+    arg: Arguments = [],  # noqa: B006
     check: Annotated[bool, typer.Option("--check", help="Write nothing; fail when a committed recipe is stale.")] = False,
 ) -> None:
     """Write containers/*/Dockerfile and recipes/*.def from their one source, or print one of them."""
@@ -114,8 +140,7 @@ def image_recipe(
     if format not in image.FORMATS:
         raise KitError(f"unknown format '{format}': known: {', '.join(image.FORMATS)}")
     if name is not None:
-        image.load_image(name)
-        print(image.recipe(name, format), end="")
+        print(image.recipe(image.load_image(name, arg), "docker" if format == "docker" else "singularity"), end="")
         return
     changed = image.stale_recipes() if check else image.write_recipes()
     for path in changed:
@@ -128,8 +153,14 @@ def image_recipe(
 def image_build(
     names: Annotated[list[str], typer.Argument(help="Images to build.")],
     format: Annotated[str, typer.Option(help="docker, sif, or all: both.")] = "all",
+    arg: Arguments = [],  # noqa: B006
     source: Annotated[
-        str, typer.Option("--from", help="What a SIF is made from: docker (the Docker image) or recipe (the .def alone).")
+        str,
+        typer.Option(
+            "--from",
+            help="What a SIF is made from: docker (the Docker image), recipe (the .def alone), "
+            "or an archive of kit image export or docker save.",
+        ),
     ] = "docker",
     force: Annotated[bool, typer.Option("--force", help="Build even what is up to date.")] = False,
 ) -> None:
@@ -139,44 +170,101 @@ def image_build(
 
     if format not in ("docker", "sif", "all"):
         raise KitError(f"unknown format '{format}': known: docker, sif, all")
+    images = [load_image(name, arg) for name in names]
     if source not in ("docker", "recipe"):
-        raise KitError(f"unknown source '{source}': known: docker, recipe")
+        if len(images) > 1:
+            raise KitError(f"--from {source}: an archive holds one image; name one")
+        format = "sif"
     if format == "all":
         try:
             docker_client()
         except KitError as error:
             say(f"kit: {error}\nkit: going on without it: each SIF is built from its definition alone")
             format, source = "sif", "recipe"
-    for image in [load_image(name) for name in names]:
+    for image in images:
         minutes = image.source.BUILD_MINUTES
         if format != "sif" or source == "docker":
             with working(f"{image.name}: Docker image (about {minutes} minutes on 2 cores if it is not there yet)"):
                 print(f"{image.tag} {build_docker(image, force)}")
         if format != "docker":
             with working(
-                f"{image.name}: SIF (about {3 if source == 'docker' else minutes + 3} minutes if it is not there yet)"
+                f"{image.name}: SIF (about {minutes + 3 if source == 'recipe' else 3} minutes if it is not there yet)"
             ):
-                print(build_sif(image, "recipe" if source == "recipe" else "docker", force))
+                print(build_sif(image, source, force))
 
 
 @image_app.command("inspect")
-def image_inspect(
-    name: str, format: Annotated[str, typer.Option(help="docker or sif.")] = "sif", as_json: Json = False
-) -> None:
-    """Say what a built image holds: digest, size, labels, packages."""
-    from kit.image import inspect
+def image_inspect(name: str, format: BuiltFormat = "sif", arg: Arguments = [], as_json: Json = False) -> None:  # noqa: B006
+    """Say what a built image holds: digest, size and each layer's share of it, labels, packages."""
+    from kit.image import inspect, load_image
 
-    if format not in ("docker", "sif"):
-        raise KitError(f"unknown format '{format}': known: docker, sif")
-    facts = inspect(name, "docker" if format == "docker" else "sif")
+    facts = inspect(load_image(name, arg), built_format(format))
     if as_json:
         print(json.dumps(facts, indent=2))
         return
     print(f"{facts['name']} {facts['version']} ({facts['format']})")
     print(f"digest  {facts['digest']}\nrecipe  {facts['recipe']}\nsize    {facts['size'] / 1e6:.0f} MB")
-    print(f"holds   {len(facts['debian'])} Debian and {len(facts['python'])} Python packages (--json lists them)")
+    print(f"holds   {len(facts['debian'])} Debian and {len(facts['python'])} Python packages (kit image sbom lists them)")
+    print(f"        from source: {', '.join(facts['sources']) or 'nothing'}")
     for key, value in facts["labels"].items():
         print(f"label   {key} = {value}")
+    for layer in facts["layers"]:
+        by = " ".join(layer["by"].split())
+        print(f"layer   {layer['bytes'] / 1e6:6.0f} MB {100 * layer['bytes'] / facts['size']:3.0f} %  {by[:80]}")
+
+
+def built_format(format: str) -> Literal["docker", "sif"]:
+    if format not in ("docker", "sif"):
+        raise KitError(f"unknown format '{format}': known: docker, sif")
+    return "docker" if format == "docker" else "sif"
+
+
+@image_app.command("sbom")
+def image_sbom(name: str, format: BuiltFormat = "sif", arg: Arguments = []) -> None:  # noqa: B006
+    """Print what is in a built image as CycloneDX JSON: every package, licence, and where its source is."""
+    from kit.image import Built, load_image
+    from kit.sbom import sbom
+
+    print(sbom(Built(load_image(name, arg), built_format(format))))
+
+
+@image_app.command("export")
+def image_export(
+    name: str,
+    to: Annotated[Path, typer.Option(help="The folder to write to.")] = Path("build/export"),
+    arg: Arguments = [],  # noqa: B006
+) -> None:
+    """Write an image for another machine: SIF, OCI archive, SBOM, and their checksums."""
+    from kit.image import load_image
+    from kit.progress import working
+    from kit.trust import export
+
+    with working(f"{name}: export (about 2 minutes)"):
+        for file in export(load_image(name, arg), to):
+            print(file)
+
+
+@image_app.command("verify")
+def image_verify(
+    what: Annotated[str, typer.Argument(metavar="NAME|FOLDER", help="A built image, or a folder of kit image export.")],
+    arg: Arguments = [],  # noqa: B006
+) -> None:
+    """Hash again and compare: a built image with its record, recipe and signature, or an exported folder."""
+    from kit.image import load_image
+    from kit.trust import verify_export, verify_image
+
+    folder = Path(what)
+    for line in verify_export(folder) if folder.is_dir() else verify_image(load_image(what, arg)):
+        print(line)
+
+
+@image_app.command("sign")
+def image_sign(name: str, arg: Arguments = []) -> None:  # noqa: B006
+    """Sign a SIF with your PGP key (apptainer key newpair makes one)."""
+    from kit.image import load_image
+    from kit.trust import sign
+
+    print(sign(load_image(name, arg)))
 
 
 @site_app.command("show")
@@ -194,6 +282,9 @@ def run(
     size: Annotated[str, typer.Option(help="How much of it; every benchmark has tiny.")] = "tiny",
     site: Annotated[str, typer.Option(help="A site's name, or the path of its .toml file.")] = "local",
     partition: Annotated[str | None, typer.Option(help="A partition of the site; the first if not given.")] = None,
+    image: Annotated[str | None, typer.Option(help="An image the benchmark runs on; its first if not given.")] = None,
+    arg: Arguments = [],  # noqa: B006
+    seed: Annotated[int | None, typer.Option(help="Another random seed than the size's, for a repeat.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the job script and do nothing.")] = False,
     wait: Annotated[bool | None, typer.Option(help="Wait for the end; by default only without a scheduler.")] = None,
     resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Go on with a run that was cut off.")] = None,
@@ -203,6 +294,8 @@ def run(
 ) -> None:
     """Run a benchmark: make the data, render the job script, hand it over. Prints the run directory."""
     from kit import launch
+    from kit.benchmark import load_benchmark
+    from kit.image import load_image
     from kit.progress import following, working
 
     runs = runs or launch.runs_folder()
@@ -210,12 +303,13 @@ def run(
         directory = resume.absolute()
     elif benchmark is None:
         raise KitError("which benchmark? kit run relion, or kit run cloudmask; kit list shows all")
-    elif dry_run:
-        print(launch.render(benchmark, size, site, partition, Path("/RUN"), Path("/DATA")), end="")
-        return
     else:
-        with working(f"{benchmark} {size}: data and job script"):
-            directory = launch.prepare(benchmark, size, site, partition, runs)
+        chosen = load_image(load_benchmark(benchmark).image(image), arg)
+        if dry_run:
+            print(launch.render(benchmark, size, site, partition, Path("/RUN"), Path("/DATA"), chosen, seed), end="")
+            return
+        with working(f"{benchmark} {size} in {chosen.name}: data and job script"):
+            directory = launch.prepare(benchmark, size, site, partition, runs, chosen, seed)
     started = launch.submit(directory)
     say(f"{directory}: job {started.job} ({started.scheduler})")
     if wait if wait is not None else started.scheduler == "local":
@@ -265,6 +359,24 @@ def collect(directory: RunDirectory, as_json: Json = False) -> None:
         for metric in result.metrics:
             print(f"  {metric.name:<28} {metric.value:>12.4g} {metric.unit:<12} {metric.problem or ''}".rstrip())
     if result.state.name != "valid":
+        raise typer.Exit(1)
+
+
+@app.command()
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="RUN", help="A collected run.")],
+    second: Annotated[Path, typer.Argument(metavar="RUN", help="Another of the same benchmark and size.")],
+    as_json: Json = False,
+) -> None:
+    """Hold two runs against each other: do they differ by more than repeats of one do? Fails when they do."""
+    from kit.compare import compare as verb
+
+    result = verb(first.absolute(), second.absolute())
+    if as_json:
+        print(json.dumps(result.model_dump(mode="json"), indent=2))
+    else:
+        print(result)
+    if not result.same:
         raise typer.Exit(1)
 
 

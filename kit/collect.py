@@ -7,11 +7,23 @@ from pathlib import Path
 from kit.benchmark import Benchmark, Metric, read_value
 from kit.errors import KitError
 from kit.image import sha256
-from kit.run import MetricRecord, Run, StageRecord, State, current_state, load_run, read_stages, resolved, save_run, too_fast
+from kit.run import (
+    SBOM,
+    MetricRecord,
+    Run,
+    StageRecord,
+    State,
+    current_state,
+    load_run,
+    read_stages,
+    resolved,
+    save_run,
+    too_fast,
+)
 from kit.system import describe
 
 # What a submission carries of a run beside the files that its metrics were read from.
-CARRIED = ("job.sh", "job.out", "stages.jsonl", "benchmark.json", "site.json")
+CARRIED = ("job.sh", "job.out", "stages.jsonl", "benchmark.json", "site.json", SBOM)
 
 
 def collect(directory: Path) -> Run:

@@ -11,8 +11,8 @@ class KitError(Exception):
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> KitError:
-    """An error for a name that is not known, with the nearest that are."""
+    """An error for a name that is not known, with the nearest of those that are, and all of them."""
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names) or 'none'}"
-    return KitError(f"unknown {kind} '{name}': {hint}")
+    hint = f"did you mean {' or '.join(near)}? " if near else ""
+    return KitError(f"unknown {kind} '{name}': {hint}known: {', '.join(names) or 'none'}")

@@ -11,21 +11,23 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
-import json
 import logging
 import os
+import re
 import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
 from kit import __version__, paths
 from kit.errors import KitError, unknown
+from kit.model import Model, write_json
 
 Format = Literal["docker", "singularity"]
 
@@ -36,7 +38,10 @@ SQUASHFS = "-comp zstd -Xcompression-level 12"
 
 @dataclass(frozen=True)
 class Image:
+    """A recipe with its arguments, which are part of what it is: other arguments, another image."""
+
     name: str
+    given: tuple[tuple[str, str], ...] = ()
 
     @property
     def source(self) -> ModuleType:
@@ -46,12 +51,18 @@ class Image:
             raise unknown("image", self.name, RECIPES)
         return RECIPES[self.name]
 
+    @property
+    def arguments(self) -> dict[str, str]:
+        """Every argument of the recipe, the default where none was given."""
+        known = getattr(self.source, "ARGUMENTS", {})
+        return {**{key: argument.known[0] for key, argument in known.items()}, **dict(self.given)}
+
     @functools.cached_property
     def hash(self) -> str:
         """SHA-256 over both recipes and every file they copy in: the address of what a build of them makes."""
         digest = hashlib.sha256()
         for format in FORMATS:
-            digest.update(recipe(self.name, format).encode())
+            digest.update(recipe(self, format).encode())
         for path in context_files(self.source):
             digest.update(path.relative_to(context_root()).as_posix().encode() + b"\0" + path.read_bytes())
         return digest.hexdigest()
@@ -68,10 +79,33 @@ class Image:
 FORMATS: dict[Format, str] = {"docker": "containers/{name}/Dockerfile", "singularity": "recipes/{name}.def"}
 
 
-def load_image(name: str) -> Image:
+def load_image(name: str, arguments: Sequence[str] = ()) -> Image:
+    """An image by name and `key=value` arguments; KitError names what is known where one is not."""
     image = Image(name)
-    _ = image.source  # an unknown name is answered here, with the nearest names
+    known = getattr(image.source, "ARGUMENTS", {})  # an unknown image is answered here, with the nearest names
+    given = {}
+    for word in arguments:
+        key, mark, value = word.partition("=")
+        if not mark:
+            raise KitError(f"--arg {word}: write it as key=value; {name} knows {arguments_text(known)}")
+        if key not in known:
+            raise KitError(f"--arg {word}: unknown argument '{key}': {name} knows {arguments_text(known)}")
+        argument = known[key]
+        for part in value.split(",") if argument.several else [value]:
+            if not argument.free and part not in argument.known:
+                raise KitError(f"--arg {word}: unknown {key} '{part}': known: {', '.join(argument.known)}")
+        if argument.free and not re.fullmatch(r"[-\w =.,+/:]+", value):
+            raise KitError(f"--arg {word}: {key} can hold letters, digits, spaces and any of -=.,+/: only")
+        given[key] = value
+    image = Image(name, tuple(sorted((k, v) for k, v in given.items() if v != known[k].known[0])))
+    problem = getattr(image.source, "problem", lambda arguments: None)(image.arguments)
+    if problem:
+        raise KitError(f"image {name}: {problem}")
     return image
+
+
+def arguments_text(known: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} ({' '.join(a.known)})" for key, a in known.items()) or "no arguments"
 
 
 def context_root() -> Path:
@@ -93,11 +127,26 @@ def context_files(source: ModuleType) -> list[Path]:
     return sorted(found)
 
 
+def inventory(sources: Sequence[Mapping[str, str]]) -> list[str]:
+    """Shell that writes the lists of which an SBOM is made: Debian packages, their licences, Python packages, sources."""
+    rows = "".join("\\t".join(s[key] for key in ("name", "version", "sha256", "license")) + "\\n" for s in sources)
+    return [
+        f"mkdir -p {INVENTORY}",
+        f"cd {INVENTORY}",
+        "dpkg-query -W -f '${Package}\\t${Version}\\t${Architecture}\\t${source:Package}\\t${source:Version}\\n' "
+        "> debian.tsv",
+        "for f in /usr/share/doc/*/copyright; do p=${f%/copyright}; "
+        'sed -n "s/^License: *\\(..*\\)/${p##*/}\\t\\1/p" "$f"; done | sort -u > licenses.tsv',
+        "if [ -e /opt/venv/inventory.tsv ]; then cp /opt/venv/inventory.tsv python.tsv; fi",
+        f"printf '{rows}' > sources.tsv",
+    ]
+
+
 def no_distribution_warning(record: logging.LogRecord) -> bool:
     return "Unable to determine the Linux distribution" not in str(record.msg)
 
 
-def recipe(name: str, format: Format, bootstrap: str = "docker") -> str:
+def recipe(image: Image, format: Format, bootstrap: str = "docker") -> str:
     """The text of the Dockerfile or of the Singularity definition of an image.
 
     `bootstrap` is where a definition takes its base image from: `docker` (a registry) or `docker-daemon` (the engine of
@@ -109,19 +158,14 @@ def recipe(name: str, format: Format, bootstrap: str = "docker") -> str:
     # The primitives used here are the same on every distribution, and HPCCM only knows Debian by guessing.
     logging.getLogger().addFilter(no_distribution_warning)
 
-    source = Image(name).source
+    source = image.source
     hpccm.config.set_container_format(format)
     hpccm.config.set_singularity_version("3.8")
-    stages = source.stages({} if format == "docker" else {"_bootstrap": bootstrap, "_docker_env": False})
+    base = {} if format == "docker" else {"_bootstrap": bootstrap, "_docker_env": False}
+    stages = source.stages(base, image.arguments)
     final = stages[-1]
-    final += hpccm.primitives.comment("The image lists what is in it")
-    final += shell(
-        commands=[
-            f"mkdir -p {INVENTORY}",
-            f"dpkg-query -W -f '${{Package}}=${{Version}}\\n' > {INVENTORY}/debian.txt",
-            f"cp /opt/venv/requirements.freeze {INVENTORY}/python.txt 2>/dev/null || touch {INVENTORY}/python.txt",
-        ]
-    )
+    final += hpccm.primitives.comment("The image lists what is in it, with the licences; kit image sbom reads it")
+    final += shell(commands=inventory(source.SOURCES))
     final += label(
         metadata={
             "org.opencontainers.image.title": source.NAME,
@@ -130,10 +174,11 @@ def recipe(name: str, format: Format, bootstrap: str = "docker") -> str:
             "org.opencontainers.image.licenses": f'"{source.LICENSES}"',
             "org.opencontainers.image.base.name": f"debian:{source.SUITE}-slim",
             "org.opencontainers.image.vendor": f'"kit {__version__}"',
+            **{f"kit.argument.{key}": f'"{value}"' for key, value in image.arguments.items()},
         }
     )
     final += raw(
-        docker=f"HEALTHCHECK --interval=1h --timeout=2m CMD {source.TEST}",
+        docker=f'HEALTHCHECK --interval=1h --timeout=2m CMD ["{source.TEST}"]',
         singularity=f"%test\n    {source.TEST}\n\n%help\n    {source.DESCRIPTION}.",
     )
     header = f"# {source.NAME}: {source.DESCRIPTION}.\n# Written by `make recipes` from kit/images/; change it there.\n"
@@ -149,7 +194,7 @@ def stale_recipes() -> list[Path]:
     """The committed recipes whose text differs from what their source renders today."""
     from kit.images import RECIPES
 
-    files = {context_root() / FORMATS[f].format(name=name): recipe(name, f) for name in RECIPES for f in FORMATS}
+    files = {context_root() / FORMATS[f].format(name=name): recipe(Image(name), f) for name in RECIPES for f in FORMATS}
     return [path for path, text in files.items() if not path.is_file() or path.read_text() != text]
 
 
@@ -159,7 +204,7 @@ def write_recipes() -> list[Path]:
     for path in changed:
         name = path.stem if path.suffix == ".def" else path.parent.name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(recipe(name, "singularity" if path.suffix == ".def" else "docker"))
+        path.write_text(recipe(Image(name), "singularity" if path.suffix == ".def" else "docker"))
     return changed
 
 
@@ -176,11 +221,22 @@ def build_folder(image: Image, bootstrap: str = "docker") -> Iterator[Path]:
         if "containers/certificates" in image.source.CONTEXT:
             for certificate in sorted(Path("/usr/local/share/ca-certificates").glob("*.crt")):
                 shutil.copy(certificate, folder / "containers/certificates")
-        (folder / "Dockerfile").write_text(recipe(image.name, "docker"))
-        (folder / "image.def").write_text(recipe(image.name, "singularity", bootstrap))
+        (folder / "Dockerfile").write_text(recipe(image, "docker"))
+        labels = "".join(f"    {key} {value}\n" for key, value in build_labels(image).items())
+        definition = recipe(image, "singularity", bootstrap).replace("%labels\n", f"%labels\n{labels}")
+        (folder / "image.def").write_text(definition)
         for path in [folder, *folder.rglob("*")]:
             os.utime(path, (0, 0))  # Docker's layer cache looks at content and mode, a SIF keeps times
         yield folder
+
+
+def build_labels(image: Image) -> dict[str, str]:
+    """What is known only when an image is built: by what, when, from which commit."""
+    return {
+        "org.opencontainers.image.created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "org.opencontainers.image.revision": paths.commit(),
+        "kit.recipe": f"sha256:{image.hash}",
+    }
 
 
 def docker_client() -> Any:
@@ -239,7 +295,8 @@ def build_docker(image: Image, force: bool = False) -> str:
     require_space(paths.cache(), 8)
     log = build_log(image, "docker")
     with build_folder(image) as folder, log.open("w") as file:
-        for event in client.api.build(path=str(folder), tag=image.tag, rm=True, forcerm=True, nocache=force, decode=True):
+        options = {"rm": True, "forcerm": True, "nocache": force, "labels": build_labels(image), "decode": True}
+        for event in client.api.build(path=str(folder), tag=image.tag, **options):
             file.write(event.get("stream", "") or event.get("error", ""))
             if "error" in event:
                 file.flush()
@@ -247,14 +304,15 @@ def build_docker(image: Image, force: bool = False) -> str:
     return str(client.images.get(image.tag).id)
 
 
-def build_sif(image: Image, source: Literal["docker", "recipe"] = "docker", force: bool = False) -> Path:
+def build_sif(image: Image, source: str = "docker", force: bool = False) -> Path:
     """Builds the SIF unless this very recipe is built already; returns its path.
 
-    From the Docker image (one build, two formats), or from the definition alone, which needs no engine where a
-    registry can be reached. Either way an ordinary user can do it. The file appears only when it is whole and has
-    passed its own %test.
+    From the Docker image (`docker`: one build, two formats), from the definition alone (`recipe`: needs no engine where a
+    registry can be reached), or from an archive that `kit image export` or `docker save` wrote on another machine (its
+    path). An ordinary user can do each. The file appears only when it is whole and has passed its own %test.
     """
-    target = image.sif if source == "docker" else image.sif.with_suffix(".recipe.sif")
+    target = image.sif.with_suffix(".recipe.sif") if source == "recipe" else image.sif
+    archive = None if source in ("docker", "recipe") else archive_uri(Path(source))
     if target.is_file() and not force:
         return target
     require_space(target.parent, 8)
@@ -263,7 +321,16 @@ def build_sif(image: Image, source: Literal["docker", "recipe"] = "docker", forc
     partial.unlink(missing_ok=True)
     log = build_log(image, "sif")
     options = ["--force", "--mksquashfs-args", SQUASHFS]
-    if source == "docker":
+    if archive:
+        run_build([*client, "build", *options, str(partial), archive], image, log, None)
+        built_from = sif_labels(partial).get("kit.recipe")
+        if built_from != f"sha256:{image.hash}":
+            partial.unlink()
+            raise KitError(
+                f"{source}: holds an image of the recipe {built_from}, but today's {image.name} is sha256:{image.hash}; "
+                "use the checkout that made it"
+            )
+    elif source == "docker":
         build_docker(image)
         run_build([*client, "build", *options, str(partial), f"docker-daemon:{image.tag}"], image, log, None)
     else:
@@ -272,10 +339,60 @@ def build_sif(image: Image, source: Literal["docker", "recipe"] = "docker", forc
         local_base = docker_has(f"debian:{image.source.SUITE}-slim")
         with build_folder(image, "docker-daemon" if local_base else "docker") as folder:
             run_build([*client, "build", "--fakeroot", *options, str(partial), "image.def"], image, log, folder)
-    if source == "docker":  # a conversion runs no %test of its own
+    if source != "recipe":  # a conversion runs no %test of its own
         run_build([*client, "exec", *no_privileges(), str(partial), image.source.TEST], image, log, None)
+    record(image, partial, target)
     partial.rename(target)
     return target
+
+
+class Record(Model):
+    """What was built, beside the SIF: how it is known later that the file is still the one."""
+
+    name: str
+    arguments: dict[str, str]
+    digest: str
+    recipe: str
+    created: datetime
+    commit: str
+
+
+def record_path(sif: Path) -> Path:
+    return sif.with_suffix(".json")
+
+
+def record(image: Image, file: Path, target: Path) -> None:
+    labels = build_labels(image)
+    facts = Record(
+        name=image.name,
+        arguments=image.arguments,
+        digest=f"sha256:{sha256(file)}",
+        recipe=labels["kit.recipe"],
+        created=datetime.fromisoformat(labels["org.opencontainers.image.created"]),
+        commit=labels["org.opencontainers.image.revision"],
+    )
+    write_json(record_path(target), facts.model_dump(mode="json"))
+
+
+def archive_uri(path: Path) -> str:
+    """How Apptainer names an archive: what `kit image export` or `docker save` wrote; KitError for anything else."""
+    import tarfile
+
+    try:
+        with tarfile.open(path) as tar:
+            names = tar.getnames()
+    except (OSError, tarfile.TarError) as error:
+        raise KitError(
+            f"{path}: neither docker, recipe, nor an archive of an image ({error}); "
+            "kit image export and docker save write one"
+        ) from None
+    if "oci-layout" in names:
+        return f"oci-archive:{path}"
+    if "manifest.json" in names:
+        return f"docker-archive:{path}"
+    raise KitError(
+        f"{path}: holds neither oci-layout nor manifest.json, so it is not an image; write one with kit image export"
+    )
 
 
 def run_build(command: list[str], image: Image, log: Path, cwd: Path | None) -> None:
@@ -283,6 +400,9 @@ def run_build(command: list[str], image: Image, log: Path, cwd: Path | None) -> 
         file.write(f"$ {' '.join(command)}\n")
         file.flush()
         if subprocess.run(command, cwd=cwd, stdout=file, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL).returncode:
+            for left in image.sif.parent.glob("*.partial"):
+                if str(left) in command:
+                    left.unlink()
             raise build_failed(image, log)
 
 
@@ -317,52 +437,84 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def inspect(name: str, format: Literal["docker", "sif"]) -> dict[str, Any]:
+def sif_labels(path: Path) -> dict[str, str]:
+    from spython.main import get_client
+
+    singularity()
+    answer = get_client(quiet=True).inspect(str(path), quiet=True)
+    if isinstance(answer, str):
+        import json
+
+        answer = json.loads(answer)
+    labels: dict[str, str] = answer["attributes"]["labels"]
+    return labels
+
+
+class Built:
+    """A built image in one of its formats: what it says of itself."""
+
+    def __init__(self, image: Image, format: Literal["docker", "sif"]) -> None:
+        self.image, self.format = image, format
+        if format == "docker":
+            import docker.errors
+
+            self.client = docker_client()
+            try:
+                built = self.client.images.get(image.tag)
+            except docker.errors.ImageNotFound:
+                raise not_built(image, "docker") from None
+            self.digest, self.size, self.labels = str(built.id), int(built.attrs["Size"]), dict(built.labels)
+        else:
+            self.sif = built_sif(image)
+            self.digest, self.size = f"sha256:{sha256(self.sif)}", self.sif.stat().st_size
+            self.labels = sif_labels(self.sif)
+
+    def run(self, *command: str) -> str:
+        """What a command in the image prints."""
+        if self.format == "docker":
+            return str(self.client.containers.run(self.image.tag, list(command), remove=True).decode())
+        words = [*singularity(), "exec", *no_privileges(), str(self.sif), *command]
+        return subprocess.run(words, capture_output=True, text=True, check=True).stdout
+
+    def inventory(self) -> dict[str, list[list[str]]]:
+        """The rows of the image's own lists: debian, licenses, python, sources."""
+        lists: dict[str, list[list[str]]] = {}
+        for line in self.run("sh", "-c", f"cd {INVENTORY} && grep '' *.tsv").splitlines():
+            name, _, row = line.partition(".tsv:")
+            lists.setdefault(name, []).append(row.split("\t"))
+        return lists
+
+    def layers(self) -> list[tuple[int, str]]:
+        """Bytes and command of each layer of the Docker image, first to last; empty layers are left out."""
+        history = self.client.images.get(self.image.tag).history()
+        return [(int(entry["Size"]), str(entry["CreatedBy"])) for entry in reversed(history) if entry["Size"]]
+
+
+def inspect(image: Image, format: Literal["docker", "sif"]) -> dict[str, Any]:
     """What an image says of itself: digest, size (bytes), labels, Debian and Python packages as `name=version`."""
-    image = load_image(name)
-    if format == "docker":
-        import docker.errors
-
-        client = docker_client()
-        try:
-            built = client.images.get(image.tag)
-        except docker.errors.ImageNotFound:
-            raise not_built(image, "docker") from None
-        digest, size, labels = built.id, built.attrs["Size"], built.labels
-
-        def read(path: str) -> str:
-            return str(client.containers.run(image.tag, ["cat", path], remove=True).decode())
-    else:
-        from spython.main import get_client
-
-        sif = built_sif(image)
-        singularity()
-        client = get_client(quiet=True)
-        digest, size = f"sha256:{sha256(sif)}", sif.stat().st_size
-        answer = client.inspect(str(sif), quiet=True)
-        if isinstance(answer, str):
-            answer = json.loads(answer)
-        labels = answer["attributes"]["labels"]
-
-        def read(path: str) -> str:
-            command = [*singularity(), "exec", *no_privileges(), str(sif), "cat", path]
-            return subprocess.run(command, capture_output=True, text=True, check=True).stdout
-
+    built = Built(image, format)
+    lists = built.inventory()
     return {
         "name": image.name,
         "version": image.source.VERSION,
+        "arguments": image.arguments,
         "format": format,
         "recipe": f"sha256:{image.hash}",
-        "digest": digest,
-        "size": size,
-        "labels": dict(sorted(labels.items())),
-        "debian": read(f"{INVENTORY}/debian.txt").split(),
-        "python": read(f"{INVENTORY}/python.txt").split("\n")[:-1],
+        "digest": built.digest,
+        "size": built.size,
+        "labels": dict(sorted(built.labels.items())),
+        "debian": [f"{row[0]}={row[1]}" for row in lists["debian"]],
+        "python": [f"{row[0]}=={row[1]}" for row in lists.get("python", [])],
+        "sources": [f"{row[0]}={row[1]}" for row in lists.get("sources", [])],
+        "layers": [{"bytes": size, "by": command} for size, command in built.layers()] if format == "docker" else [],
     }
 
 
 def not_built(image: Image, format: str) -> KitError:
-    return KitError(f"image {image.name} is not built as {format} from today's recipe: kit image build {image.name}")
+    arguments = "".join(f" --arg '{key}={value}'" for key, value in image.given)
+    return KitError(
+        f"image {image.name} is not built as {format} from today's recipe: kit image build {image.name}{arguments}"
+    )
 
 
 def sif_of(image: Image) -> Path:

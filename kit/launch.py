@@ -5,77 +5,87 @@ from __future__ import annotations
 import hashlib
 import os
 import shlex
-import subprocess
 import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from kit import __version__, data, paths
 from kit.benchmark import load_benchmark
 from kit.errors import KitError
-from kit.image import Image, inspect, load_image, sha256
+from kit.image import Built, Image, load_image, sha256
 from kit.model import write_atomic, write_json
 from kit.render import job_script, layout
-from kit.run import ImageRecord, Run, State, current_state, load_run, save_run, with_state
+from kit.run import SBOM, ImageRecord, Run, State, current_state, load_run, save_run, with_state
+from kit.sbom import sbom
 from kit.schedulers import SCHEDULERS
 from kit.site import load_site
 
 
-def commit() -> str:
-    """The commit of the kit's checkout, with `-dirty` behind it when files differ; `unknown` outside one."""
-    if paths.CHECKOUT is None:
-        return "unknown"
-    words = ["git", "-C", str(paths.CHECKOUT), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
-    result = subprocess.run(words, capture_output=True, text=True)
-    return result.stdout.strip() or "unknown"
-
-
-def describe_image(image: Image, runtime: str) -> ImageRecord:
-    """The image that is about to run, by digest, with its packages; KitError when it is not built."""
-    facts: dict[str, Any] = {"digest": "", "debian": [], "python": []}
+def describe_image(image: Image, runtime: str) -> tuple[ImageRecord, str]:
+    """The image that is about to run, by digest, and its SBOM; KitError when it is not built."""
+    digest, bill = "", "{}"
     if runtime != "host":  # outside a container there is nothing to describe, and the run can not become valid
-        facts = inspect(image.name, "docker" if runtime == "docker" else "sif")
-    return ImageRecord(
+        built = Built(image, "docker" if runtime == "docker" else "sif")
+        digest, bill = built.digest, sbom(built)
+    record = ImageRecord(
         name=image.name,
         version=image.source.VERSION,
+        arguments=image.arguments,
         runtime=runtime,
-        digest=facts["digest"],
+        digest=digest,
         recipe=f"sha256:{image.hash}",
-        packages={"debian": facts["debian"], "python": facts["python"]},
+        sbom=f"sha256:{hashlib.sha256(bill.encode()).hexdigest()}",
     )
+    return record, bill
 
 
 def render(
-    benchmark_name: str, size_name: str, site_name: str, partition_name: str | None, directory: Path, data_folder: Path
+    benchmark_name: str,
+    size_name: str,
+    site_name: str,
+    partition_name: str | None,
+    directory: Path,
+    data_folder: Path,
+    image: Image | None = None,
+    seed: int | None = None,
 ) -> str:
     """The job script, without touching anything: what `--dry-run` prints."""
-    command = "kit " + " ".join(shlex.quote(word) for word in sys.argv[1:])
+    benchmark = load_benchmark(benchmark_name).with_seed(size_name, seed)
     return job_script(
-        load_benchmark(benchmark_name),
+        benchmark,
+        image or load_image(benchmark.image(None)),
         size_name,
         load_site(site_name),
         partition_name,
         directory,
         data_folder,
-        command,
+        "kit " + " ".join(shlex.quote(word) for word in sys.argv[1:]),
     )
 
 
-def prepare(benchmark_name: str, size_name: str, site_name: str, partition_name: str | None, runs: Path) -> Path:
+def prepare(
+    benchmark_name: str,
+    size_name: str,
+    site_name: str,
+    partition_name: str | None,
+    runs: Path,
+    image: Image | None = None,
+    seed: int | None = None,
+) -> Path:
     """Makes a new run directory with everything in it but the run; returns its path."""
     benchmark, site = load_benchmark(benchmark_name), load_site(site_name)
+    image = image or load_image(benchmark.image(None))
     name, partition = site.partition(partition_name)
     plan = layout(benchmark.size(size_name), partition, site)
-    image = load_image(benchmark.image)
-    image_record = describe_image(image, site.container.runtime)
+    image_record, bill = describe_image(image, site.container.runtime)
     created = datetime.now(UTC)
-    folder = data.make(benchmark, size_name)
+    folder = data.make(benchmark, size_name)  # whatever the seed of the run, the data are the same
+    benchmark = benchmark.with_seed(size_name, seed)
     stamp = created.strftime("%Y%m%dT%H%M%S") + f"{created.microsecond // 1000:03d}Z"
     directory = (runs / benchmark.name / f"{size_name}-{site.name}-{stamp}").absolute()
-    script = render(benchmark_name, size_name, site_name, partition_name, directory, folder)
+    script = render(benchmark_name, size_name, site_name, partition_name, directory, folder, image, seed)
     try:
         directory.mkdir(parents=True)
     except OSError as error:
@@ -83,12 +93,13 @@ def prepare(benchmark_name: str, size_name: str, site_name: str, partition_name:
     (directory / "data").symlink_to(folder)
     write_json(directory / "benchmark.json", benchmark.model_dump(mode="json"))
     write_json(directory / "site.json", site.model_dump(mode="json"))
+    write_atomic(directory / SBOM, bill)
     write_atomic(directory / "job.sh", script)
     save_run(
         directory,
         Run(
             kit=__version__,
-            commit=commit(),
+            commit=paths.commit(),
             created=created,
             benchmark=benchmark.name,
             size=size_name,
@@ -96,6 +107,7 @@ def prepare(benchmark_name: str, size_name: str, site_name: str, partition_name:
             partition=name,
             ranks=plan.ranks,
             threads=plan.threads,
+            seed=benchmark.size(size_name).seed,
             image=image_record,
             data=f"sha256:{sha256(folder / data.MANIFEST)}",  # data.make has verified every file against it
             script=f"sha256:{hashlib.sha256(script.encode()).hexdigest()}",

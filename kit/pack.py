@@ -61,7 +61,6 @@ def write_folder(folder: Path, directory: Path, run: Run, organisation: str) -> 
         shutil.copyfile(directory / name, copy)
     shutil.copyfile(directory / "run.json", folder / "run.json")
     write_json(folder / "system.json", {"submitter": organisation, "division": "open", **run.system})
-    write_json(folder / "packages.json", run.image.packages)
     size = benchmark.size(run.size)
     config = {
         "github": {
@@ -75,7 +74,7 @@ def write_folder(folder: Path, directory: Path, run: Run, organisation: str) -> 
         "size": run.size,
         "ranks": run.ranks,
         "threads": run.threads,
-        "image": {"name": run.image.name, "digest": run.image.digest, "recipe": run.image.recipe},
+        "image": {"name": run.image.name, "digest": run.image.digest, "recipe": run.image.recipe, "sbom": run.image.sbom},
         "hyperparameters": size.parameters,
     }
     (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent
@@ -25,3 +26,12 @@ def user_file() -> Path:
     """The user's own settings: $KIT_CONFIG, else ~/.config/kit/kit.toml."""
     default = Path(os.environ.get("XDG_CONFIG_HOME", "~/.config")).expanduser() / "kit" / "kit.toml"
     return Path(os.environ.get("KIT_CONFIG", default)).expanduser().absolute()
+
+
+def commit() -> str:
+    """The commit of the kit's checkout, with `-dirty` behind it when files differ; `unknown` outside one."""
+    if CHECKOUT is None:
+        return "unknown"
+    words = ["git", "-C", str(CHECKOUT), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
+    result = subprocess.run(words, capture_output=True, text=True)
+    return result.stdout.strip() or "unknown"

@@ -17,7 +17,7 @@ import jinja2
 from kit import __version__, paths
 from kit.benchmark import Benchmark, Size
 from kit.errors import KitError
-from kit.image import load_image
+from kit.image import Image
 from kit.launchers import LAUNCHERS
 from kit.runtimes import RUNTIMES
 from kit.site import Partition, Site
@@ -75,6 +75,7 @@ def environment() -> jinja2.Environment:
 
 def job_script(
     benchmark: Benchmark,
+    image: Image,
     size_name: str,
     site: Site,
     partition_name: str | None,
@@ -89,6 +90,7 @@ def job_script(
     env = environment()
     numbers: dict[str, Any] = {
         **size.parameters,
+        **benchmark.images[image.name],
         "ranks": plan.ranks,
         "threads": plan.threads,
         # What a stage of one process may use of the node it shares with nobody.
@@ -110,7 +112,7 @@ def job_script(
             )
     runtime = RUNTIMES[site.container.runtime]
     container = runtime.command(
-        load_image(benchmark.image),
+        image,
         [str(directory), str(data), *site.container.binds],
         {"OMP_NUM_THREADS": str(plan.threads)},
         site.container.args,
@@ -124,6 +126,7 @@ def job_script(
         )
     return env.get_template(f"{partition.scheduler}.sh.j2").render(
         benchmark=benchmark,
+        image=image,
         size_name=size_name,
         site=site,
         partition=partition,

@@ -16,6 +16,7 @@ from kit.site import Site
 StateName = Literal["rendered", "submitted", "running", "failed", "incomplete", "finished", "valid"]
 
 FILE = "run.json"
+SBOM = "sbom.cdx.json"
 
 
 class State(Model):
@@ -35,10 +36,11 @@ class State(Model):
 class ImageRecord(Model):
     name: str
     version: str
+    arguments: dict[str, str] = {}
     runtime: str
     digest: str  # of the SIF file or the Docker image; empty without a container, and then the run is never valid
     recipe: str
-    packages: dict[str, list[str]] = {}
+    sbom: str = ""  # sha256 of sbom.cdx.json
 
 
 class StageRecord(Model):
@@ -88,6 +90,7 @@ class Run(Model):
     partition: str
     ranks: int
     threads: int
+    seed: int | None = None  # of the stages, where the benchmark has one
     image: ImageRecord
     data: str
     script: str  # sha256 of job.sh

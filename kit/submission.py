@@ -19,9 +19,9 @@ REQUIRED = {
     "result-1.txt": "the log in MLPerf's form",
     "run.json": "what ran, proof and verdict",
     "system.json": "the machine, in MLPerf's names",
-    "packages.json": "every package of the image",
     "pull_request.md": "the text of the pull request",
     "run/job.sh": "the script that ran",
+    "run/sbom.cdx.json": "what the image holds, as CycloneDX",
     "run/stages.jsonl": "when each stage started and how it ended",
     MANIFEST: "the checksum of every other file",
 }

@@ -1,10 +1,16 @@
 #!/bin/bash
-# Gives a Debian machine a running Docker engine. Run as root; does nothing where an engine already answers.
+# Gives a Debian machine a running Docker engine, and skopeo, which writes OCI archives. Run as root; does nothing where
+# both are there.
 set -euo pipefail
 
 # A docker command may be on the PATH without an engine behind it, so the engine is asked, not the PATH.
 engine_answers() { docker version --format '{{.Server.Version}}' >/dev/null 2>&1; }
 
+if [ "$(id -u)" -eq 0 ] && ! command -v skopeo >/dev/null; then
+    echo "docker: installing skopeo"
+    apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends skopeo >/dev/null
+fi
 if engine_answers; then
     echo "docker: engine $(docker version --format '{{.Server.Version}}') is running"
     exit 0

@@ -5,7 +5,8 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any, Protocol
 
-from kit.images import cloudmask, relion_basic
+from kit.images import cloudmask, cloudmask_cuda, relion_5, relion_accelerated, relion_basic, relion_cuda
+from kit.images.parts import Argument
 
 
 class Recipe(Protocol):
@@ -25,10 +26,20 @@ class Recipe(Protocol):
     TEST: str
     # A minute count for the sentence that warns of a long build.
     BUILD_MINUTES: int
+    # Programs built from source, which no package manager in the image knows: name, version, sha256, license.
+    SOURCES: tuple[dict[str, str], ...]
+    # Choices the recipe leaves open; a module without any has no ARGUMENTS.
+    ARGUMENTS: dict[str, Argument]
 
     @staticmethod
-    def stages(base: dict[str, Any]) -> list[Any]:
+    def stages(base: dict[str, Any], arguments: dict[str, str]) -> list[Any]:
         """HPCCM stages; `base` holds keywords for every baseimage, which the format decides."""
 
+    @staticmethod
+    def problem(arguments: dict[str, str]) -> str | None:
+        """Why these arguments do not go together; a module where all do has no `problem`."""
 
-RECIPES: dict[str, ModuleType] = {module.NAME: module for module in (relion_basic, cloudmask)}
+
+RECIPES: dict[str, ModuleType] = {
+    module.NAME: module for module in (relion_basic, relion_accelerated, relion_cuda, relion_5, cloudmask, cloudmask_cuda)
+}

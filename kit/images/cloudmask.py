@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import hpccm
 from hpccm.primitives import baseimage, comment, copy, environment, shell
+
+from kit.images import parts
 
 NAME = "cloudmask"
 VERSION = "0.28.1"
@@ -16,6 +19,7 @@ CONTEXT = (
     "containers/certificates",
     "containers/cloudmask/requirements.txt",
     "containers/cloudmask/horovod.txt",
+    "containers/cloudmask/inventory.py",
     "containers/cloudmask/selftest.sh",
     "kit/__init__.py",
     "kit/benchmarks/__init__.py",
@@ -24,24 +28,29 @@ CONTEXT = (
 )
 TEST = "/opt/kit/selftest.sh"
 BUILD_MINUTES = 9
+SOURCES = ()
 
 
-def stages(base: dict[str, Any]) -> list[Any]:
+def stages(base: dict[str, Any], arguments: dict[str, str]) -> list[Any]:
+    return [environment_stage(base), final_stage(base)]
+
+
+def environment_stage(
+    base: dict[str, Any], folder: str = "containers/cloudmask", before: Sequence[str] = (), horovod: Sequence[str] = ()
+) -> Any:
+    """A stage that leaves /opt/venv. `folder` holds requirements.txt; `before` runs ahead of it; `horovod` are words that
+    its build finds in its environment."""
     build = hpccm.Stage()
     build += baseimage(image=f"debian:{SUITE}-slim", _as="build", **base)
-    build += shell(
-        commands=[
-            "apt-get update",
-            "apt-get install -y --no-install-recommends "
-            "ca-certificates cmake g++ libopenmpi-dev make python3-dev python3-venv",
-        ]
-    )
+    tools = "ca-certificates cmake g++ libopenmpi-dev make python3-dev python3-venv"
+    build += shell(commands=[*parts.install(tools), *before])
     build += comment(
         "Sites whose network re-signs TLS put their authority's .crt here while building; it stays in this stage"
     )
     build += copy(src="containers/certificates", dest="/usr/local/share/ca-certificates/site")
-    build += copy(src="containers/cloudmask/requirements.txt", dest="/opt/build/requirements.txt")
+    build += copy(src=f"{folder}/requirements.txt", dest="/opt/build/requirements.txt")
     build += copy(src="containers/cloudmask/horovod.txt", dest="/opt/build/horovod.txt")
+    build += copy(src="containers/cloudmask/inventory.py", dest="/opt/build/inventory.py")
     build += comment("Every Python package by version and checksum")
     build += shell(
         commands=[
@@ -56,8 +65,10 @@ def stages(base: dict[str, Any]) -> list[Any]:
         commands=[
             "export HOROVOD_WITH_TENSORFLOW=1 HOROVOD_WITH_MPI=1 HOROVOD_WITH_GLOO=1",
             "export HOROVOD_WITHOUT_PYTORCH=1 HOROVOD_WITHOUT_MXNET=1",
+            *(f"export {word}" for word in horovod),
             # The bundled gloo and eigen build with as many processes as make is told.
-            "export MAKEFLAGS=-j$(nproc) PATH=/opt/venv/bin:$PATH PIP_CERT=/etc/ssl/certs/ca-certificates.crt",
+            'MAKEFLAGS="-j$(nproc)"',
+            'export MAKEFLAGS PATH="/opt/venv/bin:$PATH" PIP_CERT=/etc/ssl/certs/ca-certificates.crt',
             "pip install --no-cache-dir --no-build-isolation --no-deps --require-hashes -r /opt/build/horovod.txt",
         ]
     )
@@ -65,27 +76,26 @@ def stages(base: dict[str, Any]) -> list[Any]:
     build += shell(
         commands=[
             "/opt/venv/bin/pip uninstall -y libclang",
-            "/opt/venv/bin/pip freeze > /opt/venv/requirements.freeze",
+            "/opt/venv/bin/python3 /opt/build/inventory.py > /opt/venv/inventory.tsv",
             "/opt/venv/bin/pip uninstall -y setuptools wheel pip",
             "cd /opt/venv/lib/python3.11/site-packages",
             "rm -rf tensorflow/include",
             "find /opt/venv -name '*.a' -delete",
             "find /opt/venv -type d \\( -name tests -o -name __pycache__ \\) -prune -exec rm -rf {} +",
-            "find /opt/venv -name '*.so*' -exec strip --strip-unneeded {} + 2>/dev/null || true",
+            parts.strip_binaries("/opt/venv", "-name '*.so*'"),
         ]
     )
 
+    return build
+
+
+def final_stage(base: dict[str, Any], selftest: str = "containers/cloudmask/selftest.sh", **more: str) -> Any:
+    """Only what runs; `more` are variables of the environment."""
     final = hpccm.Stage()
     final += baseimage(image=f"debian:{SUITE}-slim", **base)
-    final += shell(
-        commands=[
-            "apt-get update",
-            "apt-get install -y --no-install-recommends libopenmpi3 openmpi-bin python3 python3-distutils",
-            "rm -rf /var/lib/apt/lists/* /var/cache/apt/archives/* /usr/share/doc/* /usr/share/man/* /usr/share/locale/*",
-        ]
-    )
+    final += shell(commands=[*parts.install("libopenmpi3 openmpi-bin python3 python3-distutils"), *parts.CLEAN])
     final += copy(_from="build", src="/opt/venv", dest="/opt/venv")
-    final += copy(src="containers/cloudmask/selftest.sh", dest="/opt/kit/selftest.sh")
+    final += copy(src=selftest, dest="/opt/kit/selftest.sh")
     final += copy(src="kit/__init__.py", dest="/opt/kit/python/kit/__init__.py")
     final += copy(src="kit/benchmarks/__init__.py", dest="/opt/kit/python/kit/benchmarks/__init__.py")
     final += copy(src="kit/benchmarks/cloudmask", dest="/opt/kit/python/kit/benchmarks/cloudmask")
@@ -100,6 +110,7 @@ def stages(base: dict[str, Any]) -> list[Any]:
             "TF_CPP_MIN_LOG_LEVEL": "2",
             "OMPI_ALLOW_RUN_AS_ROOT": "1",
             "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+            **more,
         }
     )
-    return [build, final]
+    return final

@@ -24,3 +24,9 @@ def evaluate(directory: Path, parameters: dict[str, Any], ranks: int) -> None:
     from kit.benchmarks.relion.judge import evaluate
 
     evaluate(directory, ranks)
+
+
+def pair(first: Path, second: Path) -> dict[str, float]:
+    from kit.benchmarks.relion.judge import pair
+
+    return pair(first, second)

@@ -13,6 +13,7 @@ from kit.benchmarks.relion import figures, maps
 from kit.benchmarks.relion.files import column, read_map
 from kit.errors import KitError
 from kit.model import read_json, read_star, write_json
+from kit.run import load_run, resolved
 
 DIAMETER = 290.0  # angstrom; the sphere in which map and truth are compared, within the 310 that the stages mask
 
@@ -31,6 +32,28 @@ def check_logs(directory: Path) -> None:
         match = re.search(r".*is not a valid RELION argument.*", log.read_text(errors="replace"))
         if match:
             raise KitError(f"{log}: {match[0].strip()}")
+
+
+def identity(directory: Path) -> dict[str, str]:
+    """What the binary says of itself, which must be what its image is there for; KitError otherwise."""
+    path = directory / "version.txt"
+    text = path.read_text(errors="replace")
+    version = re.search(r"^RELION version: (\S+)", text, re.MULTILINE)
+    precision = re.search(r"^Precision: (.*?)\s*$", text, re.MULTILINE)
+    if not version or not precision:
+        raise KitError(f"{path}: names no RELION version and precision")
+    run, (benchmark, _) = load_run(directory), resolved(directory)
+    wanted = benchmark.images[run.image.name]
+    if version[1] != run.image.version or precision[1] != wanted["precision"]:
+        raise KitError(
+            f"{path}: RELION {version[1]} with {precision[1]} ran, but {run.image.name} is there for RELION "
+            f"{run.image.version} with {wanted['precision']}"
+        )
+    facts = {"version": version[1], "precision": precision[1]}
+    kernels = re.search(r"^ Accelerated kernels: (\S+)", (directory / "logs/class3d.out").read_text(errors="replace"), re.M)
+    if (kernels is None) == (wanted["acceleration"] == "--cpu"):
+        raise KitError(f"{directory / 'logs/class3d.out'}: {'no' if kernels is None else 'unasked'} accelerated kernels ran")
+    return {**facts, **({"kernels": kernels[1]} if kernels else {})}
 
 
 def postprocess(directory: Path) -> dict[str, Any]:
@@ -106,6 +129,7 @@ def classes(directory: Path) -> dict[str, Any]:
 def evaluate(directory: Path, ranks: int) -> None:
     """Writes evaluation.json and figures/ into a run directory; KitError for anything that can not be what it claims."""
     check_logs(directory)
+    binary = identity(directory)
     formed = formed_ranks(directory / "logs/refine3d.out")
     if formed != ranks:
         raise KitError(f"logs/refine3d.out: {ranks} MPI ranks were asked for, {formed} formed one job")
@@ -119,6 +143,7 @@ def evaluate(directory: Path, ranks: int) -> None:
     shell = maps.crossing(against, 0.5)
     result = {
         "ranks": formed,
+        "binary": binary,
         "postprocess": {key: value for key, value in post.items() if key != "curves"},
         "class3d": classes(directory),
         "truth": {
@@ -133,3 +158,13 @@ def evaluate(directory: Path, ranks: int) -> None:
     }
     write_json(directory / "evaluation.json", result)
     figures.draw(directory, result, alignment.aligned, truth)
+
+
+def pair(first: Path, second: Path) -> dict[str, float]:
+    """How alike the refined maps of two runs are: their FSC, mean over shells 1 to the last that both resolve.
+
+    Both runs start from one reference, so the maps lie alike and need no alignment.
+    """
+    shell = min(int(read_json(directory / "evaluation.json")["postprocess"]["shell"]) for directory in (first, second))
+    one, two = (read_map(directory / "Refine3D/run_class001.mrc")[0] for directory in (first, second))
+    return {"map_fsc": float(maps.fsc(one, two)[1 : shell + 1].mean())}

@@ -1,0 +1,127 @@
+"""Do two runs differ by more than repeats of one do?
+
+The repeats stand beside the benchmark (repeats.json): the metrics of runs that differ in nothing but the random seed, and
+what each pair of them has in common. Two results of one distribution with standard deviation s, known from n repeats,
+differ by less than t(0.995, n - 1) s sqrt(2) in 99 of 100 cases (Student's t); a pair is held against the pairs alike.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from pathlib import Path
+from typing import Any
+
+from scipy import stats
+
+from kit import paths
+from kit.benchmark import Benchmark
+from kit.errors import KitError
+from kit.model import Model, parse, read_json
+from kit.run import Run, load_run, resolved
+
+FILE = "repeats.json"
+QUANTILE = 0.995
+
+
+class Repeats(Model):
+    """What runs of one image on one machine gave that differ only in their seed. `pairs`: one value a pair of runs."""
+
+    image: str
+    version: str
+    machine: str
+    seeds: list[int]
+    metrics: dict[str, list[float]]
+    pairs: dict[str, list[float]]
+
+
+class Row(Model):
+    name: str
+    first: float | None
+    second: float | None
+    difference: float
+    allowed: float
+
+    @property
+    def same(self) -> bool:
+        return self.difference <= self.allowed
+
+
+class Comparison(Model):
+    first: str
+    second: str
+    rows: list[Row]
+    remarks: list[str]
+
+    @property
+    def same(self) -> bool:
+        return all(row.same for row in self.rows)
+
+    def __str__(self) -> str:
+        lines = [f"{'':<28} {'first':>10} {'second':>10} {'difference':>10} {'of repeats':>10}"]
+        for row in self.rows:
+            values = [f"{value:>10.4g}" if value is not None else " " * 10 for value in (row.first, row.second)]
+            mark = "" if row.same else "  more than repeats differ"
+            lines.append(f"{row.name:<28} {' '.join(values)} {row.difference:>10.4g} {row.allowed:>10.4g}{mark}")
+        more = [row.name for row in self.rows if not row.same]
+        verdict = f"differ in {', '.join(more)} by more than repeats do" if more else "differ by no more than repeats do"
+        return "\n".join([*lines, *self.remarks, f"{self.first} and {self.second} {verdict}."])
+
+
+def allowed_difference(values: list[float]) -> float:
+    """How far two further values of the same kind lie apart in 99 of 100 cases."""
+    return float(stats.t.ppf(QUANTILE, len(values) - 1)) * statistics.stdev(values) * math.sqrt(2)
+
+
+def allowed_below_mean(values: list[float]) -> float:
+    """How far one further value lies from the mean of `values` in 99 of 100 cases."""
+    return float(stats.t.ppf(QUANTILE, len(values) - 1)) * statistics.stdev(values) * math.sqrt(1 + 1 / len(values))
+
+
+def load_repeats(benchmark: str, size: str) -> Repeats:
+    path = paths.PACKAGE / "benchmarks" / benchmark / FILE
+    sizes: dict[str, Any] = read_json(path) if path.is_file() else {}
+    if size not in sizes:
+        raise KitError(f"{path}: has no repeats of size {size}, so nothing says how far two runs may differ")
+    return parse(Repeats, sizes[size], path)
+
+
+def described(run: Run) -> str:
+    return f"{run.image.name} {run.image.version} (seed {run.seed})"
+
+
+def pair(benchmark: Benchmark, first: Path, second: Path) -> dict[str, float]:
+    """What only both runs together can say, from the benchmark's own code; higher is more alike."""
+    return dict(benchmark.code.pair(first, second)) if hasattr(benchmark.code, "pair") else {}
+
+
+def compare(first: Path, second: Path) -> Comparison:
+    """Every metric that the repeats know, and every pair; KitError for runs that can not be compared."""
+    runs = [load_run(directory) for directory in (first, second)]
+    for directory, run in zip((first, second), runs, strict=True):
+        if not run.metrics:
+            raise KitError(f"{directory}: has no metrics; collect it first: kit collect {directory}")
+    a, b = runs
+    for what in ("benchmark", "size", "data"):
+        if getattr(a, what) != getattr(b, what):
+            raise KitError(f"{first} and {second}: differ in {what}; only runs of the same work can be compared")
+    repeats = load_repeats(a.benchmark, a.size)
+    values = [{metric.name: metric.value for metric in run.metrics} for run in runs]
+    rows = []
+    for name, repeated in repeats.metrics.items():
+        one, two = values[0][name], values[1][name]
+        allowed = allowed_difference(repeated)
+        rows.append(Row(name=name, first=one, second=two, difference=abs(one - two), allowed=allowed))
+    benchmark, _ = resolved(first)
+    for name, value in pair(benchmark, first, second).items():
+        if name in repeats.pairs:
+            alike = repeats.pairs[name]
+            below = statistics.mean(alike) - value
+            rows.append(Row(name=name, first=None, second=value, difference=below, allowed=allowed_below_mean(alike)))
+    remarks = [
+        f"Repeats: {len(repeats.seeds)} seeds of {repeats.image} {repeats.version} on {repeats.machine}; "
+        f"differences of 99 in 100 pairs of them are smaller than the last column."
+    ]
+    if a.image.version != b.image.version:
+        remarks.append(f"These are two versions, {a.image.version} and {b.image.version}: more than the binary differs.")
+    return Comparison(first=described(a), second=described(b), rows=rows, remarks=remarks)

@@ -1,0 +1,50 @@
+"""cloudmask-cuda: the U-Net on NVIDIA GPUs, with CUDA, cuDNN and NCCL as PyPI packages them; it builds without a GPU.
+
+TensorFlow finds these packages by itself. Horovod is built against the same NCCL; its few device functions are compiled
+by Debian's CUDA 11.8 compiler, linked statically to its runtime, for the driver of the node.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kit.images import cloudmask, parts, relion_cuda
+
+NAME = "cloudmask-cuda"
+VERSION = "0.28.1"
+DESCRIPTION = "Horovod 0.28.1 with NCCL and TensorFlow 2.15.1 with CUDA 12.2 over Open MPI 4.1, with the CloudMask benchmark"
+LICENSES = "Apache-2.0 AND BSD-3-Clause AND LicenseRef-NVIDIA-CUDA-EULA"
+SUITE = cloudmask.SUITE
+CONTEXT = (
+    *(entry for entry in cloudmask.CONTEXT if not entry.endswith(("requirements.txt", "selftest.sh"))),
+    "containers/cloudmask-cuda/requirements.txt",
+    "containers/cloudmask-cuda/selftest.sh",
+)
+TEST = "/opt/kit/selftest.sh"
+BUILD_MINUTES = 25
+SOURCES = ()
+
+NCCL = "/opt/venv/lib/python3.11/site-packages/nvidia/nccl"
+
+
+def stages(base: dict[str, Any], arguments: dict[str, str]) -> list[Any]:
+    build = cloudmask.environment_stage(
+        base,
+        folder="containers/cloudmask-cuda",
+        before=[relion_cuda.NON_FREE, *parts.install("nvidia-cuda-toolkit")],
+        horovod=[
+            "HOROVOD_GPU_OPERATIONS=NCCL HOROVOD_CUDA_HOME=/usr",
+            f"HOROVOD_NCCL_INCLUDE={NCCL}/include HOROVOD_NCCL_LIB={NCCL}/lib HOROVOD_NCCL_LINK=SHARED",
+            "HOROVOD_BUILD_CUDA_CC_LIST=70,75,80,86,89,90",
+            # The packages carry libraries by version only; the linker asks for the plain name.
+            f"LIBRARY_PATH={NCCL}/lib",
+        ],
+    )
+    final = cloudmask.final_stage(
+        base,
+        selftest="containers/cloudmask-cuda/selftest.sh",
+        NVIDIA_VISIBLE_DEVICES="all",
+        NVIDIA_DRIVER_CAPABILITIES="compute,utility",
+        LD_LIBRARY_PATH=f"{NCCL}/lib",
+    )
+    return [build, final]
