@@ -32,6 +32,7 @@ class Repeats(Model):
     machine: str
     seeds: list[int]
     metrics: dict[str, list[float]]
+    steps: dict[str, float] = {}  # of metrics that are counted: no difference below one step means anything
     pairs: dict[str, list[float]]
 
 
@@ -110,7 +111,7 @@ def compare(first: Path, second: Path) -> Comparison:
     rows = []
     for name, repeated in repeats.metrics.items():
         one, two = values[0][name], values[1][name]
-        allowed = allowed_difference(repeated)
+        allowed = max(allowed_difference(repeated), repeats.steps.get(name, 0.0))
         rows.append(Row(name=name, first=one, second=two, difference=abs(one - two), allowed=allowed))
     benchmark, _ = resolved(first)
     for name, value in pair(benchmark, first, second).items():

@@ -336,7 +336,7 @@ def build_sif(image: Image, source: str = "docker", force: bool = False) -> Path
     else:
         with contextlib.suppress(KitError):  # then the registry is asked, and says so itself
             ensure_base(image)
-        local_base = docker_has(f"debian:{image.source.SUITE}-slim")
+        local_base = all(docker_has(f"debian:{suite}-slim") for suite in bases(image))
         with build_folder(image, "docker-daemon" if local_base else "docker") as folder:
             run_build([*client, "build", "--fakeroot", *options, str(partial), "image.def"], image, log, folder)
     if source != "recipe":  # a conversion runs no %test of its own
@@ -421,15 +421,20 @@ def singularity() -> list[str]:
     )
 
 
+def bases(image: Image) -> list[str]:
+    """The Debian suites that the stages of an image begin with."""
+    return sorted(set(re.findall(r"^FROM debian:(\w+)-slim", recipe(image, "docker"), re.MULTILINE)))
+
+
 def ensure_base(image: Image) -> None:
-    """Sees that the base image can be had: in the engine, from a registry, or made from this machine's mirror."""
-    base = f"debian:{image.source.SUITE}-slim"
-    if docker_has(base):
-        return
-    script = paths.shipped("containers") / "host" / "base.sh"
-    result = subprocess.run([str(script), image.source.SUITE], capture_output=True, text=True)
-    if result.returncode:
-        raise KitError(f"the base image {base} can not be had:\n{result.stdout}{result.stderr}".rstrip())
+    """Sees that the base images can be had: in the engine, from a registry, or made from this machine's mirror."""
+    for suite in bases(image):
+        if docker_has(f"debian:{suite}-slim"):
+            continue
+        script = paths.shipped("containers") / "host" / "base.sh"
+        result = subprocess.run([str(script), suite], capture_output=True, text=True)
+        if result.returncode:
+            raise KitError(f"the base image debian:{suite}-slim can not be had:\n{result.stdout}{result.stderr}".rstrip())
 
 
 def sha256(path: Path) -> str:

@@ -36,8 +36,8 @@ def ordinary_user() -> pwd.struct_passwd:
 
 
 @pytest.fixture(scope="session")
-def made_submissions(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """`make submission`, once for all tests, into folders of its own: {benchmark: submission folder}."""
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`make submission`, once for all tests, into folders of its own: submissions/ and runs/."""
     base = tmp_path_factory.mktemp("made")
     result = subprocess.run(
         ["make", "submission", f"SUBMISSIONS={base}/submissions"],
@@ -49,7 +49,19 @@ def made_submissions(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path
     )
     assert result.returncode == 0, result.stdout + result.stderr
     assert "Ready for a pull request" in result.stdout
-    return {folder.parent.parent.name: folder for folder in (base / "submissions").glob("*/*/*/*")}
+    return base
+
+
+@pytest.fixture(scope="session")
+def made_runs(made: Path) -> Path:
+    """The runs behind the submissions: {benchmark}/{run}."""
+    return made / "runs"
+
+
+@pytest.fixture(scope="session")
+def made_submissions(made: Path) -> dict[str, Path]:
+    """{benchmark: submission folder}"""
+    return {folder.parent.parent.name: folder for folder in (made / "submissions").glob("*/*/*/*")}
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from conftest import ROOT, kit
 from kit import launch
 from kit.benchmark import load_benchmark
 from kit.errors import KitError
-from kit.image import FORMATS, context_root, recipe, stale_recipes
+from kit.image import FORMATS, context_root, load_image, recipe, stale_recipes
 from kit.images import RECIPES
 from kit.render import layout
 from kit.site import load_site
@@ -44,7 +44,29 @@ def test_golden_script(benchmark: str, site: str, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize("name", RECIPES)
 def test_committed_recipes_are_those_of_their_source(name: str) -> None:
     for format, pattern in FORMATS.items():
-        assert (context_root() / pattern.format(name=name)).read_text() == recipe(name, format)
+        assert (context_root() / pattern.format(name=name)).read_text() == recipe(load_image(name), format)
+
+
+def test_recipe_with_arguments(request: pytest.FixtureRequest) -> None:
+    image = load_image("relion-accelerated", ["toolchain=oneapi", "fft=mkl"])
+    text = recipe(image, "docker")
+    path = GOLDEN / "relion-accelerated-oneapi.Dockerfile"
+    if request.config.getoption("--update-golden"):
+        path.write_text(text)
+    assert text == path.read_text(), "look at the difference; then pytest --update-golden"
+    assert image.hash != load_image("relion-accelerated").hash
+    assert load_image("relion-accelerated", ["toolchain=gcc"]).hash == load_image("relion-accelerated").hash
+    cuda = recipe(load_image("relion-cuda", ["architectures=80,90"]), "singularity")
+    assert "compute_90,code=sm_90" in cuda
+    assert "compute_70" not in cuda
+
+
+@pytest.mark.parametrize(("image", "option"), [("relion-accelerated", "--cpu"), ("relion-cuda", "--gpu"), ("relion-5", "")])
+def test_script_of_a_variant(image: str, option: str) -> None:
+    text = kit("run", "relion", "--image", image, "--dry-run", "--seed", "7").stdout
+    assert f"/{image}-" in text
+    assert f"--random_seed 7 {option}".strip() in text
+    assert ("--cpu" in text, "--gpu" in text) == (option == "--cpu", option == "--gpu")
 
 
 def test_stale_recipe_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,7 +76,7 @@ def test_stale_recipe_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_recipes_are_pinned() -> None:
-    text = recipe("relion-basic", "docker")
+    text = recipe(load_image("relion-basic"), "docker")
     assert "relion=3.1.3-4*" in text
     assert re.search(r"SHA256:[0-9a-f]{64}", text)
     requirements = (ROOT / "containers/cloudmask/requirements.txt").read_text()

@@ -46,8 +46,9 @@ mpi = "outside"
 # A benchmark small enough to run whole: Class3D of one iteration on all ranks.
 SMALL = """
 title = "RELION, one iteration"
-image = "relion-basic"
+
 target = "three ranks form one job"
+[images.relion-basic]
 [card]
 objective = "none"
 formula = "none"

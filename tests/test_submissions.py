@@ -44,8 +44,10 @@ def test_what_it_holds(made_submissions: dict[str, Path], benchmark: str) -> Non
     assert re.fullmatch(r"sha256:[0-9a-f]{64}", run["image"]["digest"])
     assert run["state"]["name"] == "valid"
     assert all(stage["end"] > stage["start"] for stage in run["stages"])
-    packages = json.loads((folder / "packages.json").read_text())
-    assert any(p.startswith("relion=3.1.3" if benchmark == "relion" else "openmpi-bin=") for p in packages["debian"])
+    bill = json.loads((folder / "run/sbom.cdx.json").read_text())
+    package = "relion" if benchmark == "relion" else "horovod"
+    assert package in {component["name"] for component in bill["components"]}
+    assert {"name": "kit:digest", "value": run["image"]["digest"]} in bill["metadata"]["component"]["properties"]
     readme = (folder / "README.md").read_text()
     for metric in run["metrics"]:
         assert metric["name"] in readme

@@ -75,15 +75,19 @@ SOURCES = [
     "apt-get update",
 ]
 
+# Debian 12 has no source package of CTFFIND; Debian 13 has it on the same mirrors.
+SOURCES_OF_TRIXIE = [line.replace("$(CODENAME) $(COMPONENT)", "trixie main") for line in SOURCES]
+
 
 def ctffind(suite: str, base: dict[str, Any], wxwidgets: str) -> Any:
     """A stage that leaves /opt/ctffind/bin/ctffind."""
+    sources = SOURCES if suite == "trixie" else SOURCES_OF_TRIXIE
     stage = hpccm.Stage()
     stage += baseimage(image=f"debian:{suite}-slim", _as="ctffind", **base)
     stage += comment(
         "Debian's own ctffind 4.1.14 hangs or crashes, so it is built from the upstream source that Debian keeps"
     )
-    stage += shell(commands=[*install(f"dpkg-dev g++ make libfftw3-dev libtiff-dev {wxwidgets}"), *SOURCES])
+    stage += shell(commands=[*install(f"dpkg-dev g++ make libfftw3-dev libtiff-dev {wxwidgets}"), *sources])
     stage += shell(commands=fetch(CTFFIND, "/usr/src/ctffind"))
     stage += comment(
         "Two functions are declared bool and return nothing, which today's compilers turn into a crash; "

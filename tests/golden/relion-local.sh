@@ -73,6 +73,11 @@ run_stage() { # run_stage NAME COMMAND_AS_JSON OUTPUT...
 
 mkdir -p logs
 
+stage_identify() {
+    in_image relion_refine --version >version.txt
+}
+run_stage identify '"in_image relion_refine --version >version.txt"' version.txt
+
 stage_class2d() {
     local resume=() last
     last=$(compgen -G 'Class2D/run_it???_optimiser.star' | sort | tail -n 1 || true)

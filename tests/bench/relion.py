@@ -1,0 +1,188 @@
+"""How much faster relion-accelerated is than relion-basic: `make bench/relion` writes build/bench/relion.json.
+
+Both binaries run the same commands on the same particles (projections of a ribosome with CTF and noise), from their SIFs.
+For each job and box the number of ranks, threads and pooled particles is swept for each binary on a part of the
+particles; then the best of each run in turn, in pairs, on all of them. A time is the wall clock of the whole program; the
+speed-up is the median over pairs of basic divided by accelerated. Environment: PARTICLES, SWEEP (particles of the sweep),
+BOXES, PAIRS, JOBS, CORES.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from kit.benchmarks.relion import phantom
+from kit.image import built_sif, load_image, no_privileges, singularity
+from kit.model import read_star
+from kit.paths import cache
+from kit.system import processor
+
+ROOT = Path(__file__).parent.parent.parent
+PARTICLES = int(os.environ.get("PARTICLES", "1000"))
+SWEEP = int(os.environ.get("SWEEP", "100"))
+BOXES = [int(box) for box in os.environ.get("BOXES", "128 256").split()]
+PAIRS = int(os.environ.get("PAIRS", "3"))
+CORES = int(os.environ.get("CORES", len(os.sched_getaffinity(0))))
+FIELD = 340.0  # angstrom: the side of the box, whatever its pixels
+
+COMMON = (
+    "--ctf --particle_diameter 310 --flatten_solvent --zero_mask --oversampling 1 --norm --scale "
+    "--dont_combine_weights_via_disc --random_seed 1"
+)
+START = "--ref data/reference.mrc --firstiter_cc --ini_high 40 --sym C1"
+# The parameters of RELION's standard benchmark, with fewer classes and iterations.
+JOBS = {
+    "class2d": f"{COMMON} --iter 2 --K 20 --tau2_fudge 2 --psi_step 6 --offset_range 5 --offset_step 2",
+    "class3d": f"{COMMON} {START} --iter 2 --K 2 --tau2_fudge 4 --healpix_order 2 --offset_range 5 --offset_step 2",
+    "refine3d": f"{COMMON} {START} --auto_refine --split_random_halves --auto_iter_max 2 --low_resol_join_halves 40 "
+    "--healpix_order 2 --auto_local_healpix_order 4 --offset_range 5 --offset_step 2",
+}
+ACCELERATION = {"relion-basic": "", "relion-accelerated": "--cpu"}
+Choice = tuple[int, int, int]  # ranks, threads, pool
+
+
+def choices(job: str) -> list[Choice]:
+    """Ranks, threads and pool that use all cores; the first of several ranks only hands out work."""
+    pools = (3, 10, 30)
+    if job == "refine3d":  # at least a leader and one rank for each half
+        return [(3, max(1, CORES // 2), pool) for pool in pools]
+    one = [(1, CORES, pool) for pool in pools]
+    return [*one, *[(CORES + 1, 1, pool) for pool in pools[1:]]] if CORES > 1 else one
+
+
+def data(box: int) -> Path:
+    folder = cache() / "data" / f"bench-relion-{box}-{PARTICLES}"
+    if not folder.is_dir():
+        partial = folder.with_suffix(".partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        settings = phantom.Settings(particles=PARTICLES, box=box, pixel_size=FIELD / box, ssnr_one=25.0)
+        phantom.generate(partial, settings)
+        part = (partial / "particles.star").read_text().splitlines(keepends=True)
+        rows = [i for i, line in enumerate(part) if "@data/" in line]
+        (partial / "part.star").write_text("".join(part[: rows[min(SWEEP, len(rows)) - 1] + 1]))
+        partial.rename(folder)
+    return folder
+
+
+def run(image: str, job: str, choice: Choice, folder: Path, star: str, prefix: list[str] | None = None) -> dict[str, Any]:
+    """Wall seconds of one job in a fresh directory, and what came of it."""
+    ranks, threads, pool = choice
+    with tempfile.TemporaryDirectory(dir=cache()) as name:
+        work = Path(name)
+        (work / "data").symlink_to(folder)
+        (work / "out").mkdir()
+        inside = prefix or [
+            *(*singularity(), "exec", "--no-home", *no_privileges(), "--pwd", name, "--bind", name, "--bind", str(folder)),
+            str(built_sif(load_image(image))),
+        ]
+        mpi = ["mpirun", "--oversubscribe", "--bind-to", "none", "-n", str(ranks)] if ranks > 1 else []
+        program = "relion_refine_mpi" if ranks > 1 else "relion_refine"
+        words = [*inside, *mpi, program, "--i", f"data/{star}", "--o", "out/run", *JOBS[job].split()]
+        words += ["--pool", str(pool), "--j", str(threads), *ACCELERATION[image].split()]
+        started = time.perf_counter()
+        result = subprocess.run(words, cwd=name, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+        seconds = time.perf_counter() - started
+        if result.returncode or "not a valid RELION argument" in result.stdout + result.stderr:
+            raise SystemExit(f"{' '.join(words)}\n{result.stdout[-2000:]}\n{result.stderr[-2000:]}")
+        model = read_star(sorted((work / "out").glob("run_it*_model.star"))[-1])
+        classes = sorted((float(x) for x in model["model_classes"]["rlnClassDistribution"]), reverse=True)
+        resolution = float(model["model_general"]["rlnCurrentResolution"])
+    print(f"  {image:<20} {job:<9} ranks {ranks} threads {threads} pool {pool:>3}: {seconds:8.2f} s", flush=True)
+    return {
+        "seconds": seconds,
+        "ranks": ranks,
+        "threads": threads,
+        "pool": pool,
+        "classes": classes,
+        "resolution": resolution,
+    }
+
+
+def overhead(folder: Path) -> dict[str, Any]:
+    """The same binary in its container and outside: its files unpacked, started by their own loader, on this host."""
+    sif = built_sif(load_image("relion-accelerated"))
+    with tempfile.TemporaryDirectory(dir=cache()) as name:
+        root = Path(name) / "root"
+        root.mkdir()
+        pack = [*singularity(), "exec", *no_privileges(), str(sif), "tar", "-C", "/", "-chf", "-"]
+        with subprocess.Popen([*pack, "opt/relion", "lib64", "usr/lib/x86_64-linux-gnu"], stdout=subprocess.PIPE) as tar:
+            subprocess.run(["tar", "-xf", "-", "-C", str(root)], stdin=tar.stdout, check=True)
+        libraries = f"{root}/opt/relion/lib:{root}/usr/lib/x86_64-linux-gnu"
+        loader = [str(root / "lib64/ld-linux-x86-64.so.2"), "--library-path", libraries]
+        program = str(root / "opt/relion/bin/relion_refine")
+        wrapper = Path(name) / "relion_refine"
+        wrapper.write_text(f'#!/bin/sh\nexec {" ".join(loader)} {program} "$@"\n')
+        wrapper.chmod(0o755)
+        choice = (1, CORES, 10)
+        outside = ["env", f"PATH={name}:{os.environ['PATH']}"]
+        pairs = []
+        for _ in range(max(PAIRS, 3)):
+            within = run("relion-accelerated", "class2d", choice, folder, "particles.star")["seconds"]
+            pairs.append(
+                (within, run("relion-accelerated", "class2d", choice, folder, "particles.star", outside)["seconds"])
+            )
+    ratios = [within / without for within, without in pairs]
+    return {"seconds": pairs, "median_ratio": statistics.median(ratios)}
+
+
+def main() -> None:
+    model, _ = processor()
+    result: dict[str, Any] = {
+        "unit": "second (wall clock of the whole program); speedup: basic / accelerated, median over pairs",
+        "machine": {"processor": model, "cores": CORES, "system": platform.release()},
+        "particles": PARTICLES,
+        "commands": JOBS,
+    }
+    speedups: dict[str, dict[str, float]] = {}
+    target = ROOT / "build/bench/relion.json"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    for box in BOXES:
+        folder = data(box)
+        for job in os.environ.get("JOBS", " ".join(JOBS)).split():
+            print(f"{job}, box {box}: sweep on {SWEEP} particles", flush=True)
+            sweep = {
+                image: [run(image, job, choice, folder, "part.star") for choice in choices(job)] for image in ACCELERATION
+            }
+            best = {image: min(tried, key=lambda r: r["seconds"]) for image, tried in sweep.items()}
+            print(f"{job}, box {box}: {PAIRS} pairs on {PARTICLES} particles", flush=True)
+            pairs = []
+            for number in range(PAIRS):
+                order = list(ACCELERATION) if number % 2 == 0 else list(reversed(ACCELERATION))
+                pairs.append(
+                    {
+                        image: run(
+                            image,
+                            job,
+                            (best[image]["ranks"], best[image]["threads"], best[image]["pool"]),
+                            folder,
+                            "particles.star",
+                        )
+                        for image in order
+                    }
+                )
+            ratios = [pair["relion-basic"]["seconds"] / pair["relion-accelerated"]["seconds"] for pair in pairs]
+            entry = result.setdefault(job, {"box": {}})
+            entry["box"][str(box)] = {"speedup": statistics.median(ratios), "ratios": ratios, "sweep": sweep, "pairs": pairs}
+            speedups.setdefault(job, {})[str(box)] = statistics.median(ratios)
+            # Of several boxes the smallest speed-up is the one that is claimed.
+            entry["speedup"] = min(speedups[job].values())
+            print(f"{job}, box {box}: {statistics.median(ratios):.2f} x", flush=True)
+            target.write_text(json.dumps(result, indent=2) + "\n")
+    result["container_overhead"] = overhead(data(BOXES[0]))
+    target.write_text(json.dumps(result, indent=2) + "\n")
+    json.dump({"speedup": speedups, "container_overhead": result["container_overhead"]}, sys.stdout, indent=2)
+    print()
+
+
+main()
