@@ -31,8 +31,10 @@ def stages(base: dict[str, Any], arguments: dict[str, str]) -> list[Any]:
     build = cloudmask.environment_stage(
         base,
         folder="containers/cloudmask-cuda",
-        before=[relion_cuda.NON_FREE, *parts.install("nvidia-cuda-toolkit")],
+        before=[relion_cuda.NON_FREE, *parts.install("g++-11 nvidia-cuda-toolkit")],
         horovod=[
+            # The newest compiler that this CUDA takes.
+            "CC=gcc-11 CXX=g++-11 CUDAHOSTCXX=g++-11",
             "HOROVOD_GPU_OPERATIONS=NCCL HOROVOD_CUDA_HOME=/usr",
             f"HOROVOD_NCCL_INCLUDE={NCCL}/include HOROVOD_NCCL_LIB={NCCL}/lib HOROVOD_NCCL_LINK=SHARED",
             "HOROVOD_BUILD_CUDA_CC_LIST=70,75,80,86,89,90",

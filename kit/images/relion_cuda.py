@@ -44,7 +44,8 @@ def stages(base: dict[str, Any], arguments: dict[str, str]) -> list[Any]:
     build = hpccm.Stage()
     build += baseimage(image=f"debian:{SUITE}-slim", _as="relion", **base)
     tools = (
-        "cmake dpkg-dev g++ ninja-build libopenmpi-dev libfftw3-dev libtiff-dev libpng-dev zlib1g-dev nvidia-cuda-toolkit"
+        "cmake dpkg-dev g++ g++-11 ninja-build libopenmpi-dev libfftw3-dev libtiff-dev libpng-dev zlib1g-dev "
+        "nvidia-cuda-toolkit"
     )
     build += shell(commands=["apt-get update", NON_FREE, *parts.install(tools), *parts.SOURCES_OF_TRIXIE])
     build += shell(commands=parts.fetch(parts.RELION, "/usr/src/relion"))
@@ -53,7 +54,7 @@ def stages(base: dict[str, Any], arguments: dict[str, str]) -> list[Any]:
     build += shell(
         commands=[
             "cmake -G Ninja -S /usr/src/relion -B /usr/src/build -DCMAKE_INSTALL_PREFIX=/opt/relion "
-            "-DCUDA=ON -DGUI=OFF -DDoublePrec_CPU=ON -DDoublePrec_ACC=OFF -DBUILD_SHARED_LIBS=ON "
+            "-DCUDA=ON -DCUDA_HOST_COMPILER=/usr/bin/g++-11 -DGUI=OFF -DDoublePrec_CPU=ON -DDoublePrec_ACC=OFF -DBUILD_SHARED_LIBS=ON "
             "-DCMAKE_BUILD_TYPE=Release -DCMAKE_CXX_FLAGS_RELEASE='-O2 -DNDEBUG' "
             f"-DCMAKE_C_FLAGS=-w -DCMAKE_CXX_FLAGS=-w -DCUDA_ARCH='{generate}'",
             "ninja -C /usr/src/build",
