@@ -47,7 +47,7 @@ def stages(base: dict[str, Any], arguments: dict[str, str]) -> list[Any]:
         "cmake dpkg-dev g++ g++-11 ninja-build libopenmpi-dev libfftw3-dev libtiff-dev libpng-dev zlib1g-dev "
         "nvidia-cuda-toolkit"
     )
-    build += shell(commands=["apt-get update", NON_FREE, *parts.install(tools), *parts.SOURCES_OF_TRIXIE])
+    build += shell(commands=["apt-get update", NON_FREE, *parts.install(tools), *parts.SOURCES])
     build += shell(commands=parts.fetch(parts.RELION, "/usr/src/relion"))
     build += copy(src="containers/relion-cuda/patch.sh", dest="/opt/build/patch.sh")
     build += shell(commands=["/opt/build/patch.sh /usr/src/relion"])
