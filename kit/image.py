@@ -294,7 +294,7 @@ def build_docker(image: Image, force: bool = False) -> str:
     ensure_base(image)
     require_space(paths.cache(), 8)
     log = build_log(image, "docker")
-    with build_folder(image) as folder, log.open("w") as file:
+    with build_folder(image) as folder, log.open("w", buffering=1) as file:
         options = {"rm": True, "forcerm": True, "nocache": force, "labels": build_labels(image), "decode": True}
         for event in client.api.build(path=str(folder), tag=image.tag, **options):
             file.write(event.get("stream", "") or event.get("error", ""))

@@ -19,3 +19,8 @@ for file in $files; do
 done
 grep -q 'no CUDA device is seen' src/acc/cuda/cuda_ml_optimiser.cu ||
     { echo "patch.sh: no cudaGetDeviceCount in cuda_ml_optimiser.cu" >&2; exit 1; }
+
+# 3. A remark behind a macro's value became part of it, which the Thrust of CUDA 11.8 does not take.
+cub=src/acc/cuda/cuda_utils_cub.cuh
+sed -i 's|^#define CUB_NS_QUALIFIER ::cub .*|#define CUB_NS_QUALIFIER ::cub|' "$cub"
+grep -qx '#define CUB_NS_QUALIFIER ::cub' "$cub" || { echo "patch.sh: no CUB_NS_QUALIFIER in $cub" >&2; exit 1; }

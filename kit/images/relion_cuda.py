@@ -54,8 +54,8 @@ def stages(base: dict[str, Any], arguments: dict[str, str]) -> list[Any]:
     build += shell(
         commands=[
             "cmake -G Ninja -S /usr/src/relion -B /usr/src/build -DCMAKE_INSTALL_PREFIX=/opt/relion "
-            "-DCUDA=ON -DCUDA_HOST_COMPILER=/usr/bin/g++-11 -DGUI=OFF -DDoublePrec_CPU=ON -DDoublePrec_ACC=OFF -DBUILD_SHARED_LIBS=ON "
-            "-DCMAKE_BUILD_TYPE=Release -DCMAKE_CXX_FLAGS_RELEASE='-O2 -DNDEBUG' "
+            "-DCUDA=ON -DCUDA_HOST_COMPILER=/usr/bin/g++-11 -DGUI=OFF -DDoublePrec_CPU=ON -DDoublePrec_ACC=OFF "
+            "-DBUILD_SHARED_LIBS=ON -DCMAKE_BUILD_TYPE=Release -DCMAKE_CXX_FLAGS_RELEASE='-O2 -DNDEBUG' "
             f"-DCMAKE_C_FLAGS=-w -DCMAKE_CXX_FLAGS=-w -DCUDA_ARCH='{generate}'",
             "ninja -C /usr/src/build",
             "ninja -C /usr/src/build install > /dev/null",
