@@ -318,14 +318,23 @@ def build_sif(image: Image, source: str = "docker", force: bool = False) -> Path
     require_space(target.parent, 8)
     client = singularity()
     partial = target.with_suffix(".partial")
-    partial.unlink(missing_ok=True)
+    try:
+        make_sif(image, source, archive, partial, client)
+        record(image, partial, target)
+        partial.rename(target)
+    finally:
+        partial.unlink(missing_ok=True)
+    return target
+
+
+def make_sif(image: Image, source: str, archive: str | None, partial: Path, client: list[str]) -> None:
+    """Writes a SIF that has passed its own %test to `partial`."""
     log = build_log(image, "sif")
     options = ["--force", "--mksquashfs-args", SQUASHFS]
     if archive:
         run_build([*client, "build", *options, str(partial), archive], image, log, None)
         built_from = sif_labels(partial).get("kit.recipe")
         if built_from != f"sha256:{image.hash}":
-            partial.unlink()
             raise KitError(
                 f"{source}: holds an image of the recipe {built_from}, but today's {image.name} is sha256:{image.hash}; "
                 "use the checkout that made it"
@@ -341,9 +350,6 @@ def build_sif(image: Image, source: str = "docker", force: bool = False) -> Path
             run_build([*client, "build", "--fakeroot", *options, str(partial), "image.def"], image, log, folder)
     if source != "recipe":  # a conversion runs no %test of its own
         run_build([*client, "exec", *no_privileges(), str(partial), image.source.TEST], image, log, None)
-    record(image, partial, target)
-    partial.rename(target)
-    return target
 
 
 class Record(Model):
@@ -400,9 +406,6 @@ def run_build(command: list[str], image: Image, log: Path, cwd: Path | None) -> 
         file.write(f"$ {' '.join(command)}\n")
         file.flush()
         if subprocess.run(command, cwd=cwd, stdout=file, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL).returncode:
-            for left in image.sif.parent.glob("*.partial"):
-                if str(left) in command:
-                    left.unlink()
             raise build_failed(image, log)
 
 

@@ -13,7 +13,6 @@ from kit.image import (
     Built,
     Image,
     Record,
-    build_docker,
     built_sif,
     docker_has,
     record_path,
@@ -45,7 +44,6 @@ def export(image: Image, folder: Path) -> list[Path]:
 
 
 def oci_archive(image: Image, path: Path) -> Path:
-    build_docker(image)
     if not shutil.which("skopeo"):
         raise KitError("skopeo is not on the PATH, which writes OCI archives: sudo apt-get install skopeo")
     partial = path.with_suffix(".partial")

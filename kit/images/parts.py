@@ -29,6 +29,8 @@ CLEAN = [
 
 CTFFIND_SHA256 = "5f3eee53267fd1897cc1748d2154f7352452e881bcffd07d049d39a3c3b373b5"
 RELION_SHA256 = "f10934058e0670807b7004899d7b5103c21ad77841219352c66a33f98586d42e"
+# For a RELION built from source, which is in /opt/relion.
+RELION_PATH = "/opt/relion/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 RELION_ENVIRONMENT = {
     "LC_ALL": "C.UTF-8",
     "RELION_SHELL": "sh",

@@ -84,9 +84,7 @@ def stages(base: dict[str, Any], arguments: dict[str, str]) -> list[Any]:
     final += copy(_from="ctffind", src="/opt/ctffind/bin/ctffind", dest="/usr/local/bin/ctffind")
     final += copy(src="containers/relion-accelerated/selftest.sh", dest="/opt/kit/selftest.sh")
     libraries = {"LD_LIBRARY_PATH": "/opt/intel/lib:/opt/intel/mkl/lib"} if oneapi else {}
-    final += parts.relion_environment(
-        PATH="/opt/relion/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", **libraries
-    )
+    final += parts.relion_environment(PATH=parts.RELION_PATH, **libraries)
     first = []
     if oneapi:
         intel = hpccm.Stage()

@@ -84,7 +84,7 @@ def stages(base: dict[str, Any], arguments: dict[str, str]) -> list[Any]:
     final += copy(_from="ctffind", src="/opt/ctffind/bin/ctffind", dest="/usr/local/bin/ctffind")
     final += copy(src="containers/relion-cuda/selftest.sh", dest="/opt/kit/selftest.sh")
     final += parts.relion_environment(
-        PATH="/opt/relion/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        PATH=parts.RELION_PATH,
         NVIDIA_VISIBLE_DEVICES="all",
         NVIDIA_DRIVER_CAPABILITIES="compute,utility",
     )
