@@ -38,8 +38,8 @@ def stages(base: dict[str, Any], arguments: dict[str, str]) -> list[Any]:
 def environment_stage(
     base: dict[str, Any], folder: str = "containers/cloudmask", before: Sequence[str] = (), horovod: Sequence[str] = ()
 ) -> Any:
-    """A stage that leaves /opt/venv. `folder` holds requirements.txt; `before` runs ahead of it; `horovod` are words that
-    its build finds in its environment."""
+    """A stage that leaves /opt/venv. `folder` holds requirements.txt; `before` runs ahead of it, `horovod` ahead of the
+    build of Horovod, in the same shell."""
     build = hpccm.Stage()
     build += baseimage(image=f"debian:{SUITE}-slim", _as="build", **base)
     tools = "ca-certificates cmake g++ libopenmpi-dev make python3-dev python3-venv"
@@ -65,7 +65,7 @@ def environment_stage(
         commands=[
             "export HOROVOD_WITH_TENSORFLOW=1 HOROVOD_WITH_MPI=1 HOROVOD_WITH_GLOO=1",
             "export HOROVOD_WITHOUT_PYTORCH=1 HOROVOD_WITHOUT_MXNET=1",
-            *(f"export {word}" for word in horovod),
+            *horovod,
             # The bundled gloo and eigen build with as many processes as make is told.
             'MAKEFLAGS="-j$(nproc)"',
             'export MAKEFLAGS PATH="/opt/venv/bin:$PATH" PIP_CERT=/etc/ssl/certs/ca-certificates.crt',

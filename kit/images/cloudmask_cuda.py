@@ -33,13 +33,12 @@ def stages(base: dict[str, Any], arguments: dict[str, str]) -> list[Any]:
         folder="containers/cloudmask-cuda",
         before=[relion_cuda.NON_FREE, *parts.install("g++-11 nvidia-cuda-toolkit")],
         horovod=[
+            # The package carries the library by its version only; who links to it asks for the plain name.
+            f"ln -s libnccl.so.2 {NCCL}/lib/libnccl.so",
+            f"export HOROVOD_GPU_OPERATIONS=NCCL HOROVOD_NCCL_HOME={NCCL} HOROVOD_NCCL_LINK=SHARED HOROVOD_CUDA_HOME=/usr",
+            "export HOROVOD_BUILD_CUDA_CC_LIST=70,75,80,86,89,90",
             # The newest compiler that this CUDA takes.
-            "CC=gcc-11 CXX=g++-11 CUDAHOSTCXX=g++-11",
-            "HOROVOD_GPU_OPERATIONS=NCCL HOROVOD_CUDA_HOME=/usr",
-            f"HOROVOD_NCCL_INCLUDE={NCCL}/include HOROVOD_NCCL_LIB={NCCL}/lib HOROVOD_NCCL_LINK=SHARED",
-            "HOROVOD_BUILD_CUDA_CC_LIST=70,75,80,86,89,90",
-            # The packages carry libraries by version only; the linker asks for the plain name.
-            f"LIBRARY_PATH={NCCL}/lib",
+            "export CC=gcc-11 CXX=g++-11 CUDAHOSTCXX=g++-11",
         ],
     )
     final = cloudmask.final_stage(
