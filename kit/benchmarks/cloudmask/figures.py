@@ -8,14 +8,23 @@ import numpy as np
 
 from kit.errors import KitError
 from kit.model import read_json
+from kit.run import load_run, resolved
 
 
 def evaluate(directory: Path, ranks: int) -> None:
-    """Checks the ranks of training and inference and writes figures/; KitError for what can not be."""
+    """Checks ranks and devices of training and inference and writes figures/; KitError for what can not be."""
+    run, (benchmark, _) = load_run(directory), resolved(directory)
+    device = benchmark.images[run.image.name]["device"]
     for name in ("train/train.json", "masks/infer.json"):
-        formed = read_json(directory / name).get("ranks")
-        if formed != ranks:
-            raise KitError(f"{directory / name}: {ranks} ranks were asked for, {formed} formed one job")
+        facts = read_json(directory / name)
+        if facts.get("ranks") != ranks:
+            raise KitError(f"{directory / name}: {ranks} ranks were asked for, {facts.get('ranks')} formed one job")
+        strangers = {kind for kind in facts["devices"] if (kind == "CPU") != (device == "CPU")}
+        if strangers:
+            raise KitError(
+                f"{directory / name}: ranks computed on {', '.join(sorted(strangers))}, but {run.image.name} is there "
+                f"for a {device} each; see container.args of the site (--nv), or take another image"
+            )
     split = read_json(directory / "data/split.json")
     trained = read_json(directory / "train/train.json")
     stems = {Path(name).stem for name in split["inference"]}

@@ -10,6 +10,7 @@ import numpy as np
 
 from kit.benchmarks.cloudmask.model import unet
 from kit.benchmarks.cloudmask.patches import assemble, inference_patches, load
+from kit.benchmarks.cloudmask.ranks import join
 
 
 def infer(data: Path, model_file: Path, out: Path, batch_size: int) -> None:
@@ -17,11 +18,10 @@ def infer(data: Path, model_file: Path, out: Path, batch_size: int) -> None:
 
     The seconds of a scene hold reading, the network and assembling, not loading the model.
     """
-    import horovod.tensorflow as hvd
     import tensorflow as tf
     import xarray as xr
 
-    hvd.init()
+    hvd, devices = join()
     rank, size = hvd.rank(), hvd.size()
     paths = sorted((data / "inference").glob("S3*.hdf"))
     if not paths:
@@ -66,6 +66,7 @@ def infer(data: Path, model_file: Path, out: Path, batch_size: int) -> None:
     if rank == 0:
         summary = {
             "ranks": size,
+            "devices": devices,
             "scenes": len(everyone),
             "seconds_per_scene_median": float(np.median(everyone)),
             "seconds_per_scene_p95": float(np.percentile(everyone, 95)),

@@ -17,6 +17,7 @@ import numpy as np
 
 from kit.benchmarks.cloudmask.model import PARAMETERS, unet
 from kit.benchmarks.cloudmask.patches import load, training_patches
+from kit.benchmarks.cloudmask.ranks import join
 
 
 def load_patches(paths: list[Path]) -> tuple[Any, Any, Any]:
@@ -44,10 +45,9 @@ def train(
     `batch_size` is of one rank. The learning rate is that of the global batch; it rises over the first
     `warmup_epochs`. A checkpoint is written after every epoch; a run that finds one goes on from it.
     """
-    import horovod.tensorflow as hvd
     import tensorflow as tf
 
-    hvd.init()
+    hvd, devices = join()
     rank, size = hvd.rank(), hvd.size()
     tf.keras.utils.set_random_seed(seed)
 
@@ -157,6 +157,7 @@ def train(
         summary = {
             **records[-1],
             "ranks": size,
+            "devices": devices,
             "parameters": int(model.count_params()),
             "global_batch": batch_size * size,
             "learning_rate": learning_rate,
