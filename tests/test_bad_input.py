@@ -30,7 +30,7 @@ SITE = (ROOT / "kit/sites/local.toml").read_text()
         (["image", "inspect", "x"], "unknown image 'x': known: cloudmask, cloudmask-cuda, relion-5, relion-accelerated"),
         (
             ["image", "build", "relion-accelerated", "--arg", "toolchain=icc"],
-            "unknown toolchain 'icc': known: gcc, oneapi",
+            "unknown toolchain 'icc': known: gcc, clang, oneapi",
         ),
         (["image", "build", "relion-accelerated", "--arg", "fft=mkl"], "fft=mkl needs toolchain=oneapi"),
         (["image", "build", "relion-accelerated", "--arg", "gcc"], "write it as key=value"),

@@ -24,7 +24,9 @@ TEST = "/opt/kit/selftest.sh"
 BUILD_MINUTES = 13
 SOURCES = (parts.RELION, parts.CTFFIND)
 ARGUMENTS = {
-    "toolchain": parts.Argument(("gcc", "oneapi"), "compiler: Debian's GCC, or Intel oneAPI from its own base image"),
+    "toolchain": parts.Argument(
+        ("gcc", "clang", "oneapi"), "compiler: Debian's GCC or Clang, or Intel oneAPI from its own base image"
+    ),
     "fft": parts.Argument(("fftw", "mkl"), "Fourier transforms: FFTW, or MKL with the toolchain oneapi"),
     "flags": parts.Argument(("-O2 -march=x86-64-v3",), "compiler flags of everything but the kernels", free=True),
 }
@@ -33,17 +35,19 @@ ONEAPI = "intel/oneapi-hpckit:2025.1.0-0-devel-ubuntu24.04"
 
 
 def stages(base: dict[str, Any], arguments: dict[str, str]) -> list[Any]:
-    oneapi = arguments["toolchain"] == "oneapi"
+    clang, oneapi = (arguments["toolchain"] == name for name in ("clang", "oneapi"))
     mkl = arguments["fft"] == "mkl"
     build = hpccm.Stage()
     build += baseimage(image=f"debian:{SUITE}-slim", _as="relion", **base)
     tools = "cmake dpkg-dev g++ ninja-build libopenmpi-dev libfftw3-dev libtbb-dev libtiff-dev libpng-dev zlib1g-dev"
+    if clang:
+        tools += " clang libomp-dev"
     build += shell(commands=[*parts.install(tools), *parts.SOURCES])
     build += shell(commands=parts.fetch(parts.RELION, "/usr/src/relion"))
     build += comment("Our own kernels, and where RELION hands over to them: each change is explained in patch.sh")
     build += copy(src="containers/relion-accelerated/source", dest="/opt/build")
     build += shell(commands=["/opt/build/patch.sh /usr/src/relion /opt/build"])
-    compilers = ""
+    compilers = "-DCMAKE_C_COMPILER=clang -DCMAKE_CXX_COMPILER=clang++ " if clang else ""
     if oneapi:
         build += comment("The compilers of oneAPI beside Debian's libraries, so that the final stage is the same")
         build += copy(_from="oneapi", src="/opt/intel", dest="/opt/intel")
@@ -75,6 +79,8 @@ def stages(base: dict[str, Any], arguments: dict[str, str]) -> list[Any]:
         "libopenmpi40 openmpi-bin libfftw3-double3 libfftw3-single3 libtbb12 libtiff6 libpng16-16t64 libgomp1 "
         "ghostscript libwxbase3.2-1t64"
     )
+    if clang:
+        packages += " libomp5"
     final += shell(commands=[*parts.install(packages), *parts.CLEAN])
     final += copy(_from="relion", src="/opt/relion", dest="/opt/relion")
     if oneapi:
