@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,8 +76,17 @@ def data(box: int) -> Path:
     return folder
 
 
-def run(image: str, job: str, choice: Choice, folder: Path, star: str, prefix: list[str] | None = None) -> dict[str, Any]:
-    """Wall seconds of one job in a fresh directory, and what came of it."""
+def run(
+    image: str,
+    job: str,
+    choice: Choice,
+    folder: Path,
+    star: str,
+    prefix: list[str] | None = None,
+    arguments: Sequence[str] = (),
+    environment: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """Wall seconds of one job in a fresh directory, and what came of it. `arguments` are those of the image."""
     ranks, threads, pool = choice
     with tempfile.TemporaryDirectory(dir=cache()) as name:
         work = Path(name)
@@ -84,14 +94,15 @@ def run(image: str, job: str, choice: Choice, folder: Path, star: str, prefix: l
         (work / "out").mkdir()
         inside = prefix or [
             *(*singularity(), "exec", "--no-home", *no_privileges(), "--pwd", name, "--bind", name, "--bind", str(folder)),
-            str(built_sif(load_image(image))),
+            str(built_sif(load_image(image, arguments))),
         ]
         mpi = ["mpirun", "--oversubscribe", "--bind-to", "none", "-n", str(ranks)] if ranks > 1 else []
         program = "relion_refine_mpi" if ranks > 1 else "relion_refine"
         words = [*inside, *mpi, program, "--i", f"data/{star}", "--o", "out/run", *JOBS[job].split()]
         words += ["--pool", str(pool), "--j", str(threads), *ACCELERATION[image].split()]
         started = time.perf_counter()
-        result = subprocess.run(words, cwd=name, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+        variables = {**os.environ, "OMP_NUM_THREADS": "1", **(environment or {})}
+        result = subprocess.run(words, cwd=name, capture_output=True, text=True, env=variables)
         seconds = time.perf_counter() - started
         if result.returncode or "not a valid RELION argument" in result.stdout + result.stderr:
             raise SystemExit(f"{' '.join(words)}\n{result.stdout[-2000:]}\n{result.stderr[-2000:]}")
@@ -185,4 +196,5 @@ def main() -> None:
     print()
 
 
-main()
+if __name__ == "__main__":
+    main()
