@@ -1,4 +1,4 @@
-"""What the tests share: a runs folder, an ordinary user, one collected run of each benchmark, a made-up finished run."""
+"""What the tests share: commands, a runs folder, an ordinary user, one collected run of each benchmark, a finished run."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from kit.image import docker_client, load_image
+
 ROOT = Path(__file__).parent.parent
 KIT = [sys.executable, "-m", "kit"]
 
@@ -24,6 +26,20 @@ def kit(*words: str, code: int = 0, cwd: Path = ROOT, env: dict[str, str] | None
     assert result.returncode == code, f"kit {' '.join(words)}: {result.returncode}\n{result.stdout}\n{result.stderr}"
     assert "Traceback" not in result.stderr
     return result
+
+
+def in_docker(name: str, script: str, bind: Path | None = None, environment: dict[str, str] | None = None) -> str:
+    """What a shell script prints in the Docker image, on stdout and stderr; an error if it fails."""
+    output = docker_client().containers.run(
+        load_image(name).tag,
+        ["sh", "-c", script],
+        remove=True,
+        stderr=True,
+        volumes={str(bind): {"bind": str(bind), "mode": "rw"}} if bind else {},
+        working_dir=str(bind or "/"),
+        environment=environment or {},
+    )
+    return str(output.decode(errors="replace"))
 
 
 @pytest.fixture(scope="session")

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import grp
+import hashlib
 import os
 import pwd
 import re
 import shutil
 import subprocess
+import tarfile
+import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import kit
+from conftest import ROOT, in_docker, kit
 
 from kit import paths
 from kit.benchmarks.relion import phantom
 from kit.errors import KitError
 from kit.image import INVENTORY, build_docker, build_sif, built_sif, docker_client, docker_has, inspect, load_image
 from kit.images import RECIPES, parts
+from kit.trust import oci_archive
 
 SINGULARITY = ["apptainer", "exec", "--no-privs", "--no-home"]
 # What `make test` builds, and what the SIFs may weigh, in megabytes.
@@ -40,15 +45,6 @@ def name(request: pytest.FixtureRequest) -> str:
     if request.param not in ALWAYS and not (docker_has(image.tag) and image.sif.is_file()):
         pytest.skip(f"not built here: make image/{request.param}")
     return str(request.param)
-
-
-def in_docker(name: str, script: str, bind: Path | None = None) -> str:
-    volumes = {str(bind): {"bind": str(bind), "mode": "rw"}} if bind else {}
-    workdir = str(bind) if bind else "/"
-    output = docker_client().containers.run(
-        load_image(name).tag, ["sh", "-c", script], remove=True, volumes=volumes, working_dir=workdir, stderr=True
-    )
-    return str(output.decode(errors="replace"))
 
 
 def in_sif(path: Path, script: str, bind: Path | None = None, **options: object) -> str:
@@ -185,6 +181,43 @@ def test_an_ordinary_user_can_run_an_image(tmp_path: Path, ordinary_user: pwd.st
     assert in_sif(copy, "id -u", **who).strip() == str(ordinary_user.pw_uid)
 
 
+@pytest.mark.full
+@pytest.mark.parametrize("source", ["archive", "recipe"])
+def test_an_ordinary_user_can_build_an_image(tmp_path: Path, ordinary_user: pwd.struct_passwd, source: str) -> None:
+    """In a clone of their own, without root: from an archive of another machine, or the recipe alone with --fakeroot.
+
+    The recipe takes its base image from the engine, whose group the user is in, so that no registry is needed.
+    """
+    checkout, image = tmp_path / "kit", load_image("relion-basic")
+    subprocess.run(["git", "clone", "--quiet", ROOT, checkout], check=True)
+    for parent in (tmp_path, *tmp_path.parents[:2]):
+        parent.chmod(0o755)
+    subprocess.run(["chown", "-R", f"{ordinary_user.pw_uid}:{ordinary_user.pw_gid}", checkout], check=True)
+    groups = []
+    if source == "recipe":
+        groups = [grp.getgrnam("docker").gr_gid]
+    else:
+        source = str(oci_archive(image, tmp_path / "relion-basic.oci.tar"))
+    pip = {key: value for key, value in os.environ.items() if key.startswith("PIP_")}
+    environment = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": ordinary_user.pw_dir, "KIT_CACHE": f"{checkout}/cache"}
+    words = [".venv/bin/kit", "image", "build", image.name, "--format", "sif", "--from", source]
+    for command in (["make", "setup"], words):
+        result = subprocess.run(
+            command,
+            cwd=checkout,
+            user=ordinary_user.pw_uid,
+            group=ordinary_user.pw_gid,
+            extra_groups=groups,
+            env={**environment, **pip},
+            capture_output=True,
+            text=True,
+        )
+        assert result.returncode == 0, result.stdout + result.stderr
+    sif = Path(result.stdout.strip())
+    assert sif.stat().st_uid == ordinary_user.pw_uid
+    assert "RELION version: 3.1.3" in in_sif(sif, "relion_refine --version")
+
+
 def test_docker_runtime(tmp_path: Path) -> None:
     """The words that a site with runtime = "docker" puts before a program: bound folder, environment, working folder."""
     from kit.runtimes import docker
@@ -215,6 +248,43 @@ def test_a_changed_line_builds_from_that_line(monkeypatch: pytest.MonkeyPatch) -
     assert log.count("Using cache") >= 5
     assert "Running in" in log
     docker_client().images.remove(image.tag)
+
+
+def contents(reference: str) -> dict[str, tuple[object, ...]]:
+    """Every path of a Docker image: kind, mode, owner, and what it holds (checksum or where a link points)."""
+    container = docker_client().containers.create(reference)
+    try:
+        found = {}
+        with tempfile.TemporaryFile() as file:
+            for chunk in container.export():
+                file.write(chunk)
+            file.seek(0)
+            with tarfile.open(fileobj=file) as tar:
+                for member in tar:
+                    data = tar.extractfile(member) if member.isfile() else None
+                    content = hashlib.file_digest(data, "sha256").hexdigest() if data else member.linkname
+                    found[member.name] = (member.type, member.mode, member.uid, member.gid, content)
+        return found
+    finally:
+        container.remove()
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", ["relion-basic", "relion-accelerated"])
+def test_two_builds_differ_only_where_the_docs_say(name: str) -> None:
+    """Nothing is taken from Docker's cache the second time. docs/image.md names the files."""
+    image = load_image(name)
+    build_docker(image)
+    docker_client().images.get(image.tag).tag("kit/first-build", name)
+    try:
+        build_docker(image, force=True)
+        first, second = contents(f"kit/first-build:{name}"), contents(image.tag)
+        different = {path for path in first.keys() | second.keys() if first.get(path) != second.get(path)}
+        stated = re.search(r"<!-- differ -->(.*?)<!-- -->", (ROOT / "docs/image.md").read_text(), re.DOTALL)
+        assert stated
+        assert different <= set(re.findall(r"`/([^`]+)`", stated[1]))
+    finally:
+        docker_client().images.remove(f"kit/first-build:{name}")
 
 
 def test_wrong_checksum_shows_both_sums(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import mrcfile
 import pytest
-from conftest import kit
+from conftest import in_docker, kit
 
 from kit.benchmarks.relion import phantom
 from kit.compare import load_repeats
@@ -95,16 +95,9 @@ def test_a_result_of_the_wrong_binary_is_refused(copied: Path) -> None:
     assert "no accelerated kernels ran" in kit("collect", str(copied), code=1).stdout
 
 
-def in_image(name: str, script: str, bind: Path, environment: dict[str, str] | None = None) -> str:
-    output = docker_client().containers.run(
-        load_image(name).tag,
-        ["sh", "-c", f"exec 2>&1; {script} || echo failed with $?"],
-        remove=True,
-        volumes={str(bind): {"bind": str(bind), "mode": "rw"}},
-        working_dir=str(bind),
-        environment=environment or {},
-    )
-    return str(output.decode(errors="replace"))
+def attempt(name: str, script: str, bind: Path, environment: dict[str, str] | None = None) -> str:
+    """What a script prints that may fail; then it ends in `failed with` and the exit code."""
+    return in_docker(name, f"{script} || echo failed with $?", bind, environment)
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +128,7 @@ def test_kernels_agree_with_each_other_and_with_the_plain_code(particles: Path, 
         name = f"out/{kernels}-{abs(hash(job))}"
         command = f"relion_refine {COMMON} {job} --o {name} --random_seed 1 --j 2 {option}"
         environment = {"RELION_KERNELS": kernels} if option else {}
-        log = in_image("relion-accelerated", command, particles, environment)
+        log = attempt("relion-accelerated", command, particles, environment)
         assert "failed with" not in log, log[-2000:]
         assert (f"Accelerated kernels: {kernels}" in log) == bool(option)
         models[kernels] = read_star(particles / f"{name}_it004_model.star")
@@ -153,8 +146,8 @@ def test_kernels_agree_with_each_other_and_with_the_plain_code(particles: Path, 
 
 def test_code_path_is_chosen_by_the_processor(tmp_path: Path) -> None:
     script = "relion_refine --version"
-    assert "RELION version" in in_image("relion-accelerated", script, tmp_path)
-    answer = in_image("relion-accelerated", script, tmp_path, {"RELION_KERNELS": "avx1024"})
+    assert "RELION version" in attempt("relion-accelerated", script, tmp_path)
+    answer = attempt("relion-accelerated", script, tmp_path, {"RELION_KERNELS": "avx1024"})
     assert "RELION_KERNELS=avx1024: known: avx2, avx512" in answer
     assert "failed with 1" in answer
 
@@ -167,7 +160,7 @@ def test_unsupported_processor_gets_a_sentence(tmp_path: Path) -> None:
         "qemu-x86_64 -cpu Nehalem $p --version; echo nehalem $?; qemu-x86_64 -cpu Haswell $p --version; echo haswell $?; "
         "RELION_KERNELS=avx512 qemu-x86_64 -cpu Haswell $p --version; echo asked $?"
     )
-    answer = in_image("relion-accelerated", script, tmp_path)
+    answer = attempt("relion-accelerated", script, tmp_path)
     nehalem, rest = answer.split("nehalem 1")
     assert "this processor has no AVX2 (x86-64-v3), which this image needs; use the image relion-basic here" in nehalem
     haswell, asked = rest.split("haswell 0")
@@ -176,23 +169,36 @@ def test_unsupported_processor_gets_a_sentence(tmp_path: Path) -> None:
     assert "asked 1" in asked
 
 
-@pytest.fixture
+# Of the session, so that they skip a test before its runs are made.
+@pytest.fixture(scope="session")
 def cuda() -> str:
     if not docker_has(load_image("relion-cuda").tag):
         pytest.skip("not built here: make image/relion-cuda")
     return "relion-cuda"
 
 
+@pytest.fixture(scope="session")
+def device() -> None:
+    if not any(Path("/dev").glob("nvidia[0-9]*")):
+        pytest.skip("this machine has no NVIDIA device")
+
+
+@pytest.fixture(scope="session")
+def relion_5() -> None:
+    if not load_image("relion-5").sif.is_file():
+        pytest.skip("not built here: make image/relion-5")
+
+
 def test_cuda_holds_device_code_for_each_architecture(cuda: str, tmp_path: Path) -> None:
     wanted = load_image(cuda).arguments["architectures"].split(",")
-    assert in_image(cuda, "cat /opt/relion/architectures.txt", tmp_path).split() == [f"sm_{a}" for a in wanted]
-    assert "not found" not in in_image(cuda, "ldd /opt/relion/bin/relion_refine", tmp_path)
+    assert attempt(cuda, "cat /opt/relion/architectures.txt", tmp_path).split() == [f"sm_{a}" for a in wanted]
+    assert "not found" not in attempt(cuda, "ldd /opt/relion/bin/relion_refine", tmp_path)
 
 
 def test_cuda_without_a_device_says_what_to_do(cuda: str, particles: Path) -> None:
     if docker_client().info()["Runtimes"].get("nvidia"):
         pytest.skip("this machine has a GPU runtime")
-    answer = in_image(cuda, f"relion_refine {COMMON} {CLASS2D} --o out/nodevice --gpu", particles)
+    answer = attempt(cuda, f"relion_refine {COMMON} {CLASS2D} --o out/nodevice --gpu", particles)
     assert "no CUDA device is seen; start the container with --nv" in answer
     assert "failed with 1" in answer
 
@@ -200,15 +206,14 @@ def test_cuda_without_a_device_says_what_to_do(cuda: str, particles: Path) -> No
 def test_cuda_image_gives_the_basic_answer_on_the_cpu(cuda: str, particles: Path) -> None:
     command = f"relion_refine {COMMON} {CLASS3D} --random_seed 1 --j 2"
     for name in ("relion-basic", cuda):
-        assert "failed with" not in in_image(name, f"{command} --o out/{name}", particles)
+        assert "failed with" not in attempt(name, f"{command} --o out/{name}", particles)
     models = [read_star(particles / f"out/{name}_it004_model.star") for name in ("relion-basic", cuda)]
     pmax = [float(model["model_general"]["rlnAveragePmax"]) for model in models]
     assert pmax[0] == pytest.approx(pmax[1], abs=1e-3)
 
 
+@pytest.mark.usefixtures("device")
 def test_cuda_on_a_device_agrees(cuda: str, basic: Path, tmp_path: Path) -> None:
-    if not any(Path("/dev").glob("nvidia[0-9]*")):
-        pytest.skip("this machine has no NVIDIA device")
     site = tmp_path / "gpu.toml"
     site.write_text(Path("kit/sites/local.toml").read_text() + '\n[container]\nargs = ["--nv"]\n')
     run = kit("run", "relion", "--image", cuda, "--site", str(site), "--wait", env={"KIT_RUNS": os.fspath(tmp_path)})
@@ -216,9 +221,8 @@ def test_cuda_on_a_device_agrees(cuda: str, basic: Path, tmp_path: Path) -> None
     kit("compare", str(basic), run.stdout.strip())
 
 
+@pytest.mark.usefixtures("relion_5")
 def test_relion_5_runs_the_benchmark(basic: Path, tmp_path: Path) -> None:
-    if not load_image("relion-5").sif.is_file():
-        pytest.skip("not built here: make image/relion-5")
     run = kit("run", "relion", "--image", "relion-5", "--wait", env={"KIT_RUNS": os.fspath(tmp_path)}).stdout.strip()
     kit("collect", run)
     assert json.loads((Path(run) / "evaluation.json").read_text())["binary"]["version"] == "5.1.0"
