@@ -47,25 +47,27 @@ def stages(base: dict[str, Any], arguments: dict[str, str]) -> list[Any]:
     build += comment("Our own kernels, and where RELION hands over to them: each change is explained in patch.sh")
     build += copy(src="containers/relion-accelerated/source", dest="/opt/build")
     build += shell(commands=["/opt/build/patch.sh /usr/src/relion /opt/build"])
-    compilers = "-DCMAKE_C_COMPILER=clang -DCMAKE_CXX_COMPILER=clang++ " if clang else ""
+    compilers: tuple[str, ...] = ("clang", "clang++") if clang else ()
     if oneapi:
         build += comment("The compilers of oneAPI beside Debian's libraries, so that the final stage is the same")
         build += copy(_from="oneapi", src="/opt/intel", dest="/opt/intel")
-        compilers = (
-            "-DCMAKE_C_COMPILER=/opt/intel/oneapi/compiler/latest/bin/icx "
-            "-DCMAKE_CXX_COMPILER=/opt/intel/oneapi/compiler/latest/bin/icpx "
-        )
+        compilers = tuple(f"/opt/intel/oneapi/compiler/latest/bin/{name}" for name in ("icx", "icpx"))
+    prepare, options = [], ""
+    if compilers:  # RELION compiles with mpicxx, which asks these variables what to call
+        prepare = ["export OMPI_CC={} OMPI_CXX={}".format(*compilers)]
+        options = "-DCMAKE_C_COMPILER={} -DCMAKE_CXX_COMPILER={} ".format(*compilers)
     if mkl:
-        compilers += "-DMKLFFT=ON "
+        prepare += ["export MKLROOT=/opt/intel/oneapi/mkl/latest"]
+        options += "-DMKLFFT=ON "
     flags = arguments["flags"]
     build += comment("A shared library is compiled once for sixty programs; it finds itself beside them")
     build += shell(
         commands=[
-            *(["export MKLROOT=/opt/intel/oneapi/mkl/latest"] if mkl else []),
+            *prepare,
             "cmake -G Ninja -S /usr/src/relion -B /usr/src/build -DCMAKE_INSTALL_PREFIX=/opt/relion "
             "-DALTCPU=ON -DCUDA=OFF -DGUI=OFF -DDoublePrec_CPU=ON -DDoublePrec_ACC=OFF -DBUILD_SHARED_LIBS=ON "
             "-DCMAKE_POLICY_VERSION_MINIMUM=3.5 -DCMAKE_BUILD_TYPE=Release -DCMAKE_CXX_FLAGS_RELEASE=-DNDEBUG "
-            f"{compilers}-DCMAKE_C_FLAGS='{flags} -w' -DCMAKE_CXX_FLAGS='{flags} -w'",
+            f"{options}-DCMAKE_C_FLAGS='{flags} -w' -DCMAKE_CXX_FLAGS='{flags} -w'",
             "ninja -C /usr/src/build",
             "ninja -C /usr/src/build install > /dev/null",
             parts.strip_binaries("/opt/relion"),

@@ -57,7 +57,8 @@ COPY --from=oneapi /opt/intel /opt/intel
 # A shared library is compiled once for sixty programs; it finds
 # itself beside them
 
-RUN export MKLROOT=/opt/intel/oneapi/mkl/latest && \
+RUN export OMPI_CC=/opt/intel/oneapi/compiler/latest/bin/icx OMPI_CXX=/opt/intel/oneapi/compiler/latest/bin/icpx && \
+    export MKLROOT=/opt/intel/oneapi/mkl/latest && \
     cmake -G Ninja -S /usr/src/relion -B /usr/src/build -DCMAKE_INSTALL_PREFIX=/opt/relion -DALTCPU=ON -DCUDA=OFF -DGUI=OFF -DDoublePrec_CPU=ON -DDoublePrec_ACC=OFF -DBUILD_SHARED_LIBS=ON -DCMAKE_POLICY_VERSION_MINIMUM=3.5 -DCMAKE_BUILD_TYPE=Release -DCMAKE_CXX_FLAGS_RELEASE=-DNDEBUG -DCMAKE_C_COMPILER=/opt/intel/oneapi/compiler/latest/bin/icx -DCMAKE_CXX_COMPILER=/opt/intel/oneapi/compiler/latest/bin/icpx -DMKLFFT=ON -DCMAKE_C_FLAGS='-O2 -march=x86-64-v3 -w' -DCMAKE_CXX_FLAGS='-O2 -march=x86-64-v3 -w' && \
     ninja -C /usr/src/build && \
     ninja -C /usr/src/build install > /dev/null && \
