@@ -21,6 +21,7 @@ import json
 from dataclasses import asdict, dataclass
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,6 +105,12 @@ def frequencies(box: int, pixel_size: float) -> Array:
     return np.fft.fftfreq(box, pixel_size)
 
 
+def wavelength(voltage: float) -> float:
+    """Relativistic wavelength (angstrom) of an electron at `voltage` kV."""
+    volts = voltage * 1e3
+    return float(12.2643247 / np.sqrt(volts * (1 + volts * 0.978466e-6)))
+
+
 def ctf(
     frequency_x: Array,
     frequency_y: Array,
@@ -119,12 +126,11 @@ def ctf(
     `sin(pi lambda defocus k^2 - pi/2 Cs lambda^3 k^4 + asin(Q0))`, Mindell & Grigorieff (2003),
     doi:10.1016/S1047-8477(03)00069-8. Defocus in angstrom, angle in degrees, voltage in kV, Cs in mm.
     """
-    volts = voltage * 1e3
-    wavelength = 12.2643247 / np.sqrt(volts * (1 + volts * 0.978466e-6))  # relativistic electron, angstrom
+    length = wavelength(voltage)
     k2 = frequency_x**2 + frequency_y**2
     azimuth = np.arctan2(frequency_y, frequency_x) - np.deg2rad(angle)
     defocus = 0.5 * (defocus_u + defocus_v + (defocus_u - defocus_v) * np.cos(2 * azimuth))
-    phase = np.pi * wavelength * defocus * k2 - 0.5 * np.pi * cs * 1e7 * wavelength**3 * k2**2
+    phase = np.pi * length * defocus * k2 - 0.5 * np.pi * cs * 1e7 * length**3 * k2**2
     return np.sin(phase + np.arcsin(amplitude_contrast))
 
 
@@ -169,6 +175,15 @@ def project(atoms: Atoms, matrix: Array, box: int, pixel_size: float, bfactor: f
     return factor * np.exp(-bfactor * k2 / 4) * (np.sqrt(k2) < 0.5 / pixel_size)
 
 
+def write_star(path: Path, blocks: dict[str, Any]) -> None:
+    """Writes tables as a STAR file without the time that the library puts into a comment: one seed, the same bytes."""
+    import starfile
+
+    starfile.write(blocks, path)
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(line for line in lines if not line.startswith("# Created by")))
+
+
 def generate(folder: Path, settings: Settings = Settings()) -> None:
     """Writes particles.mrcs, particles.star, reference.mrc, one truth map a species, truth.star and truth.json.
 
@@ -177,7 +192,6 @@ def generate(folder: Path, settings: Settings = Settings()) -> None:
     """
     import mrcfile
     import pandas as pd
-    import starfile
 
     rng = np.random.default_rng(settings.seed)
     species = load_species()
@@ -260,13 +274,7 @@ def generate(folder: Path, settings: Settings = Settings()) -> None:
         }
     )
 
-    def write_star(name: str, rows: pd.DataFrame) -> None:
-        starfile.write({"optics": optics, "particles": rows}, folder / name)
-        # The library writes the time into a comment; the same seed shall give the same bytes.
-        lines = (folder / name).read_text().splitlines(keepends=True)
-        (folder / name).write_text("".join(line for line in lines if not line.startswith("# Created by")))
-
-    write_star("particles.star", particles)
+    write_star(folder / "particles.star", {"optics": optics, "particles": particles})
     truth = particles.assign(
         rlnAngleRot=rot,
         rlnAngleTilt=tilt,
@@ -275,7 +283,7 @@ def generate(folder: Path, settings: Settings = Settings()) -> None:
         rlnOriginYAngst=-shift[:, 1],
         rlnClassNumber=labels + 1,
     )
-    write_star("truth.star", truth)
+    write_star(folder / "truth.star", {"optics": optics, "particles": truth})
     facts = {
         **asdict(settings),
         "species": names,
