@@ -136,11 +136,7 @@ def generate(folder: Path, settings: Settings = Settings()) -> None:
 
     rng = np.random.default_rng(settings.seed)
     species = list(phantom.load_species().values())
-    total = settings.micrographs * settings.particles
-    # The ratio is exact, not drawn: it is the truth that Class3D is held against.
-    counts = np.round(np.array(settings.fractions) * total).astype(int)
-    counts[0] += total - counts.sum()
-    labels = rng.permutation(np.repeat(np.arange(len(counts)), counts)).reshape(settings.micrographs, -1)
+    labels = phantom.mixture(rng, settings.micrographs * settings.particles, settings.fractions)
 
     pixel, size, box = settings.pixel_size, settings.size, particle_box(settings)
     gain = np.clip(1 + settings.gain * rng.standard_normal((size, size)), 0.5, 1.5).astype(np.float32)
@@ -153,7 +149,7 @@ def generate(folder: Path, settings: Settings = Settings()) -> None:
     ky, kx = np.meshgrid(small, small, indexing="ij")
     wide_y, wide_x = np.meshgrid(phantom.frequencies(size, pixel), np.fft.rfftfreq(size, pixel), indexing="ij")
     rows, drifts, lenses = [], [], []
-    for number in range(settings.micrographs):
+    for number, kinds in enumerate(labels.reshape(settings.micrographs, settings.particles)):
         name = f"movies/micrograph{number + 1:02d}.mrcs"
         drift = draw_drift(rng, settings)
         defocus, astigmatism, angle = (
@@ -170,7 +166,7 @@ def generate(folder: Path, settings: Settings = Settings()) -> None:
 
         factors = []
         for i, matrix in enumerate(phantom.euler_matrices(rot, tilt, psi)):
-            atoms = species[labels[number, i]]
+            atoms = species[kinds[i]]
             transfer = phantom.ctf(kx, ky, middle[0] + heights[i], middle[1] + heights[i], *optics)
             electrons = phantom.project(atoms, matrix, box, pixel, settings.bfactor) / pixel**2
             factors.append(PHASE_PER_ELECTRON * electrons * transfer * coma(kx, ky, settings))
@@ -208,7 +204,7 @@ def generate(folder: Path, settings: Settings = Settings()) -> None:
                     "rlnDefocusU": middle[0] + heights,
                     "rlnDefocusV": middle[1] + heights,
                     "rlnDefocusAngle": angle,
-                    "rlnClassNumber": labels[number] + 1,
+                    "rlnClassNumber": kinds + 1,
                 }
             )
         )
@@ -216,7 +212,7 @@ def generate(folder: Path, settings: Settings = Settings()) -> None:
     facts = {
         **asdict(settings),
         "species": list(phantom.SPECIES),
-        "counts": counts.tolist(),
+        "counts": np.bincount(labels).tolist(),
         "structure": "PDB 6ZU5",
         "drifts": drifts,
         "lenses": lenses,

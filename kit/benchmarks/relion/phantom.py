@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -175,6 +176,13 @@ def project(atoms: Atoms, matrix: Array, box: int, pixel_size: float, bfactor: f
     return factor * np.exp(-bfactor * k2 / 4) * (np.sqrt(k2) < 0.5 / pixel_size)
 
 
+def mixture(rng: np.random.Generator, particles: int, fractions: Sequence[float]) -> NDArray[np.int64]:
+    """The species (particles,) of each particle, from 0. The ratio is exact: it is the truth Class3D is held against."""
+    counts = np.round(np.array(fractions) * particles).astype(int)
+    counts[0] += particles - counts.sum()
+    return rng.permutation(np.repeat(np.arange(len(counts)), counts))
+
+
 def write_star(path: Path, blocks: dict[str, Any]) -> None:
     """Writes tables as a STAR file without the time that the library puts into a comment: one seed, the same bytes."""
     import starfile
@@ -197,11 +205,7 @@ def generate(folder: Path, settings: Settings = Settings()) -> None:
     species = load_species()
     n, box, pixel = settings.particles, settings.box, settings.pixel_size
 
-    # The ratio is exact, not drawn: it is the truth that Class3D is held against.
-    counts = np.round(np.array(settings.fractions) * n).astype(int)
-    counts[0] += n - counts.sum()
-    labels = rng.permutation(np.repeat(np.arange(len(counts)), counts))
-
+    labels = mixture(rng, n, settings.fractions)
     rot, psi = rng.uniform(-180, 180, (2, n))
     tilt = np.rad2deg(np.arccos(rng.uniform(-1, 1, n)))
     shift = rng.uniform(-settings.max_shift, settings.max_shift, (n, 2))
@@ -287,7 +291,7 @@ def generate(folder: Path, settings: Settings = Settings()) -> None:
     facts = {
         **asdict(settings),
         "species": names,
-        "counts": counts.tolist(),
+        "counts": np.bincount(labels).tolist(),
         "residues": {name: len(atoms.weight) for name, atoms in species.items()},
         "structure": "PDB 6ZU5",
     }
