@@ -252,7 +252,7 @@ def test_a_changed_line_builds_from_that_line(monkeypatch: pytest.MonkeyPatch) -
 
 def contents(reference: str) -> dict[str, tuple[object, ...]]:
     """Every path of a Docker image: kind, mode, owner, and what it holds (checksum or where a link points)."""
-    container = docker_client().containers.create(reference)
+    container = docker_client().containers.create(reference, "true")
     try:
         found = {}
         with tempfile.TemporaryFile() as file:
@@ -271,18 +271,16 @@ def contents(reference: str) -> dict[str, tuple[object, ...]]:
 
 @pytest.mark.full
 @pytest.mark.parametrize("name", ["relion-basic", "relion-accelerated"])
-def test_two_builds_differ_only_where_the_docs_say(name: str) -> None:
-    """Nothing is taken from Docker's cache the second time. docs/image.md names the files."""
+def test_two_builds_hold_the_same(name: str) -> None:
+    """Nothing is taken from Docker's cache the second time. What differs is times of files and the labels that tell them."""
     image = load_image(name)
     build_docker(image)
     docker_client().images.get(image.tag).tag("kit/first-build", name)
     try:
         build_docker(image, force=True)
         first, second = contents(f"kit/first-build:{name}"), contents(image.tag)
-        different = {path for path in first.keys() | second.keys() if first.get(path) != second.get(path)}
-        stated = re.search(r"<!-- differ -->(.*?)<!-- -->", (ROOT / "docs/image.md").read_text(), re.DOTALL)
-        assert stated
-        assert different <= set(re.findall(r"`/([^`]+)`", stated[1]))
+        assert [path for path in first.keys() | second.keys() if first.get(path) != second.get(path)] == []
+        assert len(first) > 1000
     finally:
         docker_client().images.remove(f"kit/first-build:{name}")
 

@@ -20,10 +20,10 @@ class Argument:
     free: bool = False
 
 
-# Documentation goes, the licences stay: the image has to carry them.
+# Documentation goes, the licences stay: the image has to carry them. Caches go: they are what two builds differ in.
 CLEAN = [
     "find /usr/share/doc -type f ! -name copyright -delete",
-    "rm -rf /var/lib/apt/lists/* /var/cache/apt/archives/* /var/log/* "
+    "rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/cache/ldconfig/* /var/log/* "
     "/usr/share/man/* /usr/share/locale/* /usr/share/info/*",
 ]
 

@@ -71,7 +71,7 @@ FROM debian:trixie-slim
 RUN apt-get update && \
     apt-get install -y --no-install-recommends libopenmpi40 openmpi-bin libfftw3-double3 libfftw3-single3 libtbb12 libtiff6 libpng16-16t64 libgomp1 ghostscript libwxbase3.2-1t64 && \
     find /usr/share/doc -type f ! -name copyright -delete && \
-    rm -rf /var/lib/apt/lists/* /var/cache/apt/archives/* /var/log/* /usr/share/man/* /usr/share/locale/* /usr/share/info/*
+    rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/cache/ldconfig/* /var/log/* /usr/share/man/* /usr/share/locale/* /usr/share/info/*
 
 COPY --from=relion /opt/relion /opt/relion
 
