@@ -14,7 +14,14 @@ from conftest import KIT, ROOT, kit
 def interrupted_after(words: list[str], iteration: str, runs: Path) -> Path:
     """Starts `kit run`, waits until Class2D has written an iteration, presses Ctrl-C; returns the run directory."""
     process = subprocess.Popen(
-        [*KIT, "run", *words], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        [*KIT, "run", *words],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # Tests that a shell runs in the background inherit from it that Ctrl-C is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     for _ in range(1200):
         if list(runs.glob(f"relion/*/Class2D/{iteration}_optimiser.star")):
