@@ -7,6 +7,7 @@ import json
 import os
 import tempfile
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -100,13 +101,16 @@ def read_json(path: Path) -> Any:
         raise KitError(f"{path}: not JSON: {error}") from None
 
 
-def read_star(path: Path) -> dict[str, Any]:
-    """The blocks of a STAR file by name, each a table or a dict; KitError when it is missing or not STAR."""
+def read_star(path: Path, text: Sequence[str] = ()) -> dict[str, Any]:
+    """The blocks of a STAR file by name, each a table or a dict; KitError when it is missing or not STAR.
+
+    Columns in `text` stay text, whatever they look like.
+    """
     import starfile
 
     if not path.is_file():
         raise KitError(f"{path}: missing")
     try:
-        return dict(starfile.read(path, always_dict=True))
+        return dict(starfile.read(path, always_dict=True, parse_as_string=list(text)))
     except Exception as error:  # starfile has no error of its own: whatever it raised, the file is not STAR
         raise KitError(f"{path}: not a STAR file: {error}") from None

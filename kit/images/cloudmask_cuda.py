@@ -36,7 +36,7 @@ def stages(base: dict[str, Any], arguments: dict[str, str]) -> list[Any]:
             # The package carries the library by its version only; who links to it asks for the plain name.
             f"ln -s libnccl.so.2 {NCCL}/lib/libnccl.so",
             f"export HOROVOD_GPU_OPERATIONS=NCCL HOROVOD_NCCL_HOME={NCCL} HOROVOD_NCCL_LINK=SHARED HOROVOD_CUDA_HOME=/usr",
-            "export HOROVOD_BUILD_CUDA_CC_LIST=70,75,80,86,89,90",
+            f"export HOROVOD_BUILD_CUDA_CC_LIST={relion_cuda.ARGUMENTS['architectures'].known[0]}",
             # The newest compiler that this CUDA takes.
             "export CC=gcc-11 CXX=g++-11 CUDAHOSTCXX=g++-11",
         ],

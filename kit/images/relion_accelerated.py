@@ -31,6 +31,11 @@ ARGUMENTS = {
     "flags": parts.Argument(("-O2 -march=x86-64-v3",), "compiler flags of everything but the kernels", free=True),
 }
 
+# The C and the C++ compiler of each toolchain that is not Debian's default.
+COMPILERS = {
+    "clang": ("clang", "clang++"),
+    "oneapi": ("/opt/intel/oneapi/compiler/latest/bin/icx", "/opt/intel/oneapi/compiler/latest/bin/icpx"),
+}
 ONEAPI = "intel/oneapi-hpckit:2025.1.0-0-devel-ubuntu24.04"
 
 
@@ -47,13 +52,13 @@ def stages(base: dict[str, Any], arguments: dict[str, str]) -> list[Any]:
     build += comment("Our own kernels, and where RELION hands over to them: each change is explained in patch.sh")
     build += copy(src="containers/relion-accelerated/source", dest="/opt/build")
     build += shell(commands=["/opt/build/patch.sh /usr/src/relion /opt/build"])
-    compilers: tuple[str, ...] = ("clang", "clang++") if clang else ()
     if oneapi:
         build += comment("The compilers of oneAPI beside Debian's libraries, so that the final stage is the same")
         build += copy(_from="oneapi", src="/opt/intel", dest="/opt/intel")
-        compilers = tuple(f"/opt/intel/oneapi/compiler/latest/bin/{name}" for name in ("icx", "icpx"))
     prepare, options = [], ""
-    if compilers:  # RELION compiles with mpicxx, which asks these variables what to call
+    if compilers := COMPILERS.get(
+        arguments["toolchain"]
+    ):  # RELION compiles with mpicxx, which asks these variables what to call
         prepare = ["export OMPI_CC={} OMPI_CXX={}".format(*compilers)]
         options = "-DCMAKE_C_COMPILER={} -DCMAKE_CXX_COMPILER={} ".format(*compilers)
     if mkl:

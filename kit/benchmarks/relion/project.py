@@ -20,7 +20,7 @@ from typing import Any
 from kit.benchmarks.relion.phantom import write_star
 from kit.errors import KitError
 from kit.image import Image
-from kit.model import write_atomic
+from kit.model import read_star, write_atomic
 from kit.runtimes import RUNTIMES
 
 # The type of a job as RELION 3.1 numbers it, and as RELION 4 and 5 name it (the word after `relion.`).
@@ -73,22 +73,16 @@ class Job:
     inputs: tuple[str, ...]  # files of the project that it reads
     outputs: tuple[str, ...]  # files that it is to write, relative to the project
 
-    @property
-    def output_dir(self) -> str:
-        return self.name
-
 
 def read_job_star(path: Path) -> JobStar:
     """A job.star of RELION 3.1, 4 or 5; KitError names what it lacks."""
-    import starfile
-
     if not path.is_file():
         raise KitError(f"{path}: missing; a job.star file is in each job's folder of a RELION project")
+    blocks = read_star(path, text=["rlnJobOptionValue", "rlnJobTypeLabel"])
     try:
-        blocks = starfile.read(path, always_dict=True, parse_as_string=["rlnJobOptionValue", "rlnJobTypeLabel"])
         head, table = blocks["job"], blocks["joboptions_values"]
         options = dict(zip(table["rlnJobOptionVariable"], table["rlnJobOptionValue"], strict=True))
-    except Exception as error:  # starfile has no error of its own: whatever it raised, this is no job.star
+    except (KeyError, TypeError, ValueError) as error:  # the last two: a block is not the table it should be
         raise KitError(f"{path}: not a job.star: data_job and data_joboptions_values are needed ({error!r})") from None
     if "rlnJobTypeLabel" in head:
         kind = str(head["rlnJobTypeLabel"]).removeprefix("relion.").split(".")[0]
@@ -138,6 +132,11 @@ class RelionProject:
             raise KitError(f"{self.image.name}: relion_refine --version names no RELION version")
         return match[1]
 
+    @property
+    def numbered(self) -> bool:
+        """Whether this RELION numbers its job types."""
+        return self.version.startswith("3.")
+
     def schedule_job(self, job_star: Path | str, **changes: str | float) -> Job:
         """Takes a job into the project, with `changes` to the options of its job.star; the job waits to be run.
 
@@ -163,7 +162,7 @@ class RelionProject:
         """A job added to the project at `where`, and every option that RELION knows of it, with its value."""
         queue = {"do_queue": "Yes", "qsub": "true", "qsubscript": f"{FOLDER}/commands.txt", "min_dedicated": "1"}
         before = processes(where)
-        write_job_star(where / FOLDER / "job.star", star.type, {**options, **queue}, self.version.startswith("3."))
+        write_job_star(where / FOLDER / "job.star", star.type, {**options, **queue}, self.numbered)
         try:
             text = self.relion("relion_pipeliner", "--addJobFromStar", f"{FOLDER}/job.star", where=where)
         except KitError as error:
@@ -175,7 +174,7 @@ class RelionProject:
         known = read_job_star(where / name / "job.star").options
         # The project keeps the laboratory's own words on queues.
         own = {key: options.get(key, {"do_queue": "No"}.get(key, known[key])) for key in QUEUE if key in known}
-        write_job_star(where / name / "job.star", star.type, {**known, **own}, self.version.startswith("3."))
+        write_job_star(where / name / "job.star", star.type, {**known, **own}, self.numbered)
         first, *commands = (where / name / "run_submit.script").read_text().split("\n")
         (where / name / "run_submit.script").unlink()
         ranks, threads = (int(number) for number in re.findall(r"\d+", first))
@@ -202,10 +201,7 @@ def said(text: str) -> str:
 
 def pipeline_rows(directory: Path, block: str) -> list[tuple[str, ...]]:
     """Rows of a table of the project's pipeline, all as text; none where RELION has not written it yet."""
-    import starfile
-
-    blocks = starfile.read(directory / "default_pipeline.star", always_dict=True)
-    table = blocks.get(f"pipeline_{block}")
+    table = read_star(directory / "default_pipeline.star").get(f"pipeline_{block}")
     if table is None:
         return []
     if isinstance(table, dict):  # a table of one row
