@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import mrcfile
 import numpy as np
+import pandas as pd
 import pytest
 from conftest import in_docker
+from scipy.spatial.transform import Rotation
 
-from kit.benchmarks.relion import movies, score
-from kit.benchmarks.relion.files import column
+from kit.benchmarks.relion import movies, phantom, score
 from kit.benchmarks.relion.movies import Drift
-from kit.model import read_star
+from kit.errors import KitError
 
 SETTINGS = movies.Settings(micrographs=2)
 
@@ -23,17 +23,6 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("session")
     movies.generate(folder, SETTINGS)
     return folder
-
-
-def truth(folder: Path, number: int) -> tuple[Drift, score.Astigmatism, np.ndarray]:
-    """Drift, defocus and positions of a micrograph."""
-    facts = json.loads((folder / "truth.json").read_text())
-    drift = Drift(**{key: np.array(value) for key, value in facts["drifts"][number].items()})
-    lens = facts["lenses"][number]
-    rows = read_star(folder / "truth.star")["particles"]
-    rows = rows[rows["rlnMicrographName"] == f"movies/micrograph{number + 1:02d}.mrcs"]
-    places = rows[["rlnCoordinateX", "rlnCoordinateY"]].to_numpy()
-    return drift, score.Astigmatism.of(lens["defocus_u"], lens["defocus_v"], lens["angle"]), places
 
 
 def test_same_seed_same_bytes(tmp_path: Path) -> None:
@@ -58,7 +47,8 @@ def test_dose_is_what_the_settings_say(session: Path) -> None:
 def test_particles_are_where_the_truth_says(session: Path) -> None:
     """Protein is dark: around the truth, less arrives than in the whole frame."""
     gain = mrcfile.open(session / "gain.mrc").data
-    drift, _, places = truth(session, 0)
+    truth = score.Truth.read(session)
+    drift, places = truth.drift("micrograph01"), truth.positions("micrograph01")
     movie = mrcfile.open(session / "movies/micrograph01.mrcs").data * gain
     half = 30
     around = []
@@ -71,7 +61,7 @@ def test_particles_are_where_the_truth_says(session: Path) -> None:
 
 
 def test_particles_keep_their_distance(session: Path) -> None:
-    _, _, places = truth(session, 0)
+    places = score.Truth.read(session).positions("micrograph01")
     distance = np.hypot(*(places[:, None] - places[None]).transpose(2, 0, 1)) + 1e9 * np.eye(len(places))
     assert distance.min() * SETTINGS.pixel_size >= SETTINGS.spacing
 
@@ -112,23 +102,21 @@ relion_autopick --i CtfFind/job003/micrographs_ctf.star --odir AutoPick/job004/ 
 
 
 def test_motioncorr_finds_the_drift(processed: Path) -> None:
-    for number in range(SETTINGS.micrographs):
-        drift, _, _ = truth(processed, number)
-        star = processed / f"MotionCorr/job002/movies/micrograph{number + 1:02d}.star"
-        assert score.drift_error(star, drift, SETTINGS.pixel_size) < 0.5
+    truth = score.Truth.read(processed)
+    found = score.drifts(processed, "MotionCorr/job002/", truth)
+    assert found["error"] < 0.5
+    for stem in truth.micrographs:
+        drift = truth.drift(stem)
         still = Drift(drift.coefficients * 0, drift.course)
+        star = processed / f"MotionCorr/job002/movies/{stem}.star"
         assert score.drift_error(star, still, SETTINGS.pixel_size) > 0.5
 
 
 def test_ctffind_finds_the_defocus(processed: Path) -> None:
-    found = read_star(processed / "CtfFind/job003/micrographs_ctf.star")["micrographs"]
-    for number, row in found.iterrows():
-        _, true, _ = truth(processed, int(str(number)))
-        mean, astigmatism = score.defocus_error(
-            score.Astigmatism.of(row["rlnDefocusU"], row["rlnDefocusV"], row["rlnDefocusAngle"]), true
-        )
-        assert mean < 200
-        assert astigmatism < 200
+    found = score.defocus(processed, "CtfFind/job003/", score.Truth.read(processed))
+    assert found["micrographs"] == SETTINGS.micrographs
+    assert found["error"] < 200
+    assert found["astigmatism_error"] < 200
 
 
 def test_astigmatism_is_the_same_whichever_axis_is_first() -> None:
@@ -138,13 +126,55 @@ def test_astigmatism_is_the_same_whichever_axis_is_first() -> None:
 
 
 def test_autopick_finds_the_particles(processed: Path) -> None:
-    for number in range(SETTINGS.micrographs):
-        _, _, places = truth(processed, number)
-        star = processed / f"AutoPick/job004/movies/micrograph{number + 1:02d}_autopick.star"
-        picks = np.column_stack([column(star, "", f"rlnCoordinate{axis}") for axis in "XY"])
-        result = score.match_picks(picks, places, radius=SETTINGS.spacing / 2 / SETTINGS.pixel_size)
-        assert result.f1 > 0.9
-        assert result.centre_error < 15
+    found = score.picks(processed, "AutoPick/job004/", score.Truth.read(processed))
+    assert found["f1"] > 0.9
+    assert found["centre_error"] < 15
+
+
+def test_a_micrograph_that_was_left_out_is_said(processed: Path) -> None:
+    with pytest.raises(KitError, match=r"AutoPick/job005: no micrograph01_autopick.star; the job wrote nothing for this"):
+        score.picks(processed, "AutoPick/job005/", score.Truth.read(processed))
+
+
+def test_particles_are_matched_to_the_truth(session: Path, tmp_path: Path) -> None:
+    """By the place they were cut out at, less their origin; what is no particle is left out."""
+    truth = score.Truth.read(session)
+    rows = truth.particles.head(10)[::-1].drop(columns="stem").reset_index(drop=True)
+    shift = 5.0  # pixels
+    rows["rlnCoordinateX"] += shift
+    rows["rlnOriginXAngst"], rows["rlnOriginYAngst"] = shift * truth.pixel_size, 0.0
+    rows.loc[0, "rlnCoordinateY"] -= 10 * truth.radius
+    phantom.write_star(tmp_path / "data.star", {"particles": rows})
+    matched = truth.match(tmp_path / "data.star")
+    assert len(matched) == 9
+    assert (matched["rlnClassNumber"] == matched["rlnClassNumberTrue"]).all()
+    assert matched["rlnAngleRot"].to_numpy() == pytest.approx(matched["rlnAngleRotTrue"].to_numpy())
+    assert score.particle_defocus(matched) == 0
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_poses_are_compared_up_to_rotation_and_hand(mirrored: bool) -> None:
+    """Poses in the frame of a map that is turned, and of the other hand, with 3 degrees of error and a third all wrong."""
+    rng = np.random.default_rng(3)
+    true, wrong = Rotation.random(90, rng=rng), Rotation.random(30, rng=rng)
+    noise = Rotation.from_rotvec(np.deg2rad(3) * directions(rng, 90))
+    frame = Rotation.from_euler("ZYZ", [40, 70, 20], degrees=True)
+    found = Rotation.concatenate([(noise * true)[:60] * frame, wrong])
+    if mirrored:
+        found = Rotation.from_euler("z", 180, degrees=True) * found
+    table = {}
+    for end, poses in (("", found), ("True", true)):
+        # The inverse of phantom.euler_matrices.
+        for name, angle in zip(("Rot", "Tilt", "Psi"), poses.inv().as_euler("ZYZ", degrees=True).T, strict=True):
+            table[f"rlnAngle{name}{end}"] = angle
+    result = score.pose_error(pd.DataFrame(table))
+    assert result["error"] == pytest.approx(3, abs=0.5)
+    assert result["mirrored"] == mirrored
+
+
+def directions(rng: np.random.Generator, count: int) -> np.ndarray:
+    vectors = rng.normal(size=(count, 3))
+    return np.asarray(vectors / np.linalg.norm(vectors, axis=1)[:, None])
 
 
 def test_picks_are_matched_one_to_one() -> None:

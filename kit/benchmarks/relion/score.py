@@ -1,15 +1,29 @@
-"""How far a stage is from the truth of generated movies: drift, defocus, picks."""
+"""How far each stage of a workflow is from the truth of generated movies: drift, defocus, picks, classes, poses."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from kit.benchmarks.relion import phantom
 from kit.benchmarks.relion.files import column
 from kit.benchmarks.relion.movies import Drift
 from kit.benchmarks.relion.phantom import Array
+from kit.errors import KitError
+from kit.model import read_json, read_star
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def global_shifts(star: Path) -> Array:
+    """Shifts (frames, 2), in pixels, of the STAR file that MotionCorr writes for one micrograph."""
+    return np.column_stack([column(star, "global_shift", f"rlnMicrographShift{axis}") for axis in "XY"])
 
 
 def drift_error(star: Path, drift: Drift, pixel_size: float) -> float:
@@ -18,8 +32,7 @@ def drift_error(star: Path, drift: Drift, pixel_size: float) -> float:
     `star` is the STAR file that MotionCorr writes for one micrograph; its shifts undo the drift, so they have the other
     sign. The origin of time is free: each path is taken about its own mean.
     """
-    found = np.column_stack([column(star, "global_shift", f"rlnMicrographShift{axis}") for axis in "XY"])
-    left = found + drift.at(0.0, 0.0) / pixel_size
+    left = global_shifts(star) + drift.at(0.0, 0.0) / pixel_size
     return float(np.sqrt(((left - left.mean(0)) ** 2).sum(1).mean()))
 
 
@@ -64,8 +77,8 @@ class Picks:
         return 2 * self.precision * self.recall / both if both else 0.0
 
 
-def match_picks(found: Array, true: Array, radius: float) -> Picks:
-    """Matches picks (n, 2) to true positions (m, 2), both in pixels of one micrograph, so that most lie within `radius`.
+def assign(found: Array, true: Array, radius: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Pairs of picks (n, 2) and true positions (m, 2), both in pixels of one micrograph, that lie within `radius`.
 
     The assignment is the best of all (Hungarian method): no pick counts for two particles, no particle for two picks.
     """
@@ -73,11 +86,176 @@ def match_picks(found: Array, true: Array, radius: float) -> Picks:
     from scipy.spatial.distance import cdist
 
     if not len(found) or not len(true):
-        return Picks(len(found), len(true), 0, float("nan"))
+        return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
     distance = cdist(found, true)
     # Beyond the radius all are equally wrong, so that the assignment counts pairs and only then minds their distance.
     rows, columns = linear_sum_assignment(np.where(distance <= radius, distance / radius, 1e3))
     near = distance[rows, columns] <= radius
-    offset = found[rows[near]] - true[columns[near]]
-    error = np.hypot(*(offset - np.median(offset, axis=0)).T) if near.any() else np.array([np.nan])
-    return Picks(len(found), len(true), int(near.sum()), float(np.median(error)))
+    return rows[near], columns[near]
+
+
+def match_picks(found: Array, true: Array, radius: float) -> Picks:
+    """Holds the picks (n, 2) of one micrograph against its true positions (m, 2); all in pixels."""
+    rows, columns = assign(found, true, radius)
+    offset = found[rows] - true[columns]
+    error = np.hypot(*(offset - np.median(offset, axis=0)).T) if len(rows) else np.array([np.nan])
+    return Picks(len(found), len(true), len(rows), float(np.median(error)))
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What movies.generate wrote down of a session: `facts` of truth.json, and a row a particle of truth.star."""
+
+    facts: dict[str, Any]
+    particles: pd.DataFrame
+
+    @classmethod
+    def read(cls, folder: Path) -> Truth:
+        rows = read_star(folder / "truth.star")["particles"]
+        return cls(read_json(folder / "truth.json"), rows.assign(stem=stems(rows["rlnMicrographName"])))
+
+    @property
+    def pixel_size(self) -> float:
+        return float(self.facts["pixel_size"])
+
+    @property
+    def radius(self) -> float:
+        """Pixels within which a pick is of a particle: half a particle's room."""
+        return float(self.facts["spacing"]) / 2 / self.pixel_size
+
+    @property
+    def micrographs(self) -> list[str]:
+        return list(dict.fromkeys(self.particles["stem"]))
+
+    def drift(self, stem: str) -> Drift:
+        entry = self.facts["drifts"][self.micrographs.index(stem)]
+        return Drift(**{key: np.array(value) for key, value in entry.items()})
+
+    def astigmatism(self, stem: str) -> Astigmatism:
+        lens = self.facts["lenses"][self.micrographs.index(stem)]
+        return Astigmatism.of(lens["defocus_u"], lens["defocus_v"], lens["angle"])
+
+    def positions(self, stem: str) -> Array:
+        rows = self.particles[self.particles["stem"] == stem]
+        return rows[["rlnCoordinateX", "rlnCoordinateY"]].to_numpy()
+
+    def match(self, star: Path) -> pd.DataFrame:
+        """The particles of a STAR file beside those of the truth that they are, whose columns end in `True`.
+
+        A particle lies where it was cut out, less its origin. Particles that are none of the truth's are left out.
+        """
+        import pandas as pd
+
+        found = read_star(star)["particles"]
+        found = found.assign(stem=stems(found["rlnMicrographName"]))
+        places = found[["rlnCoordinateX", "rlnCoordinateY"]].to_numpy(dtype=float)
+        if "rlnOriginXAngst" in found:
+            places = places - found[["rlnOriginXAngst", "rlnOriginYAngst"]].to_numpy(dtype=float) / self.pixel_size
+        parts = []
+        for stem in self.micrographs:
+            here = np.flatnonzero(found["stem"] == stem)
+            true = self.particles[self.particles["stem"] == stem]
+            rows, columns = assign(places[here], self.positions(stem), self.radius)
+            left = found.iloc[here[rows]].reset_index(drop=True)
+            right = true.iloc[columns].reset_index(drop=True)
+            parts.append(left.merge(right, left_index=True, right_index=True, suffixes=("", "True")))
+        return pd.concat(parts, ignore_index=True)
+
+
+def stems(names: Iterable[str]) -> list[str]:
+    return [Path(name).stem for name in names]
+
+
+def of_micrograph(directory: Path, folder: str, name: str) -> Path:
+    """A file that a job wrote for one micrograph, somewhere below its folder; KitError when there is none."""
+    files = sorted((directory / folder).glob(f"**/{name}"))
+    if not files:
+        raise KitError(f"{directory / folder}: no {name}; the job wrote nothing for this micrograph")
+    return files[0]
+
+
+def positions(directory: Path, folder: str, stem: str) -> Array:
+    """The picks (n, 2) of an AutoPick job in one micrograph, in pixels."""
+    star = of_micrograph(directory, folder, f"{stem}_autopick.star")
+    return np.column_stack([column(star, "", f"rlnCoordinate{axis}") for axis in "XY"])
+
+
+def shifts(directory: Path, folder: str, stem: str) -> Array:
+    """What MotionCorr moved each frame of one micrograph by: (frames, 2), in pixels."""
+    return global_shifts(of_micrograph(directory, folder, f"{stem}.star"))
+
+
+def picks(directory: Path, folder: str, truth: Truth) -> dict[str, float]:
+    """Precision, recall and F1 of an AutoPick job over all micrographs, and its mean error of centres in pixels."""
+    every = [
+        match_picks(positions(directory, folder, stem), truth.positions(stem), truth.radius) for stem in truth.micrographs
+    ]
+    errors = [entry.centre_error for entry in every if entry.matched]
+    whole = Picks(
+        sum(entry.found for entry in every),
+        sum(entry.true for entry in every),
+        sum(entry.matched for entry in every),
+        float(np.mean(errors)) if errors else float("nan"),
+    )
+    return {"precision": whole.precision, "recall": whole.recall, "f1": whole.f1, "centre_error": whole.centre_error}
+
+
+def drifts(directory: Path, folder: str, truth: Truth) -> dict[str, float]:
+    """What MotionCorr left of the drift (pixels, root mean square, mean over micrographs), and what there was."""
+    left, before = [], []
+    for stem in truth.micrographs:
+        drift = truth.drift(stem)
+        left.append(drift_error(of_micrograph(directory, folder, f"{stem}.star"), drift, truth.pixel_size))
+        path = drift.at(0.0, 0.0) / truth.pixel_size
+        before.append(float(np.sqrt(((path - path.mean(0)) ** 2).sum(1).mean())))
+    return {"error": float(np.mean(left)), "drift": float(np.mean(before))}
+
+
+def defocus(directory: Path, folder: str, truth: Truth) -> dict[str, float]:
+    """Median error (angstrom) of CtfFind's defocus and astigmatism over the micrographs."""
+    found = read_star(directory / folder / "micrographs_ctf.star")["micrographs"]
+    errors = []
+    for _, row in found.iterrows():
+        estimate = Astigmatism.of(row["rlnDefocusU"], row["rlnDefocusV"], row["rlnDefocusAngle"])
+        errors.append(defocus_error(estimate, truth.astigmatism(Path(row["rlnMicrographName"]).stem)))
+    mean, astigmatism = np.median(errors, axis=0)
+    return {"error": float(mean), "astigmatism_error": float(astigmatism), "micrographs": len(errors)}
+
+
+def particle_defocus(matched: pd.DataFrame) -> float:
+    """Median error (angstrom) of the defocus of single particles, which lie at different heights in the ice."""
+    means = [matched[[f"rlnDefocus{axis}{end}" for axis in "UV"]].to_numpy(dtype=float).mean(1) for end in ("", "True")]
+    return float(np.median(np.abs(means[0] - means[1])))
+
+
+def beam_tilt(star: Path, truth: Truth) -> dict[str, float]:
+    """The beam tilt (milliradian) of the optics group, and how far it is from the truth."""
+    found = np.array([float(np.ravel(column(star, "optics", f"rlnBeamTilt{axis}"))[0]) for axis in "XY"])
+    return {"x": found[0], "y": found[1], "error": float(np.hypot(*(found - np.array(truth.facts["beam_tilt"]))))}
+
+
+def pose_error(matched: pd.DataFrame) -> dict[str, Any]:
+    """Median angular error (degrees) of the poses, after the one rotation that brings the map onto the truth.
+
+    The hand of a map from projections is free: a point-inverted map has the same projections, turned by 180 degrees about
+    the beam. The hand with the smaller error is taken, and said.
+    """
+    from scipy.spatial.transform import Rotation
+
+    def rotations(end: str) -> Rotation:
+        angles = (matched[f"rlnAngle{name}{end}"].to_numpy(dtype=float) for name in ("Rot", "Tilt", "Psi"))
+        return Rotation.from_matrix(phantom.euler_matrices(*angles))
+
+    found, true = rotations(""), rotations("True")
+    half_turn = Rotation.from_euler("z", 180, degrees=True)
+    errors = []
+    for estimate in (found, half_turn * found):
+        between = estimate.inv() * true
+        # Poses that are right agree on that rotation, so it is near some of them; wrong ones draw a mean aside.
+        tried = [np.median((candidate.inv() * between).magnitude()) for candidate in between[:100]]
+        centre = between[int(np.argmin(tried))]
+        for _ in range(3):
+            angles = (centre.inv() * between).magnitude()
+            centre = between[angles <= 2 * np.median(angles)].mean()
+        errors.append(float(np.rad2deg(np.median((centre.inv() * between).magnitude()))))
+    return {"error": min(errors), "mirrored": errors[1] < errors[0]}
