@@ -13,14 +13,18 @@ import re
 import shlex
 import subprocess
 import tempfile
+import time
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from kit.benchmarks.relion.phantom import write_star
 from kit.errors import KitError
-from kit.image import Image
-from kit.model import read_star, write_atomic
+from kit.image import Image, built_sif
+from kit.launchers import LAUNCHERS
+from kit.model import Model, parse, read_json, read_star, write_atomic, write_json
 from kit.runtimes import RUNTIMES
 
 # The type of a job as RELION 3.1 numbers it, and as RELION 4 and 5 name it (the word after `relion.`).
@@ -46,9 +50,12 @@ TYPES = {
     21: "ctfrefine",
     99: "external",
 }
+# What a mark in a job's folder means in a pipeline: the number of RELION 3.1, the word of later versions.
+STATUS = {"SUCCESS": (2, "Succeeded"), "FAILURE": (3, "Failed"), "ABORTED": (4, "Aborted")}
 # Options that say how a job is handed to a queue; here that is how its commands are learnt.
 QUEUE = ("do_queue", "qsub", "qsubscript", "queuename", "min_dedicated")
 FOLDER = ".kit"  # of a project: what the kit hands to RELION
+IGNORED = re.compile(r".*is not a valid RELION argument.*")  # what RELION says of an option that it leaves aside
 TEMPLATE = "ranks XXXmpinodesXXX threads XXXthreadsXXX\nXXXcommandXXX\n"
 
 
@@ -61,8 +68,7 @@ class JobStar:
     options: dict[str, str]
 
 
-@dataclass(frozen=True)
-class Job:
+class Job(Model):
     """A job that is in the project. `commands` are shell, as RELION composed them, run from the project directory."""
 
     name: str  # Class2D/job008/
@@ -109,15 +115,19 @@ def write_job_star(path: Path, kind: str, options: dict[str, str], numbered: boo
 class RelionProject:
     """A project directory and the image whose RELION keeps it. The directory is made a project if it is none yet."""
 
-    def __init__(self, directory: Path | str, image: Image) -> None:
+    def __init__(self, directory: Path | str, image: Image, runtime: str = "apptainer") -> None:
         self.directory = Path(directory).absolute()
         self.image = image
+        self.runtime = runtime
+        self.known_flags: dict[str, list[str]] = {}
+        if runtime == "apptainer":
+            built_sif(image)  # says how to get an image that is not here
         initialise(self.directory)
 
     def relion(self, *words: str, where: Path | None = None) -> str:
         """What a program of the image prints, in the project directory; KitError when it fails."""
         folder = str(where or self.directory)
-        command = RUNTIMES["apptainer"].command(self.image, [folder], {}, [], folder)
+        command = RUNTIMES[self.runtime].command(self.image, [folder], {}, [], folder)
         # A project that RELION does not take makes it wait for a lock.
         result = subprocess.run([*command, *words], capture_output=True, text=True, timeout=300)
         text = result.stdout + result.stderr
@@ -145,21 +155,12 @@ class RelionProject:
         star = read_job_star(self.directory / job_star)
         options = {**star.options, **{key: str(value) for key, value in changes.items()}}
         with tempfile.TemporaryDirectory() as name:  # tried there first, so that nothing half-done is left here
-            trial = Path(name)
-            initialise(trial)
-            known = self.add(star, options, trial)[1]
-        unknown = [key for key in options if key not in known and key not in QUEUE]
-        if unknown:
-            lines = []
-            for key in unknown:
-                near = difflib.get_close_matches(key, known, n=1)
-                hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(sorted(known))}"
-                lines.append(f"{star.path}: RELION {self.version} has no option '{key}' in a job {star.type}; {hint}")
-            raise KitError("\n".join(lines))
-        return self.add(star, options, self.directory)[0]
+            initialise(Path(name))
+            self.add(star, options, Path(name))
+        return self.add(star, options, self.directory)
 
-    def add(self, star: JobStar, options: dict[str, str], where: Path) -> tuple[Job, dict[str, str]]:
-        """A job added to the project at `where`, and every option that RELION knows of it, with its value."""
+    def add(self, star: JobStar, options: dict[str, str], where: Path) -> Job:
+        """A job added to the project at `where`; after an error the project there is not to be used."""
         queue = {"do_queue": "Yes", "qsub": "true", "qsubscript": f"{FOLDER}/commands.txt", "min_dedicated": "1"}
         before = processes(where)
         write_job_star(where / FOLDER / "job.star", star.type, {**options, **queue}, self.numbered)
@@ -172,6 +173,7 @@ class RelionProject:
             raise KitError(f"{star.path}: RELION {self.version} did not take this job:\n{said(text)}")
         (name,) = added
         known = read_job_star(where / name / "job.star").options
+        self.refuse_unknown(star, options, known)
         # The project keeps the laboratory's own words on queues.
         own = {key: options.get(key, {"do_queue": "No"}.get(key, known[key])) for key in QUEUE if key in known}
         write_job_star(where / name / "job.star", star.type, {**known, **own}, self.numbered)
@@ -180,7 +182,145 @@ class RelionProject:
         ranks, threads = (int(number) for number in re.findall(r"\d+", first))
         inputs, outputs = edges(where, name)
         kept = tuple(command.strip() for command in commands if command.strip())
-        return Job(name, star.type, kept, ranks, threads, inputs, outputs), known
+        self.refuse_unknown_flags(star, options.get("other_args", ""), kept)
+        job = Job(name=name, type=star.type, commands=kept, ranks=ranks, threads=threads, inputs=inputs, outputs=outputs)
+        path = where / FOLDER / "jobs" / f"{name.strip('/')}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, job.model_dump(mode="json"))
+        return job
+
+    def job(self, name: str) -> Job:
+        """A job that this project was given by `schedule_job`; KitError for any other."""
+        path = self.directory / FOLDER / "jobs" / f"{name.strip('/')}.json"
+        if not path.is_file():
+            known = [row for row in processes(self.directory) if (path.parents[1] / f"{row.strip('/')}.json").is_file()]
+            raise KitError(f"{self.directory}: no job '{name}' was scheduled here; known: {', '.join(known) or 'none'}")
+        return parse(Job, read_json(path), path)
+
+    def run_schedule(
+        self,
+        name: str,
+        jobs: Sequence[Job | str],
+        nr_repeat: int = 1,
+        minutes_wait: float = 0,
+        minutes_wait_before: float = 0,
+        seconds_wait_after: float = 0,
+        engine: Literal["direct", "relion_pipeliner"] = "direct",
+    ) -> None:
+        """Runs jobs in order, `nr_repeat` times, and ends at the first that fails: KitError says which, and why.
+
+        Before the first, `minutes_wait_before` pass; a repetition begins no sooner than `minutes_wait` after the one
+        before it; after each job `seconds_wait_after` pass. `engine` starts RELION's programs itself, or leaves that to
+        `relion_pipeliner`, which returns normally whatever happened. In both the verdict is read from what each job left.
+        """
+        known = [job if isinstance(job, Job) else self.job(job) for job in jobs]
+        time.sleep(60 * minutes_wait_before)
+        for number in range(nr_repeat):
+            began = time.monotonic()
+            for job in known:
+                try:
+                    self.run_job(job, name, engine)
+                finally:
+                    settle(self.directory)
+                time.sleep(seconds_wait_after)
+            if number + 1 < nr_repeat:
+                time.sleep(max(0.0, 60 * minutes_wait - (time.monotonic() - began)))
+
+    def run_job(self, job: Job, schedule: str, engine: str) -> None:
+        """Runs one job to its end; KitError unless it left everything that says it went well."""
+        folder = self.directory / job.name
+        for mark in STATUS:
+            (folder / f"RELION_JOB_EXIT_{mark}").unlink(missing_ok=True)
+        stamp = folder / ".started"
+        stamp.touch()
+        where = str(self.directory)
+        container = shlex.join(RUNTIMES[self.runtime].command(self.image, [where], {"OMP_NUM_THREADS": "1"}, [], where))
+        if engine == "direct":
+            mpi = shlex.join(LAUNCHERS["mpirun"].command(job.ranks, job.ranks, job.threads, []))
+            words = {"in_image": container, "launch": f"{container} {mpi}"}
+            commands = [re.sub(r"^(in_image|launch)\b", lambda m: words[m[1]], in_words(text)) for text in job.commands]
+        else:
+            # A schedule keeps a file that says it runs; one that was killed leaves it behind.
+            (self.directory / f"RUNNING_PIPELINER_default_{schedule}").unlink(missing_ok=True)
+            asked = f"relion_pipeliner --schedule {shlex.quote(schedule)} --repeat 1 --RunJobs {job.name}"
+            commands = [f"{container} {asked}"]
+        note(folder, "Executing new job", commands)
+        with (folder / "run.out").open("ab") as out, (folder / "run.err").open("ab") as err:
+            result = subprocess.run(["bash", "-ec", "\n".join(commands)], cwd=self.directory, stdout=out, stderr=err)
+        problem = f"exit code {result.returncode}" if result.returncode else self.problem(job, stamp)
+        if problem:
+            (folder / "RELION_JOB_EXIT_SUCCESS").unlink(missing_ok=True)
+            (folder / "RELION_JOB_EXIT_FAILURE").touch()
+            text = (folder / "run.err").read_text(errors="replace")
+            raise KitError(f"{folder}: {problem}; the end of its run.err:\n{said(text)}")
+
+    def problem(self, job: Job, stamp: Path) -> str:
+        """What speaks against a job that has ended: a missing mark or file, an option that RELION left aside."""
+        folder = self.directory / job.name
+        for log in ("run.out", "run.err"):
+            match = IGNORED.search((folder / log).read_text(errors="replace"))
+            if match:
+                return match[0].strip()
+        if not (folder / "RELION_JOB_EXIT_SUCCESS").exists():
+            return "RELION left no mark of success"
+        for name in job.outputs:
+            path = self.directory / name
+            if not name.endswith(".pdf") and (not path.is_file() or path.stat().st_mtime < stamp.stat().st_mtime):
+                return f"wrote no {name}"
+        return ""
+
+    def refuse_unknown(self, star: JobStar, options: Iterable[str], known: Collection[str]) -> None:
+        lines = []
+        for key in options:
+            if key not in known and key not in QUEUE:
+                near = difflib.get_close_matches(key, known, n=1)
+                hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(sorted(known))}"
+                lines.append(f"{star.path}: RELION {self.version} has no option '{key}' in a job {star.type}; {hint}")
+        if lines:
+            raise KitError("\n".join(lines))
+
+    def flags(self, program: str) -> list[str]:
+        """The flags of a program, from its own help."""
+        if program not in self.known_flags:
+            found = re.findall(r"^ *(--?[A-Za-z]\w*)", self.relion(program, "--help"), re.MULTILINE)
+            self.known_flags[program] = sorted(set(found))
+        return self.known_flags[program]
+
+    def refuse_unknown_flags(self, star: JobStar, other_args: str, commands: Iterable[str]) -> None:
+        """KitError for a flag among a job's `other_args` that its program has not: RELION only warns, if at all."""
+        if not any(other_args in command for command in commands):  # Import of RELION 3.1 drops them
+            raise KitError(
+                f"{star.path}: RELION {self.version} takes no other_args in a job {star.type}, here '{other_args}'"
+            )
+        for word in shlex.split(other_args):
+            if not re.match(r"--?[A-Za-z]", word):
+                continue  # a value
+            for command in commands:
+                program = re.search(r"\brelion_\w+", command)
+                if program and word in command and word not in self.flags(program[0]):
+                    near = difflib.get_close_matches(word, self.flags(program[0]), n=1)
+                    raise KitError(
+                        f"{star.path}: other_args: {program[0]} of {self.image.name} has no flag '{word}'; "
+                        + (f"did you mean '{near[0]}'?" if near else f"see {program[0]} --help")
+                    )
+
+
+def in_words(command: str) -> str:
+    """A command of RELION's in the words of a job script: `in_image`, or `launch` before a program of MPI."""
+
+    def replace(match: re.Match[str]) -> str:
+        program = match[1]
+        return f"launch {program}" if program.endswith("_mpi") else f"in_image {program}"
+
+    return re.sub(r"^(relion_\w+)", r"in_image \1", re.sub(r"^(?:mpirun -n \d+ )?`which (\w+)`", replace, command))
+
+
+def note(folder: Path, what: str, commands: Iterable[str]) -> None:
+    """Adds commands to the note of a job, as RELION does."""
+    stamp = datetime.now(UTC).strftime("%a %b %e %H:%M:%S %Y")
+    lines = "\n".join(commands)
+    with (folder / "note.txt").open("a") as file:
+        file.write(f" ++++ {what} on {stamp}\n ++++ with the following command(s): \n{lines}\n ++++ \n")
 
 
 def initialise(directory: Path) -> None:
@@ -217,3 +357,22 @@ def edges(directory: Path, job: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The files that a job reads and those that it is to write, as the project's pipeline has them."""
     inputs = tuple(row[0] for row in pipeline_rows(directory, "input_edges") if row[1] == job)
     return inputs, tuple(row[1] for row in pipeline_rows(directory, "output_edges") if row[0] == job)
+
+
+def settle(directory: Path) -> None:
+    """Writes what became of each job, by the marks that RELION left in its folder, into the project's pipeline.
+
+    A pipeline learns this from the program that started its jobs; here they were started by a job script.
+    """
+    path = directory / "default_pipeline.star"
+    blocks = read_star(path, text=["rlnPipeLineProcessStatusLabel"])
+    table = blocks["pipeline_processes"]
+    label = next(name for name in ("rlnPipeLineProcessStatusLabel", "rlnPipeLineProcessStatus") if name in table)
+    numbered = label == "rlnPipeLineProcessStatus"
+    for row, name in enumerate(table["rlnPipeLineProcessName"]):
+        for mark, (number, word) in STATUS.items():
+            if (directory / name / f"RELION_JOB_EXIT_{mark}").exists():
+                table.loc[row, label] = number if numbered else word
+    partial = path.with_name(f".{path.name}.partial")
+    write_star(partial, blocks)
+    partial.replace(path)

@@ -1,0 +1,133 @@
+"""The Python interface: jobs of a laboratory scheduled and run in real RELION, and failures that RELION does not tell."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from kit.benchmarks.relion import movies
+from kit.benchmarks.relion.project import RelionProject, pipeline_rows, write_job_star
+from kit.benchmarks.relion.score import Truth, drifts
+from kit.errors import KitError
+from kit.image import load_image
+
+SETTINGS = movies.Settings(micrographs=1, size=512, particles=8, frames=8)
+OPTIONS = {
+    "import": {"fn_in_raw": "movies/*.mrcs", "angpix": "3.54", "kV": "300", "Cs": "2.7", "Q0": "0.1"},
+    "motioncorr": {
+        "input_star_mics": "Import/job001/movies.star",
+        "fn_gain_ref": "gain.mrc",
+        "dose_per_frame": "2",
+        "nr_threads": "2",
+    },
+    "ctffind": {
+        "input_star_mics": "MotionCorr/job002/corrected_micrographs.star",
+        "use_ctffind4": "Yes",
+        "fn_ctffind_exe": "/usr/local/bin/ctffind",
+        "dfmin": "5000",
+        "dfmax": "40000",
+        "nr_mpi": "2",
+    },
+}
+
+
+@pytest.fixture
+def my_project(tmp_path: Path) -> RelionProject:
+    movies.generate(tmp_path, SETTINGS)
+    project = RelionProject(tmp_path, load_image("relion-basic"))
+    (tmp_path / "JobFiles").mkdir()
+    for kind, options in OPTIONS.items():
+        write_job_star(tmp_path / f"JobFiles/{kind}_job.star", kind, options, project.numbered)
+    return project
+
+
+def statuses(project: RelionProject) -> list[str]:
+    return [row[3] for row in pipeline_rows(project.directory, "processes")]
+
+
+@pytest.mark.parametrize("engine", ["direct", "relion_pipeliner"])
+def test_the_printed_script(my_project: RelionProject, engine: Literal["direct", "relion_pipeliner"]) -> None:
+    """What the script of the first benchmark of this kind does, with its names and arguments."""
+    my_project.schedule_job("JobFiles/import_job.star")  # Schedules Import/job001/
+    my_project.schedule_job("JobFiles/motioncorr_job.star")  # Schedules MotionCorr/job002/
+    my_project.schedule_job("JobFiles/ctffind_job.star")  # Schedules CtfFind/job003/
+    assert statuses(my_project) == ["1", "1", "1"]
+    names = ["Import/job001/", "MotionCorr/job002/", "CtfFind/job003/"]
+    my_project.run_schedule(
+        "Schedule3",
+        names,
+        nr_repeat=1,
+        minutes_wait=3,
+        minutes_wait_before=0,
+        seconds_wait_after=0,
+        engine=engine,
+    )
+    assert statuses(my_project) == ["2", "2", "2"]
+    assert drifts(my_project.directory, names[1], Truth.read(my_project.directory))["error"] < 0.6
+    log = (my_project.directory / names[2] / "run.out").read_text()
+    assert ("Number of MPI processes             = 2" in log) or engine == "relion_pipeliner"
+    assert "Executing new job" in (my_project.directory / names[0] / "note.txt").read_text()
+
+
+def test_repeats_and_waits(my_project: RelionProject) -> None:
+    job = my_project.schedule_job("JobFiles/import_job.star")
+    started = time.monotonic()
+    my_project.run_schedule("again", [job], nr_repeat=2, minutes_wait=0.1)
+    assert time.monotonic() - started >= 6
+    assert (my_project.directory / job.name / "note.txt").read_text().count("Executing new job") == 2
+
+
+@pytest.mark.parametrize("engine", ["direct", "relion_pipeliner"])
+def test_a_failed_job_ends_the_schedule(my_project: RelionProject, engine: Literal["direct", "relion_pipeliner"]) -> None:
+    """relion_pipeliner returns normally after this; what follows a failed job must not run."""
+    (my_project.directory / "gain.mrc").unlink()
+    for kind in OPTIONS:
+        my_project.schedule_job(f"JobFiles/{kind}_job.star")
+    with pytest.raises(KitError, match=r"MotionCorr/job002: "):
+        my_project.run_schedule("broken", ["Import/job001/", "MotionCorr/job002/", "CtfFind/job003/"], engine=engine)
+    assert statuses(my_project) == ["2", "3", "1"]
+    assert not (my_project.directory / "CtfFind/job003/run.out").exists()
+
+
+@pytest.mark.parametrize(("flag", "near"), [("-auto_refine", "see relion_run"), ("--pach_x 1", "did you mean '--patch_x'")])
+def test_a_misspelt_flag_is_an_error_before_anything_runs(my_project: RelionProject, flag: str, near: str) -> None:
+    wanted = f"other_args: relion_run_motioncorr of relion-basic has no flag '{flag.split()[0]}'"
+    with pytest.raises(KitError, match=wanted) as error:
+        my_project.schedule_job("JobFiles/motioncorr_job.star", other_args=flag)
+    assert near in str(error.value)
+    assert pipeline_rows(my_project.directory, "processes") == []
+    my_project.schedule_job("JobFiles/motioncorr_job.star", other_args="--group_frames -1")
+
+
+def test_arguments_that_relion_drops_are_an_error(my_project: RelionProject) -> None:
+    with pytest.raises(KitError, match=r"RELION 3.1.3 takes no other_args in a job import, here '--angpix 2'"):
+        my_project.schedule_job("JobFiles/import_job.star", other_args="--angpix 2")
+
+
+def test_an_option_that_relion_only_warns_of_fails_the_job(my_project: RelionProject) -> None:
+    """As the log has it, whatever the help said."""
+    job = my_project.schedule_job("JobFiles/import_job.star")
+    warning = (
+        f"echo WARNING: Option -auto_refine is not a valid RELION argument >&2; touch {job.name}RELION_JOB_EXIT_SUCCESS"
+    )
+    with pytest.raises(KitError, match="Option -auto_refine is not a valid RELION argument"):
+        my_project.run_schedule("misspelt", [job.model_copy(update={"commands": (*job.commands, warning)})])
+    assert statuses(my_project) == ["3"]
+
+
+def test_a_job_that_writes_nothing_new_fails(my_project: RelionProject) -> None:
+    """A result of an earlier run is not one of this."""
+    job = my_project.schedule_job("JobFiles/import_job.star")
+    my_project.run_schedule("first", [job])
+    idle = job.model_copy(update={"commands": (f"touch {job.name}RELION_JOB_EXIT_SUCCESS",)})
+    with pytest.raises(KitError, match=r"wrote no Import/job001/movies.star"):
+        my_project.run_schedule("second", [idle])
+
+
+def test_unknown_jobs_are_said(my_project: RelionProject) -> None:
+    my_project.schedule_job("JobFiles/import_job.star")
+    with pytest.raises(KitError, match=r"no job 'Import/job007/' was scheduled here; known: Import/job001/"):
+        my_project.run_schedule("x", ["Import/job007/"])
