@@ -47,7 +47,7 @@ submission: setup ## run every benchmark at SIZE=tiny on SITE=local and leave ch
 	@$(KIT) image build relion-basic cloudmask
 	@folders=(); \
 	for benchmark in $(BENCHMARKS); do \
-	    echo "== $$benchmark, size $(SIZE), site $(SITE) (about 5 minutes at size tiny)"; \
+	    echo "== $$benchmark, size $(SIZE), site $(SITE) (about 6 minutes at size tiny)"; \
 	    run=$$($(KIT) run $$benchmark --size $(SIZE) --site $(SITE) --wait); \
 	    $(KIT) collect $$run; \
 	    folder=$$($(KIT) submission pack $$run --to $(SUBMISSIONS)); \

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
@@ -32,6 +33,7 @@ class Size(Model):
     threads: int = Field(1, ge=1)
     parameters: dict[str, int | float | str] = {}
     floor_seconds: dict[str, float] = {}
+    workflow: str = ""  # whose jobs are the stages, in place of those of the benchmark
 
     @property
     def seed(self) -> int | None:
@@ -58,7 +60,8 @@ class Stage(Model):
 class Metric(Model):
     """A number of the result: read from `file` by `label`, with what it must be.
 
-    `label` is `block.column` of a STAR file (`block.column[row]`), or the dotted path of a JSON file. The gates
+    A `file` `STAGE:NAME` is the NAME beside the first output of that stage. `label` is `block.column` of a STAR file
+    (`block.column[row]`), or the dotted path of a JSON file. The gates
     `at_least`, `at_most` and `reference` with `tolerance` decide whether the run is valid; without one the metric is
     only reported.
     """
@@ -77,6 +80,9 @@ class Metric(Model):
     reference: float | None = None
     tolerance: float | None = Field(None, ge=0)
     source: str = ""
+    sizes: list[str] = []  # that it belongs to; all of them when empty
+    compared: bool = False  # it differs between repeats, and `kit compare` holds it against them
+    step: float = Field(0.0, ge=0)  # of a metric that is counted: no difference below one step means anything
 
     @model_validator(mode="after")
     def complete(self) -> Metric:
@@ -118,13 +124,39 @@ class Benchmark(Model):
     def consistent(self) -> Benchmark:
         stages = [stage.name for stage in self.stages]
         for metric in self.metrics:
-            if metric.stage not in stages and metric.stage != "collect":
-                raise ValueError(f"metric {metric.name} names the stage {metric.stage}, which does not exist")
+            for name in metric.sizes:
+                if name not in self.sizes:
+                    raise ValueError(f"metric {metric.name} names the size {name}, which does not exist")
         for name, size in self.sizes.items():
+            if size.workflow:
+                continue  # its stages are known when a run resolves them
+            for metric in self.metrics:
+                if (not metric.sizes or name in metric.sizes) and metric.stage not in (*stages, "collect"):
+                    raise ValueError(f"metric {metric.name} names the stage {metric.stage}, which does not exist")
             for stage in size.floor_seconds:
                 if stage not in stages:
                     raise ValueError(f"size {name} gives a floor for the stage {stage}, which does not exist")
         return self
+
+    def resolve(self, size_name: str, stages: list[Stage] | None = None) -> Benchmark:
+        """The benchmark of one size only: its metrics, and `stages` where they come from a workflow.
+
+        KitError where a metric or a floor of the size names a stage that is not there.
+        """
+        where = f"benchmark {self.name}, size {size_name}"
+        size = self.size(size_name).model_copy(update={"workflow": ""})
+        stages = self.stages if stages is None else stages
+        folders = {stage.name: Path(stage.outputs[0]).parent.as_posix() for stage in stages}
+        metrics = []
+        for metric in self.metrics:
+            if not metric.sizes or size_name in metric.sizes:
+                stage, mark, name = metric.file.partition(":")
+                if mark and stage not in folders:
+                    raise KitError(f"{where}: metric {metric.name} reads {metric.file}, but no stage is named {stage}")
+                file = f"{folders[stage]}/{name}" if mark else metric.file
+                metrics.append(metric.model_copy(update={"sizes": [], "file": file}))
+        whole = self.model_copy(update={"sizes": {size_name: size}, "metrics": metrics, "stages": stages})
+        return parse(Benchmark, whole.model_dump(), where)
 
     def size(self, name: str) -> Size:
         if name not in self.sizes:

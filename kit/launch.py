@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import shlex
+import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -16,7 +18,7 @@ from kit.benchmark import load_benchmark
 from kit.errors import KitError
 from kit.image import Built, Image, load_image, sha256
 from kit.model import write_atomic, write_json
-from kit.render import job_script, layout
+from kit.render import job_script, layout, resolve
 from kit.run import SBOM, ImageRecord, Run, State, current_state, load_run, save_run, with_state
 from kit.sbom import sbom
 from kit.schedulers import SCHEDULERS
@@ -51,18 +53,18 @@ def render(
     image: Image | None = None,
     seed: int | None = None,
 ) -> str:
-    """The job script, without touching anything: what `--dry-run` prints."""
-    benchmark = load_benchmark(benchmark_name).with_seed(size_name, seed)
-    return job_script(
-        benchmark,
-        image or load_image(benchmark.image(None)),
-        size_name,
-        load_site(site_name),
-        partition_name,
-        directory,
-        data_folder,
-        "kit " + " ".join(shlex.quote(word) for word in sys.argv[1:]),
-    )
+    """The job script, without leaving anything: what `--dry-run` prints."""
+    benchmark, site = load_benchmark(benchmark_name).with_seed(size_name, seed), load_site(site_name)
+    image = image or load_image(benchmark.image(None))
+    plan = layout(benchmark.size(size_name), site.partition(partition_name)[1], site)
+    with tempfile.TemporaryDirectory() as name:
+        benchmark = resolve(benchmark, size_name, image, site, plan, Path(name))
+    return job_script(benchmark, image, size_name, site, partition_name, directory, data_folder, called())
+
+
+def called() -> str:
+    """The command that this is, for the head of what it writes."""
+    return "kit " + " ".join(shlex.quote(word) for word in sys.argv[1:])
 
 
 def prepare(
@@ -85,11 +87,16 @@ def prepare(
     benchmark = benchmark.with_seed(size_name, seed)
     stamp = created.strftime("%Y%m%dT%H%M%S") + f"{created.microsecond // 1000:03d}Z"
     directory = (runs / benchmark.name / f"{size_name}-{site.name}-{stamp}").absolute()
-    script = render(benchmark_name, size_name, site_name, partition_name, directory, folder, image, seed)
     try:
         directory.mkdir(parents=True)
     except OSError as error:
         raise KitError(f"{directory}: can not be made: {error.strerror}") from None
+    try:
+        benchmark = resolve(benchmark, size_name, image, site, plan, directory)
+        script = job_script(benchmark, image, size_name, site, partition_name, directory, folder, called())
+    except BaseException:
+        shutil.rmtree(directory)  # nothing ran in it
+        raise
     (directory / "data").symlink_to(folder)
     write_json(directory / "benchmark.json", benchmark.model_dump(mode="json"))
     write_json(directory / "site.json", site.model_dump(mode="json"))

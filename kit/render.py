@@ -33,6 +33,11 @@ class Layout:
     threads: int
     cores: int  # of one node
 
+    @property
+    def node_threads(self) -> int:
+        """What a stage of one process may use of the node it shares with nobody."""
+        return min(self.cores, self.ranks_per_node * self.threads)
+
 
 def layout(size: Size, partition: Partition, site: Site) -> Layout:
     """The arithmetic of nodes, ranks and threads; KitError for what the partition can not give."""
@@ -73,6 +78,27 @@ def environment() -> jinja2.Environment:
     return env
 
 
+def stage_numbers(benchmark: Benchmark, size: Size, image: Image, plan: Layout) -> dict[str, Any]:
+    """What the templates of the stages are filled with."""
+    return {
+        **size.parameters,
+        **benchmark.images[image.name],
+        "ranks": plan.ranks,
+        "threads": plan.threads,
+        "node_threads": plan.node_threads,
+    }
+
+
+def resolve(benchmark: Benchmark, size_name: str, image: Image, site: Site, plan: Layout, directory: Path) -> Benchmark:
+    """The benchmark of one size with the stages it has on this site; a workflow is composed in `directory`."""
+    size = benchmark.size(size_name)
+    if not size.workflow:
+        return benchmark.resolve(size_name)
+    numbers = stage_numbers(benchmark, size, image, plan)
+    stages = benchmark.code.compose(size.workflow, directory, image, site.container.runtime, plan, numbers)
+    return benchmark.resolve(size_name, stages)
+
+
 def job_script(
     benchmark: Benchmark,
     image: Image,
@@ -88,14 +114,7 @@ def job_script(
     name, partition = site.partition(partition_name)
     plan = layout(size, partition, site)
     env = environment()
-    numbers: dict[str, Any] = {
-        **size.parameters,
-        **benchmark.images[image.name],
-        "ranks": plan.ranks,
-        "threads": plan.threads,
-        # What a stage of one process may use of the node it shares with nobody.
-        "node_threads": min(plan.cores, plan.ranks_per_node * plan.threads),
-    }
+    numbers = stage_numbers(benchmark, size, image, plan)
     stages = []
     for stage in benchmark.stages:
         try:

@@ -35,7 +35,7 @@ def interrupted_after(words: list[str], iteration: str, runs: Path) -> Path:
 
 
 def test_interrupt_and_resume(tmp_path: Path) -> None:
-    run = interrupted_after(["relion", "--runs", str(tmp_path)], "run_it002", tmp_path)
+    run = interrupted_after(["relion", "--size", "particles", "--runs", str(tmp_path)], "run_it002", tmp_path)
     assert "failed: stage class2d: interrupted" in kit("status", str(run)).stdout
     assert subprocess.run(["pgrep", "-f", str(run)], capture_output=True).stdout == b""
     assert "failed: stage class2d: interrupted" in kit("collect", str(run), code=1).stdout

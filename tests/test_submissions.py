@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from conftest import kit
 
+from kit.benchmarks.relion.judge import folders
 from kit.check import check
 from kit.submission import REQUIRED
 
@@ -91,13 +92,16 @@ def relion_run(made_submissions: dict[str, Path], tmp_path: Path) -> Path:
 
 def verdict(run: Path) -> str:
     # The directory moved, so its script is no longer the one that was rendered for this place; only the metrics are asked.
-    from kit.benchmark import load_benchmark
     from kit.collect import judge_results
-    from kit.run import load_run, read_stages
+    from kit.run import load_run, read_stages, resolved
 
-    record = load_run(run)
-    state, _ = judge_results(run, record, load_benchmark("relion"), read_stages(run))
+    state, _ = judge_results(run, load_run(run), resolved(run)[0], read_stages(run))
     return str(state)
+
+
+def of_job(run: Path, stage: str, name: str) -> Path:
+    """A file that a job of the workflow wrote."""
+    return run / folders(run)[stage] / name
 
 
 def test_wrong_map_is_refused(relion_run: Path) -> None:
@@ -106,21 +110,24 @@ def test_wrong_map_is_refused(relion_run: Path) -> None:
     import numpy as np
 
     assert verdict(relion_run) == "valid"
-    with mrcfile.open(relion_run / "Refine3D/run_class001.mrc", "r+") as file:
+    with mrcfile.open(of_job(relion_run, "refine3d_polished", "run_class001.mrc"), "r+") as file:
         blocks = file.data.copy()
-        blocks[:16], blocks[16:] = blocks[::-1][:16].copy(), np.roll(blocks[16:], 6, axis=1)
+        half = len(blocks) // 2
+        blocks[:half], blocks[half:] = blocks[::-1][:half].copy(), np.roll(blocks[half:], 6, axis=1)
         file.set_data(blocks)
     assert "map_truth_correlation" in verdict(relion_run)
 
 
 def test_stale_half_maps_are_refused(relion_run: Path) -> None:
-    star = relion_run / "PostProcess/postprocess.star"
-    star.write_text(star.read_text().replace("Refine3D/run_half1", "Refine3D_shipped/run_half1"))
+    star = of_job(relion_run, "postprocess_polished", "postprocess.star")
+    own = folders(relion_run)["refine3d_polished"]
+    # The maps of the refinement before are half maps of this run as well, but not those of its result.
+    star.write_text(star.read_text().replace(own, folders(relion_run)["refine3d"]))
     assert "not this run's" in verdict(relion_run)
 
 
 def test_resolution_that_is_not_that_of_the_curve_is_refused(relion_run: Path) -> None:
-    star = relion_run / "PostProcess/postprocess.star"
+    star = of_job(relion_run, "postprocess_polished", "postprocess.star")
     star.write_text(re.sub(r"(_rlnFinalResolution\s+)\S+", r"\g<1>12.000000", star.read_text()))
     assert "its own curve falls below 0.143" in verdict(relion_run)
 
@@ -138,7 +145,7 @@ def test_option_that_relion_ignored_is_refused(relion_run: Path) -> None:
 
 
 def test_class_distribution_of_another_mixture_is_refused(relion_run: Path) -> None:
-    models = sorted((relion_run / "Class3D").glob("*_model.star"))[-1]
+    models = sorted(of_job(relion_run, "class3d", "").glob("*_model.star"))[-1]
     text = models.read_text()
     for share in re.findall(r"class00\d\.mrc\s+(\S+)", text):
         text = text.replace(share, "0.950000" if float(share) > 0.5 else "0.050000")

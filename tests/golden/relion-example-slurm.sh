@@ -1,5 +1,5 @@
 #!/bin/bash
-# RELION: cryo-EM structure determination, from particles to a refined map, size tiny, on site example-slurm, partition cpu
+# RELION: cryo-EM structure determination, from movies to a refined map, size particles, on site example-slurm, partition cpu
 # Written by kit 0.1.0: kit run relion --site example-slurm
 # When it is cut off, run it again (kit run --resume, or sbatch/bash this file): stages that are done are skipped.
 #SBATCH --job-name=kitrelion
@@ -134,11 +134,11 @@ stage_refine3d() {
 }
 run_stage refine3d '"launch relion_refine_mpi --i Select/particles.star --o Refine3D/run \"${resume[@]}\" \\\n    --auto_refine --split_random_halves --ref data/reference.mrc --firstiter_cc --ini_high 60 \\\n    --healpix_order 1 --auto_local_healpix_order 2 --offset_range 2 --offset_step 1 --sym C1 --low_resol_join_halves 40 \\\n    --ctf --particle_diameter 310 --flatten_solvent --zero_mask --oversampling 1 --norm --scale \\\n    --pool 30 --j 1 --dont_combine_weights_via_disc --random_seed 1"' Refine3D/run_model.star Refine3D/run_class001.mrc Refine3D/run_half1_class001_unfil.mrc Refine3D/run_half2_class001_unfil.mrc
 
-stage_mask_create() {
+stage_maskcreate() {
     in_image relion_mask_create --i Refine3D/run_class001.mrc --o MaskCreate/mask.mrc \
         --lowpass 40 --ini_threshold 0.15 --extend_inimask 1 --width_soft_edge 3 --j 3
 }
-run_stage mask_create '"in_image relion_mask_create --i Refine3D/run_class001.mrc --o MaskCreate/mask.mrc \\\n    --lowpass 40 --ini_threshold 0.15 --extend_inimask 1 --width_soft_edge 3 --j 3"' MaskCreate/mask.mrc
+run_stage maskcreate '"in_image relion_mask_create --i Refine3D/run_class001.mrc --o MaskCreate/mask.mrc \\\n    --lowpass 40 --ini_threshold 0.15 --extend_inimask 1 --width_soft_edge 3 --j 3"' MaskCreate/mask.mrc
 
 stage_postprocess() {
     in_image relion_postprocess --i Refine3D/run_half1_class001_unfil.mrc --mask MaskCreate/mask.mrc \

@@ -1,4 +1,4 @@
-"""RELION: cryo-EM structure determination, from particles to a map that is held against the truth.
+"""RELION: cryo-EM structure determination, from movies to a map that is held against the truth.
 
 Both functions are called on the login node; the stages between them are RELION's own programs in the image.
 """
@@ -9,14 +9,23 @@ from pathlib import Path
 from typing import Any
 
 # The files whose text decides what `generate` writes.
-GENERATOR = ("phantom.py", "6zu5.csv.gz")
+GENERATOR = ("phantom.py", "movies.py", "6zu5.csv.gz")
 
 
 def generate(folder: Path, parameters: dict[str, Any]) -> None:
-    from kit.benchmarks.relion.phantom import Settings, generate
+    """Movies where the parameters speak of micrographs, particles otherwise."""
+    from kit.benchmarks.relion import movies, phantom
 
-    known = {key: value for key, value in parameters.items() if key in Settings.__dataclass_fields__}
-    generate(folder, Settings(**known))
+    maker: Any = movies if "micrographs" in parameters else phantom
+    known = {key: value for key, value in parameters.items() if key in maker.Settings.__dataclass_fields__}
+    maker.generate(folder, maker.Settings(**known))
+
+
+def compose(*arguments: Any) -> list[Any]:
+    """The stages of a workflow; see there."""
+    from kit.benchmarks.relion.workflow import compose
+
+    return compose(*arguments)
 
 
 def evaluate(directory: Path, parameters: dict[str, Any], ranks: int) -> None:

@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from kit.benchmarks.relion import score
 from kit.benchmarks.relion.files import column
+from kit.benchmarks.relion.score import Truth
 
 
-def draw(directory: Path, result: dict[str, Any], aligned: Any, truth: Any) -> None:
-    """Writes figures/class2d.png, figures/fsc.png and figures/map.png."""
+def draw(directory: Path, result: dict[str, Any], aligned: Any, truth: Any, class2d: Path) -> None:
+    """Writes figures/class2d.png of the job in the folder `class2d`, figures/fsc.png and figures/map.png."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -19,7 +21,7 @@ def draw(directory: Path, result: dict[str, Any], aligned: Any, truth: Any) -> N
 
     folder = directory / "figures"
     folder.mkdir(exist_ok=True)
-    draw_class_averages(directory, folder / "class2d.png", plt)
+    draw_class_averages(class2d, folder / "class2d.png", plt)
 
     curves = result["fsc"]
     figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
@@ -51,11 +53,11 @@ def draw(directory: Path, result: dict[str, Any], aligned: Any, truth: Any) -> N
     plt.close(figure)
 
 
-def draw_class_averages(directory: Path, target: Path, plt: Any) -> None:
+def draw_class_averages(class2d: Path, target: Path, plt: Any) -> None:
     """The averages of the last Class2D iteration, fullest first, each with its share of the particles."""
     import mrcfile
 
-    last = sorted((directory / "Class2D").glob("run_it*_model.star"))[-1]
+    last = sorted(class2d.glob("run_it*_model.star"))[-1]
     share = np.asarray(column(last, "model_classes", "rlnClassDistribution"), dtype=float)
     with mrcfile.open(str(last).replace("_model.star", "_classes.mrcs")) as file:
         averages = file.data.copy()
@@ -68,4 +70,51 @@ def draw_class_averages(directory: Path, target: Path, plt: Any) -> None:
         panel.imshow(averages[index], cmap="gray", origin="lower")
         panel.set_title(f"{share[index]:.0%}", fontsize=8)
     figure.savefig(target, dpi=120)
+    plt.close(figure)
+
+
+def draw_session(directory: Path, jobs: dict[str, str], truth: Truth) -> None:
+    """Writes figures/picks.png, a micrograph with its picks and true particles, and figures/drift.png."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+    import mrcfile
+    from scipy import ndimage
+
+    folder = directory / "figures"
+    folder.mkdir(exist_ok=True)
+    stem = truth.micrographs[0]
+    (path,) = (directory / jobs["motioncorr"]).glob(f"**/{stem}.mrc")
+    with mrcfile.open(path) as file:
+        image = ndimage.gaussian_filter(file.data.astype(float), 4)
+    picked = score.positions(directory, jobs["autopick"], stem)
+    figure, axes = plt.subplots(figsize=(6, 6), layout="constrained")
+    low, high = np.percentile(image, (1, 99))
+    axes.imshow(image, cmap="gray", origin="lower", vmin=low, vmax=high)
+    axes.scatter(*truth.positions(stem).T, marker="+", s=40, color="tab:orange", label="true position")
+    style = {"facecolors": "none", "edgecolors": "tab:green", "linewidths": 1.5}
+    axes.scatter(*picked.T, s=900, label="picked by class averages", **style)
+    axes.set(xticks=[], yticks=[], title=f"{stem}, {truth.pixel_size * len(image) / 1e4:.2f} µm wide")
+    axes.legend(loc="upper right", fontsize=8, markerscale=0.4)
+    figure.savefig(folder / "picks.png", dpi=110)
+    plt.close(figure)
+
+    columns = min(len(truth.micrographs), 4)
+    rows = -(-len(truth.micrographs) // columns)
+    figure, panels = plt.subplots(rows, columns, figsize=(columns * 1.9, rows * 2), squeeze=False, layout="constrained")
+    for panel in panels.flat:
+        panel.axis("off")
+    for panel, stem in zip(panels.flat, truth.micrographs, strict=False):
+        true = truth.drift(stem).at(0.0, 0.0)
+        found = -score.shifts(directory, jobs["motioncorr"], stem) * truth.pixel_size
+        for course, text, line in ((true, "true", "-"), (found, "MotionCorr", "o--")):
+            panel.plot(*(course - course.mean(0)).T, line, ms=3, lw=1, label=text)
+        panel.axis("on")
+        panel.set_aspect("equal", "datalim")
+        panel.tick_params(labelsize=6)
+        panel.set_title(stem, fontsize=7)
+    panels[0, 0].legend(fontsize=6, frameon=False)
+    figure.supxlabel("drift of the middle (Å)", fontsize=8)
+    figure.savefig(folder / "drift.png", dpi=130)
     plt.close(figure)

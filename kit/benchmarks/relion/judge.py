@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from kit.benchmarks.relion import figures, maps
+from kit.benchmarks.relion import figures, maps, phantom, score
 from kit.benchmarks.relion.files import column, read_map
+from kit.benchmarks.relion.project import IGNORED, settle
 from kit.errors import KitError
 from kit.model import read_json, read_star, write_json
 from kit.run import load_run, resolved
 
 DIAMETER = 290.0  # angstrom; the sphere in which map and truth are compared, within the 310 that the stages mask
+# The folders of the stages where no workflow gave them a job's.
+FOLDERS = {
+    "class2d": "Class2D/",
+    "class3d": "Class3D/",
+    "refine3d": "Refine3D/",
+    "maskcreate": "MaskCreate/",
+    "postprocess": "PostProcess/",
+}
 
 
 def formed_ranks(log: Path) -> int:
@@ -29,7 +40,7 @@ def formed_ranks(log: Path) -> int:
 def check_logs(directory: Path) -> None:
     """RELION only warns of an option it does not know, and runs without it."""
     for log in sorted((directory / "logs").glob("*.*")):
-        match = re.search(r".*is not a valid RELION argument.*", log.read_text(errors="replace"))
+        match = IGNORED.search(log.read_text(errors="replace"))
         if match:
             raise KitError(f"{log}: {match[0].strip()}")
 
@@ -56,17 +67,20 @@ def identity(directory: Path) -> dict[str, str]:
     return {**facts, **({"kernels": kernels[1]} if kernels else {})}
 
 
-def postprocess(directory: Path) -> dict[str, Any]:
-    """The FSC of the run's own half maps, recomputed, beside what RELION reports; KitError when they are not its own."""
-    star = directory / "PostProcess/postprocess.star"
-    for half in (1, 2):
-        used = str(column(star, "general", f"rlnUnfilteredMapHalf{half}"))
-        wanted = f"Refine3D/run_half{half}_class001_unfil.mrc"
-        if used != wanted:
-            raise KitError(f"{star}: _rlnUnfilteredMapHalf{half} is {used}, not this run's {wanted}")
-    first, pixel = read_map(directory / "Refine3D/run_half1_class001_unfil.mrc")
-    second, _ = read_map(directory / "Refine3D/run_half2_class001_unfil.mrc")
-    mask, _ = read_map(directory / "MaskCreate/mask.mrc")
+def postprocess(directory: Path, refine: str, mask_create: str, post: str) -> dict[str, Any]:
+    """The FSC of the run's own half maps, recomputed, beside what RELION reports; KitError when they are not its own.
+
+    `refine`, `mask_create` and `post` are the folders of the three jobs.
+    """
+    star = directory / post / "postprocess.star"
+    halves = [f"{refine}run_half{half}_class001_unfil.mrc" for half in (1, 2)]
+    wanted = {"UnfilteredMapHalf1": halves[0], "UnfilteredMapHalf2": halves[1], "MaskName": f"{mask_create}mask.mrc"}
+    for label, name in wanted.items():
+        used = str(column(star, "general", f"rln{label}"))
+        if used != name:
+            raise KitError(f"{star}: _rln{label} is {used}, not this run's {name}")
+    (first, pixel), (second, _) = (read_map(directory / name) for name in halves)
+    mask, _ = read_map(directory / wanted["MaskName"])
     curves = {
         "unmasked": maps.fsc(first, second),
         "masked": maps.fsc(first * mask, second * mask),
@@ -102,18 +116,25 @@ def postprocess(directory: Path) -> dict[str, Any]:
     }
 
 
-def classes(directory: Path) -> dict[str, Any]:
-    """Class3D against the known species: the fractions, and how many particles sit in the class of their own kind."""
-    models = sorted((directory / "Class3D").glob("run_it*_model.star"))
-    data = sorted((directory / "Class3D").glob("run_it*_data.star"))
+def by_image(star: Path, truth: Path) -> Any:
+    """The particles of a STAR file beside the truth of the images that they are."""
+    found, true = (read_star(path)["particles"] for path in (star, truth))
+    merged = found.merge(true, on="rlnImageName", suffixes=("", "True"))
+    if len(merged) != len(true):
+        raise KitError(f"{star}: {len(merged)} of {len(true)} particles are those of the data set")
+    return merged
+
+
+def classes(folder: Path, match: Callable[[Path], Any]) -> dict[str, Any]:
+    """Class3D against the known species: the fractions, and how many particles sit in the class of their own kind.
+
+    `match` gives the particles of a STAR file beside their truth, whose columns end in `True`.
+    """
+    models, data = sorted(folder.glob("run_it*_model.star")), sorted(folder.glob("run_it*_data.star"))
     if not models or not data:
-        raise KitError(f"{directory / 'Class3D'}: no run_it*_model.star and run_it*_data.star")
+        raise KitError(f"{folder}: no run_it*_model.star and run_it*_data.star")
     fractions = np.asarray(column(models[-1], "model_classes", "rlnClassDistribution"), dtype=float)
-    found = read_star(data[-1])["particles"]
-    truth = read_star(directory / "data/truth.star")["particles"]
-    merged = found.merge(truth, on="rlnImageName", suffixes=("", "True"))
-    if len(merged) != len(truth):
-        raise KitError(f"{data[-1]}: {len(merged)} of {len(truth)} particles are those of the data set")
+    merged = match(data[-1])
     table = np.zeros((len(fractions), 2))
     np.add.at(table, (merged["rlnClassNumber"] - 1, merged["rlnClassNumberTrue"] - 1), 1)
     # Class numbers mean nothing: the matching of classes to species that places most particles is the one that counts.
@@ -126,45 +147,110 @@ def classes(directory: Path) -> dict[str, Any]:
     }
 
 
+def against_truth(density: maps.Array, pixel: float, truth: maps.Array, shell: int) -> tuple[dict[str, Any], maps.Alignment]:
+    """A map held against the truth, to which it is aligned up to the shell that it resolves."""
+    alignment = maps.align(density, maps.low_pass(truth, shell), DIAMETER / pixel)
+    mask = maps.sphere(len(truth), DIAMETER / pixel)
+    curve = maps.fsc(alignment.aligned * mask, truth * mask)
+    crossing = maps.crossing(curve, 0.5)
+    facts = {
+        "correlation": alignment.correlation,
+        "fsc05_shell": crossing,
+        "fsc05_resolution": len(truth) * pixel / max(crossing, 1),
+        "mirrored": alignment.mirrored,
+        "rotation_degrees": alignment.rotation,
+        "shift_angstrom": [s * pixel for s in alignment.shift],
+        "curve": curve.tolist(),
+    }
+    return facts, alignment
+
+
 def evaluate(directory: Path, ranks: int) -> None:
     """Writes evaluation.json and figures/ into a run directory; KitError for anything that can not be what it claims."""
+    if (directory / "default_pipeline.star").is_file():
+        settle(directory)
     check_logs(directory)
     binary = identity(directory)
-    formed = formed_ranks(directory / "logs/refine3d.out")
-    if formed != ranks:
-        raise KitError(f"logs/refine3d.out: {ranks} MPI ranks were asked for, {formed} formed one job")
+    jobs = folders(directory)
+    for log in sorted((directory / "logs").glob("refine3d*.out")):
+        formed = formed_ranks(log)
+        if formed != ranks:
+            raise KitError(f"{log}: {ranks} MPI ranks were asked for, {formed} formed one job")
     facts = read_json(directory / "data/truth.json")
-    post = postprocess(directory)
-    final, pixel = read_map(directory / "Refine3D/run_class001.mrc")
-    truth, _ = read_map(directory / f"data/truth_{facts['species'][0]}.mrc")
-    alignment = maps.align(final, maps.low_pass(truth, post["shell"]), DIAMETER / pixel)
-    mask = maps.sphere(len(truth), DIAMETER / pixel)
-    against = maps.fsc(alignment.aligned * mask, truth * mask)
-    shell = maps.crossing(against, 0.5)
-    result = {
-        "ranks": formed,
-        "binary": binary,
-        "postprocess": {key: value for key, value in post.items() if key != "curves"},
-        "class3d": classes(directory),
-        "truth": {
-            "correlation": alignment.correlation,
-            "fsc05_shell": shell,
-            "fsc05_resolution": len(truth) * pixel / max(shell, 1),
-            "mirrored": alignment.mirrored,
-            "rotation_degrees": alignment.rotation,
-            "shift_angstrom": [s * pixel for s in alignment.shift],
-        },
-        "fsc": {**post["curves"], "truth": against.tolist()},
-    }
+    species = facts["species"][0]
+    result: dict[str, Any] = {"ranks": ranks, "binary": binary}
+    if "drifts" in facts:
+        truth = score.Truth.read(directory / "data")
+        result |= session(directory, jobs, truth)
+        figures.draw_session(directory, jobs, truth)
+        match: Callable[[Path], Any] = truth.match
+    else:
+        match = functools.partial(by_image, truth=directory / "data/truth.star")
+    result["class3d"] = classes(directory / jobs["class3d"], match)
+    # The last refinement is the result.
+    refine, post = ([name for name in jobs if name.startswith(kind)][-1] for kind in ("refine3d", "postprocess"))
+    judged = postprocess(directory, jobs[refine], jobs["maskcreate"], jobs[post])
+    curves = judged.pop("curves")
+    final, pixel = read_map(directory / jobs[refine] / "run_class001.mrc")
+    path = directory / f"data/truth_{species}.mrc"
+    true = read_map(path)[0] if path.is_file() else truth_map(species, len(final), pixel, facts["bfactor"])
+    held, alignment = against_truth(final, pixel, true, judged["shell"])
+    curves["truth"] = held.pop("curve")
+    result |= {"postprocess": judged, "truth": held, "fsc": curves}
     write_json(directory / "evaluation.json", result)
-    figures.draw(directory, result, alignment.aligned, truth)
+    figures.draw(directory, result, alignment.aligned, true, directory / jobs["class2d"])
+
+
+def folders(directory: Path) -> dict[str, str]:
+    """The folder of each job of a run, by the name of its stage."""
+    path = directory / "workflow.json"
+    return dict(read_json(path)["jobs"]) if path.is_file() else FOLDERS
+
+
+def truth_map(species: str, box: int, pixel: float, bfactor: float) -> maps.Array:
+    return phantom.density(phantom.load_species()[species], box, pixel, bfactor).astype(np.float64)
+
+
+def session(directory: Path, jobs: dict[str, str], truth: score.Truth) -> dict[str, Any]:
+    """Every stage from movies to the first refinement, against what the movies were made with."""
+    refined = directory / jobs["refine3d"] / "run_data.star"
+    matched = truth.match(refined)
+    fitted = directory / jobs["ctfrefine"] / "particles_ctf_refine.star"
+    return {
+        "motioncorr": score.drifts(directory, jobs["motioncorr"], truth),
+        "ctffind": score.defocus(directory, jobs["ctffind"], truth),
+        "autopick_log": score.picks(directory, jobs["autopick_log"], truth),
+        "autopick": score.picks(directory, jobs["autopick"], truth),
+        "refine3d": {"particles": len(matched), "pose": score.pose_error(matched), "purity": purity(matched)},
+        "ctfrefine": {
+            "defocus_error_before": score.particle_defocus(matched),
+            "defocus_error": score.particle_defocus(truth.match(fitted)),
+            "beam_tilt": score.beam_tilt(directory / jobs["ctfrefine_tilt"] / "particles_ctf_refine.star", truth),
+        },
+    }
+
+
+def purity(matched: Any) -> float:
+    """The fraction of the particles of a refinement that are of the kind of most of them."""
+    return float(matched["rlnClassNumberTrue"].value_counts(normalize=True).iloc[0])
+
+
+def last_map(directory: Path) -> Path:
+    """The map of the last refinement of a run."""
+    jobs = folders(directory)
+    return directory / [folder for name, folder in jobs.items() if name.startswith("refine3d")][-1] / "run_class001.mrc"
 
 
 def pair(first: Path, second: Path) -> dict[str, float]:
     """How alike the refined maps of two runs are: their FSC, mean over shells 1 to the last that both resolve.
 
-    Both runs start from one reference, so the maps lie alike and need no alignment.
+    Maps of one reference lie alike. Those that began with an initial model of their own are aligned first: its
+    orientation and its hand are chance.
     """
     shell = min(int(read_json(directory / "evaluation.json")["postprocess"]["shell"]) for directory in (first, second))
-    one, two = (read_map(directory / "Refine3D/run_class001.mrc")[0] for directory in (first, second))
+    (one, pixel), (two, _) = (read_map(last_map(directory)) for directory in (first, second))
+    if (first / "workflow.json").is_file():
+        two = maps.align(two, maps.low_pass(one, shell), DIAMETER / pixel).aligned
+        mask = maps.sphere(len(one), DIAMETER / pixel)
+        one, two = one * mask, two * mask
     return {"map_fsc": float(maps.fsc(one, two)[1 : shell + 1].mean())}

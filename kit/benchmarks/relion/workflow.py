@@ -1,0 +1,208 @@
+"""Workflows: job.star files of RELION, and a small file that says their order, what each takes from which, and the rules.
+
+`workflows/NAME/workflow.toml` lists the jobs; the options of a job are those of its `JOB_job.star` beside it. What hands
+one job's files to the next is a name, not a number: `fn_img = "extract"` is the first file that the job `extract` is to
+write, `"class2d:model.star"` the one whose name ends so. `compose` takes the jobs into a project, in which RELION itself
+writes their commands, and returns them as the stages of a run.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, model_validator
+
+from kit.benchmark import Stage
+from kit.benchmarks.relion.project import Job, RelionProject, in_words, note, read_job_star
+from kit.errors import KitError, unknown
+from kit.image import Image
+from kit.model import Model, parse, read_toml, write_json
+from kit.render import Layout, environment
+
+FOLDER = Path(__file__).parent / "workflows"
+JOBS = "workflow.json"  # of a run: the workflow, and the folder of each job
+IDENTIFY = Stage(name="identify", command="in_image relion_refine --version >version.txt", outputs=["version.txt"])
+# Jobs that align particles: they take a seed and an accelerator, and on one node threads serve them better than ranks.
+ALIGNING = ("class2d", "initialmodel", "class3d", "refine3d")
+# Jobs of which RELION has no MPI program, or whose work can not be divided.
+SINGLE = ("import", "select", "maskcreate", "postprocess", "joinstar")
+UNTHREADED = ("ctffind", "autopick", "extract")
+
+
+class Rule(Model):
+    """Which classes a Select job keeps, in place of a hand: all that pass, or of those the `best` by their particles."""
+
+    best: int | None = Field(None, ge=1)
+    least_fraction: float = Field(0.0, ge=0, le=1)  # of the class distribution
+    worst_resolution: float = Field(math.inf, gt=0)  # angstrom, rlnEstimatedResolution
+    # What the map of the largest class is brought to, as the reference of larger images: angstrom a pixel, and pixels.
+    map_pixel_size: float | None = Field(None, gt=0)
+    map_box: int | None = Field(None, gt=0, multiple_of=2)
+
+
+class Step(Model):
+    """A job of a workflow. `inputs` are options filled by files of earlier jobs; `options` replace those of job.star."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    inputs: dict[str, str] = {}
+    options: dict[str, str] = {}
+    rule: Rule | None = None
+
+
+class Workflow(Model):
+    description: str
+    jobs: list[Step] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def chained(self) -> Workflow:
+        known: list[str] = []
+        for step in self.jobs:
+            if step.name in known:
+                raise ValueError(f"two jobs are named {step.name}")
+            for option, source in step.inputs.items():
+                if source.split(":")[0] not in known:
+                    raise ValueError(f"job {step.name}: {option} = '{source}', but no earlier job has that name")
+            known.append(step.name)
+        return self
+
+
+def workflow_names() -> list[str]:
+    return sorted(path.parent.name for path in FOLDER.glob("*/workflow.toml"))
+
+
+def load_workflow(name: str) -> Workflow:
+    if name not in workflow_names():
+        raise unknown("workflow of RELION", name, workflow_names())
+    path = FOLDER / name / "workflow.toml"
+    return parse(Workflow, read_toml(path), path)
+
+
+def compose(
+    workflow_name: str, directory: Path, image: Image, runtime: str, plan: Layout, numbers: Mapping[str, Any]
+) -> list[Stage]:
+    """Makes `directory` a RELION project that holds the jobs of a workflow, and returns their stages.
+
+    `numbers` fill the templates of the workflow's options; those named `acceleration` and `random_seed` go to the jobs
+    that align. KitError for an option that this RELION does not have, or a file that no job is to write.
+    """
+    workflow = load_workflow(workflow_name)
+    project = RelionProject(directory, image, runtime)
+    env = environment()
+    jobs: dict[str, Job] = {}
+    stages = [IDENTIFY]
+    for step in workflow.jobs:
+        where = f"workflow {workflow_name}: job {step.name}"
+        given = read_job_star(FOLDER / workflow_name / f"{step.name}_job.star")
+        kind = given.type
+        changes = {key: env.from_string(value).render(numbers) for key, value in step.options.items()}
+        for option, source in step.inputs.items():
+            changes[option] = produced(jobs, source, where)
+        options = {**given.options, **changes}
+        ranks, threads = share(kind, plan, training=options.get("do_param_optim") == "Yes")
+        if kind not in SINGLE:
+            options["nr_mpi"] = str(ranks)
+        if kind not in (*SINGLE, *UNTHREADED):
+            options["nr_threads"] = str(threads)
+        if kind in ALIGNING:
+            own = options.get("other_args", "")
+            options["other_args"] = f"{own} --random_seed {numbers['random_seed']} {numbers['acceleration']}".strip()
+        job = project.add(given, options, directory)
+        jobs[step.name] = job
+        if (kind == "select" and "fn_model" in step.inputs) != (step.rule is not None):
+            raise KitError(f"{where}: a Select job on a model needs a rule, and no other job has one")
+        commands = select(step.rule, job) if step.rule else [in_words(command) for command in job.commands]
+        record(directory, step.name, job, commands)
+        done = f"{job.name}RELION_JOB_EXIT_SUCCESS"
+        text = [f"rm -f {job.name}RELION_JOB_EXIT_*", *commands, f"touch {done}" if step.rule else f"test -e {done}"]
+        cont = f"{job.name}run_it???_optimiser.star" if kind in ALIGNING else ""
+        if cont:
+            text[1] += ' "${resume[@]}"'
+        outputs = [name for name in job.outputs if not name.endswith(".pdf")]
+        stages.append(
+            Stage(
+                name=step.name,
+                command="\n".join(text),
+                outputs=outputs,
+                resume=cont,
+                resume_option="--continue" if cont else "",
+            )
+        )
+    write_json(directory / JOBS, {"workflow": workflow_name, "jobs": {name: job.name for name, job in jobs.items()}})
+    return stages
+
+
+def share(kind: str, plan: Layout, training: bool = False) -> tuple[int, int]:
+    """Ranks and threads of a job.
+
+    The halves of Refine3D need ranks; on a single node threads serve the other alignments better. Polish trains its
+    parameters in one process only.
+    """
+    if kind in SINGLE:
+        return 1, 1
+    if training or (kind in ALIGNING and kind != "refine3d" and plan.nodes == 1):
+        return 1, plan.node_threads
+    return plan.ranks, plan.threads
+
+
+def produced(jobs: Mapping[str, Job], source: str, where: str) -> str:
+    """The file that `JOB` (its first) or `JOB:END` (the one whose name ends so) means."""
+    name, _, end = source.partition(":")
+    job = jobs[name]
+    found = [path for path in job.outputs if path.endswith(end)]
+    if not found and job.type == "select" and end == MAP:
+        return job.name + MAP
+    if not found:
+        raise KitError(f"{where}: {name} writes no file that ends with '{end}', only {', '.join(job.outputs)}")
+    return found[0]
+
+
+MAP = "map.mrc"  # the map of the largest class that a Select job keeps
+SELECT = r"""
+in_image relion_star_printtable {model} data_model_classes rlnClassDistribution rlnEstimatedResolution rlnReferenceImage |
+    awk '$1 >= {least} && ($2 <= {worst}) {{ print $1, NR, $3 }}' | sort -rg | head -n {best} >{job}classes.txt
+[ -s {job}classes.txt ] || {{ echo "{job}: no class of {model} passes the rule {rule}" >&2; exit 65; }}
+printf 'data_\n\nloop_\n_rlnReferenceImage #1\n' >{job}class_averages.star
+parts=
+while read -r _ class image; do
+    in_image relion_star_handler --i {data} --o {job}class$class.star \
+        --select rlnClassNumber --minval $class --maxval $class </dev/null
+    parts="$parts {job}class$class.star"
+    echo "$image" >>{job}class_averages.star
+done <{job}classes.txt
+in_image relion_star_handler --combine --i "$parts" --o {job}particles.star
+"""
+LARGEST = """
+read -r _ class image <{job}classes.txt
+in_image relion_image_handler --i "$image" --o {job}{map} {scale}
+"""
+
+
+def select(rule: Rule, job: Job) -> list[str]:
+    """The commands of a Select job by rule. RELION reads its own tables; what is compared are numbers of its columns."""
+    (model,) = job.inputs
+    scale = f"--rescale_angpix {rule.map_pixel_size}" if rule.map_pixel_size else ""
+    scale += f" --new_box {rule.map_box}" if rule.map_box else ""
+    largest = LARGEST.format(job=job.name, map=MAP, scale=scale) if model.startswith("Class3D") else ""
+    text = SELECT.format(
+        model=model,
+        data=model.replace("_model.star", "_data.star"),
+        job=job.name,
+        least=rule.least_fraction,
+        worst=rule.worst_resolution if math.isfinite(rule.worst_resolution) else 999999,
+        best=rule.best or 9999,
+        rule=shlex.quote(", ".join(f"{key} {value}" for key, value in rule if value not in (None, math.inf))),
+    )
+    return [(text + largest).strip()]
+
+
+def record(directory: Path, stage: str, job: Job, commands: list[str]) -> None:
+    """What RELION's own tools look for in a job's folder: the note of its commands, and its logs."""
+    folder = directory / job.name
+    note(folder, "Scheduled new job", commands)
+    for end in ("out", "err"):
+        os.symlink(f"../../logs/{stage}.{end}", folder / f"run.{end}")

@@ -1,0 +1,236 @@
+"""Workflows: what they say, what RELION makes of them, and what they must refuse."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from conftest import kit
+
+from kit.benchmark import load_benchmark
+from kit.benchmarks.relion import workflow
+from kit.benchmarks.relion.phantom import write_star
+from kit.benchmarks.relion.project import Job, RelionProject, pipeline_rows, read_job_star
+from kit.benchmarks.relion.workflow import JOBS, Rule, Workflow, compose, load_workflow, select, share, workflow_names
+from kit.errors import KitError
+from kit.image import load_image
+from kit.model import parse, read_json
+from kit.render import Layout
+from kit.runtimes import RUNTIMES
+
+ONE_NODE = Layout(nodes=1, ranks=3, ranks_per_node=3, threads=1, cores=2)
+NUMBERS = {**load_benchmark("relion").sizes["tiny"].parameters, "acceleration": "", "random_seed": 7}
+
+
+@pytest.mark.parametrize("name", workflow_names())
+def test_shipped_workflows_are_whole(name: str) -> None:
+    jobs = load_workflow(name).jobs
+    stars = {path.name.removesuffix("_job.star") for path in (workflow.FOLDER / name).glob("*_job.star")}
+    assert stars == {step.name for step in jobs}
+
+
+def test_tiny_holds_every_step_from_movies_to_a_polished_map() -> None:
+    kinds = [read_job_star(workflow.FOLDER / f"tiny/{step.name}_job.star").type for step in load_workflow("tiny").jobs]
+    order = ["import", "motioncorr", "ctffind", "autopick", "extract", "class2d", "select", "initialmodel", "class3d"]
+    order += ["select", "extract", "refine3d", "maskcreate", "postprocess", "ctfrefine", "polish", "refine3d", "postprocess"]
+    left = iter(kinds)
+    assert all(kind in left for kind in order), kinds
+
+
+def test_unknown_names_are_said() -> None:
+    with pytest.raises(KitError, match=r"unknown workflow of RELION 'tinny': did you mean tiny\?"):
+        load_workflow("tinny")
+    jobs = [{"name": "extract"}, {"name": "class2d", "inputs": {"fn_img": "extrakt"}}]
+    with pytest.raises(KitError, match="job class2d: fn_img = 'extrakt', but no earlier job has that name"):
+        parse(Workflow, {"description": "x", "jobs": jobs}, "workflow.toml")
+    with pytest.raises(KitError, match="two jobs are named extract"):
+        parse(Workflow, {"description": "x", "jobs": [jobs[0], jobs[0]]}, "workflow.toml")
+
+
+def test_ranks_and_threads() -> None:
+    many = Layout(nodes=2, ranks=9, ranks_per_node=5, threads=4, cores=24)
+    assert share("refine3d", ONE_NODE) == (3, 1)
+    assert share("class2d", ONE_NODE) == (1, 2)
+    assert share("class2d", many) == (9, 4)
+    assert share("polish", many, training=True) == (1, 20)
+    assert share("import", many) == (1, 1)
+
+
+def test_tiny_is_composed_by_relion(tmp_path: Path) -> None:
+    stages = {s.name: s for s in compose("tiny", tmp_path, load_image("relion-basic"), "apptainer", ONE_NODE, NUMBERS)}
+    folders = read_json(tmp_path / JOBS)["jobs"]
+    assert list(stages) == ["identify", *folders]
+    refine = stages["refine3d"]
+    assert "launch relion_refine_mpi" in refine.command
+    assert f"--i {folders['reextract']}particles.star --ref {folders['select3d']}map.mrc" in refine.command
+    assert "--random_seed 7 --pipeline_control" in refine.command
+    assert refine.command.count('"${resume[@]}"') == 1
+    assert f"test -e {folders['refine3d']}RELION_JOB_EXIT_SUCCESS" in refine.command
+    assert f"{folders['refine3d']}run_half1_class001_unfil.mrc" in refine.outputs
+    assert "in_image relion_import" in stages["import"].command
+    assert "--angpix 3.54 --kV 300.0" in stages["import"].command
+    assert "in_image relion_motion_refine --" in stages["polish_train"].command
+    assert "relion_display" not in stages["select2d"].command
+    assert [row[0] for row in pipeline_rows(tmp_path, "processes")] == list(folders.values())
+    assert "with the following command(s)" in (tmp_path / folders["class2d"] / "note.txt").read_text()
+
+
+def test_acceleration_that_a_binary_has_not_is_an_error(tmp_path: Path) -> None:
+    """A plain build only warns of --cpu, and runs its plain code."""
+    numbers = {**NUMBERS, "acceleration": "--cpu"}
+    with pytest.raises(KitError, match="relion_refine of relion-basic has no flag '--cpu'"):
+        compose("tiny", tmp_path, load_image("relion-basic"), "apptainer", ONE_NODE, numbers)
+
+
+@pytest.fixture
+def other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The first jobs of tiny as a workflow `other`, to be changed."""
+    folder = tmp_path / "workflows/other"
+    shutil.copytree(workflow.FOLDER / "tiny", folder)
+    text = (folder / "workflow.toml").read_text()
+    (folder / "workflow.toml").write_text(text[: text.index('[[jobs]]\nname = "ctffind"')])
+    monkeypatch.setattr(workflow, "FOLDER", tmp_path / "workflows")
+    return folder
+
+
+def composed(tmp_path: Path) -> list[str]:
+    image = load_image("relion-basic")
+    return [stage.name for stage in compose("other", tmp_path / "project", image, "apptainer", ONE_NODE, NUMBERS)]
+
+
+def test_an_option_that_relion_has_not_is_an_error(other: Path, tmp_path: Path) -> None:
+    assert composed(tmp_path) == ["identify", "import", "motioncorr"]
+    star = other / "motioncorr_job.star"
+    star.write_text(star.read_text().replace("patch_x", "pach_x"))
+    with pytest.raises(KitError, match=r"motioncorr_job.star: RELION 3.1.3 has no option 'pach_x' in a job motioncorr"):
+        composed(tmp_path)
+
+
+def test_a_file_that_no_job_writes_is_an_error(other: Path, tmp_path: Path) -> None:
+    toml = other / "workflow.toml"
+    toml.write_text(toml.read_text().replace('input_star_mics = "import"', 'input_star_mics = "import:films.star"'))
+    with pytest.raises(KitError, match=r"job motioncorr: import writes no file that ends with 'films.star', only Import/"):
+        composed(tmp_path)
+
+
+def test_a_rule_belongs_to_a_select_job(other: Path, tmp_path: Path) -> None:
+    toml = other / "workflow.toml"
+    toml.write_text(toml.read_text() + "rule = { best = 1 }\n")
+    with pytest.raises(KitError, match="job motioncorr: a Select job on a model needs a rule, and no other job has one"):
+        composed(tmp_path)
+
+
+def test_a_run_that_can_not_be_composed_leaves_nothing(other: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from kit import launch
+    from kit.benchmark import Benchmark
+
+    (other / "motioncorr_job.star").unlink()
+    benchmark = load_benchmark("relion")
+    size = benchmark.sizes["tiny"].model_copy(update={"workflow": "other", "floor_seconds": {}})
+    metrics = [metric for metric in benchmark.metrics if metric.stage == "collect"]
+    changed: Benchmark = benchmark.model_copy(update={"sizes": {"tiny": size}, "metrics": metrics})
+    monkeypatch.setattr(launch, "load_benchmark", lambda name: changed)
+    with pytest.raises(KitError, match=r"motioncorr_job\.star: missing"):
+        launch.prepare("relion", "tiny", "local", None, tmp_path / "runs")
+    assert list((tmp_path / "runs/relion").iterdir()) == []
+
+
+def test_metrics_that_no_stage_serves_are_an_error() -> None:
+    benchmark = load_benchmark("relion")
+    with pytest.raises(KitError, match=r"reads refine3d:run_model.star, but no stage is named refine3d"):
+        benchmark.resolve("tiny", benchmark.stages[:1])
+
+
+@pytest.fixture
+def classified(tmp_path: Path) -> Path:
+    """What Class2D leaves of six particles in three classes."""
+    import pandas as pd
+
+    folder = tmp_path / "Class2D/job001"
+    folder.mkdir(parents=True)
+    (tmp_path / "Select/job002").mkdir(parents=True)
+    classes = pd.DataFrame(
+        {
+            "rlnReferenceImage": [f"00000{n}@Class2D/job001/run_it025_classes.mrcs" for n in (1, 2, 3)],
+            "rlnClassDistribution": [0.1, 0.6, 0.3],
+            "rlnEstimatedResolution": [8.0, 12.0, 30.0],
+        }
+    )
+    write_star(folder / "run_it025_model.star", {"model_classes": classes})
+    lens = {"rlnVoltage": 300.0, "rlnSphericalAberration": 2.7, "rlnAmplitudeContrast": 0.1}
+    image = {"rlnImagePixelSize": 1.0, "rlnImageSize": 32, "rlnImageDimensionality": 2}
+    optics = pd.DataFrame([{"rlnOpticsGroupName": "opticsGroup1", "rlnOpticsGroup": 1, **lens, **image}])
+    particles = pd.DataFrame(
+        {
+            "rlnImageName": [f"{n:06d}@stack.mrcs" for n in range(6)],
+            "rlnClassNumber": [1, 2, 2, 2, 3, 3],
+            "rlnOpticsGroup": 1,
+        }
+    )
+    write_star(folder / "run_it025_data.star", {"optics": optics, "particles": particles})
+    for path in folder.iterdir():  # RELION takes a file without the word for one of a version before 3.1
+        path.write_text("# version 30001\n" + path.read_text())
+    return tmp_path
+
+
+def selected(project: Path, rule: Rule) -> tuple[list[int], str]:
+    """Class numbers of the particles that a rule keeps, by real RELION, and what the job printed."""
+    model = "Class2D/job001/run_it025_model.star"
+    job = Job(name="Select/job002/", type="select", commands=(), ranks=1, threads=1, inputs=(model,), outputs=())
+    command = RUNTIMES["apptainer"].command(load_image("relion-basic"), [str(project)], {}, [], str(project))
+    script = "set -euo pipefail\nin_image() { " + " ".join(command) + ' "$@"; }\n' + "\n".join(select(rule, job))
+    result = subprocess.run(["bash", "-c", script], cwd=project, capture_output=True, text=True)
+    if result.returncode:
+        return [], f"{result.returncode}: {result.stderr}"
+    from kit.model import read_star
+
+    kept = read_star(project / "Select/job002/particles.star")["particles"]
+    return sorted(int(number) for number in kept["rlnClassNumber"]), result.stdout
+
+
+@pytest.mark.parametrize(
+    ("rule", "kept"),
+    [
+        (Rule(best=1), [2, 2, 2]),
+        (Rule(best=2), [2, 2, 2, 3, 3]),
+        (Rule(least_fraction=0.2), [2, 2, 2, 3, 3]),
+        (Rule(worst_resolution=15), [1, 2, 2, 2]),
+        (Rule(worst_resolution=15, best=1), [2, 2, 2]),
+    ],
+)
+def test_rules_keep_classes(classified: Path, rule: Rule, kept: list[int]) -> None:
+    found, said = selected(classified, rule)
+    assert found == kept, said
+    references = (classified / "Select/job002/class_averages.star").read_text()
+    assert references.count("@") == len(set(kept))
+
+
+def test_a_rule_that_keeps_nothing_ends_the_job(classified: Path) -> None:
+    nothing, said = selected(classified, Rule(worst_resolution=5))
+    assert nothing == []
+    assert said.startswith("65: ")
+    assert "no class of Class2D/job001/run_it025_model.star passes the rule" in said
+    assert "worst_resolution 5" in said
+
+
+def test_dry_run_of_a_workflow_leaves_nothing(tmp_path: Path) -> None:
+    text = kit("run", "relion", "--size", "tiny", "--dry-run", cwd=tmp_path).stdout
+    assert "stage_initialmodel() {" in text
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_relion_opens_the_project(made_runs: Path) -> None:
+    """Every job of the run is marked as RELION marks it, and RELION's own pipeliner takes another job into the project."""
+    (run,) = (made_runs / "relion").iterdir()
+    copy = made_runs.parent / "opened"
+    shutil.copytree(run, copy, symlinks=True)
+    rows = pipeline_rows(copy, "processes")
+    assert {row[3] for row in rows} == {"2"}
+    assert len(rows) == len(load_workflow("tiny").jobs)
+    project = RelionProject(copy, load_image("relion-basic"))
+    project.relion("relion_pipeliner", "--check_job_completion")
+    job = project.schedule_job(workflow.FOLDER / "tiny/maskcreate_job.star", fn_in="Refine3D/job016/run_class001.mrc")
+    assert job.name == f"MaskCreate/job{len(rows) + 1:03d}/"
+    assert len(pipeline_rows(copy, "processes")) == len(rows) + 1
