@@ -7,8 +7,11 @@ differ by less than t(0.995, n - 1) s sqrt(2) in 99 of 100 cases (Student's t); 
 
 from __future__ import annotations
 
+import itertools
 import math
 import statistics
+from collections.abc import Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -79,8 +82,9 @@ def allowed_below_mean(values: list[float]) -> float:
     return float(stats.t.ppf(QUANTILE, len(values) - 1)) * statistics.stdev(values) * math.sqrt(1 + 1 / len(values))
 
 
-def load_repeats(benchmark: str, size: str) -> Repeats:
-    path = paths.PACKAGE / "benchmarks" / benchmark / FILE
+def load_repeats(benchmark: str, size: str, path: Path | None = None) -> Repeats:
+    """The repeats that a file holds for a size; those that stand beside the benchmark unless another is given."""
+    path = path or paths.PACKAGE / "benchmarks" / benchmark / FILE
     sizes: dict[str, Any] = read_json(path) if path.is_file() else {}
     if size not in sizes:
         raise KitError(f"{path}: has no repeats of size {size}, so nothing says how far two runs may differ")
@@ -96,8 +100,60 @@ def pair(benchmark: Benchmark, first: Path, second: Path) -> dict[str, float]:
     return dict(benchmark.code.pair(first, second)) if hasattr(benchmark.code, "pair") else {}
 
 
-def compare(first: Path, second: Path) -> Comparison:
-    """Every metric that the repeats know, and every pair; KitError for runs that can not be compared."""
+def measure(directories: Sequence[Path]) -> Repeats:
+    """What valid runs have in common that differ in their random seed only; KitError for any that differ otherwise."""
+    if len(directories) < 3:
+        raise KitError(f"{len(directories)} runs: at least three are needed to say how far repeats differ")
+    runs = [load_run(directory) for directory in directories]
+    seeds: dict[int, Path] = {}
+    for directory, run in zip(directories, runs, strict=True):
+        if run.state.name != "valid":
+            raise KitError(f"{directory}: {run.state}: only valid runs say how far results differ")
+        for what in ("benchmark", "size", "data", "image.digest"):
+            same = attrgetter(what)
+            if same(run) != same(runs[0]):
+                raise KitError(f"{directory} and {directories[0]}: differ in {what}; repeats differ in their seed only")
+        if run.seed is None or run.seed in seeds:
+            other = "" if run.seed is None else f", as has {seeds[run.seed]}"
+            raise KitError(f"{directory}: has the seed {run.seed}{other}; every repeat needs a seed of its own")
+        seeds[run.seed] = directory
+    benchmark, _ = resolved(directories[0])
+    chosen = [metric for metric in benchmark.metrics if metric.compared]
+    if not chosen:
+        raise KitError(f"benchmark {benchmark.name}: none of its metrics is marked `compared`")
+    values = [{metric.name: metric.value for metric in run.metrics} for run in runs]
+    pairs: dict[str, list[float]] = {}
+    for first, second in itertools.combinations(directories, 2):
+        for name, value in pair(benchmark, first, second).items():
+            pairs.setdefault(name, []).append(value)
+    hosts = sorted({f"{run.system.get('host_processor_model_name', 'unknown processor')}" for run in runs})
+    return Repeats(
+        image=runs[0].image.name,
+        version=runs[0].image.version,
+        machine=", ".join(hosts),
+        seeds=list(seeds),
+        metrics={metric.name: [found[metric.name] for found in values] for metric in chosen},
+        steps={metric.name: metric.step for metric in chosen if metric.step},
+        pairs=pairs,
+    )
+
+
+def spread(repeats: Repeats) -> str:
+    """Mean and standard deviation of what repeats gave, as text."""
+    lines = [f"{'':<28} {'mean':>10} {'deviation':>10} {'allowed difference':>20}"]
+    for name, values in repeats.metrics.items():
+        allowed = max(allowed_difference(values), repeats.steps.get(name, 0.0))
+        lines.append(f"{name:<28} {statistics.mean(values):>10.4g} {statistics.stdev(values):>10.2g} {allowed:>20.2g}")
+    for name, values in repeats.pairs.items():
+        lines.append(f"{name:<28} {statistics.mean(values):>10.4g} {statistics.stdev(values):>10.2g} {'of pairs':>20}")
+    return "\n".join(lines)
+
+
+def compare(first: Path, second: Path, known: Path | None = None) -> Comparison:
+    """Every metric that the repeats know, and every pair; KitError for runs that can not be compared.
+
+    The repeats are those beside the benchmark, or of the file `known`.
+    """
     runs = [load_run(directory) for directory in (first, second)]
     for directory, run in zip((first, second), runs, strict=True):
         if not run.metrics:
@@ -106,7 +162,7 @@ def compare(first: Path, second: Path) -> Comparison:
     for what in ("benchmark", "size", "data"):
         if getattr(a, what) != getattr(b, what):
             raise KitError(f"{first} and {second}: differ in {what}; only runs of the same work can be compared")
-    repeats = load_repeats(a.benchmark, a.size)
+    repeats = load_repeats(a.benchmark, a.size, known)
     values = [{metric.name: metric.value for metric in run.metrics} for run in runs]
     rows = []
     for name, repeated in repeats.metrics.items():

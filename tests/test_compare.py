@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from kit.compare import Comparison, Row, allowed_below_mean, allowed_difference, load_repeats
+from kit import launch
+from kit.collect import collect
+from kit.compare import Comparison, Row, allowed_below_mean, allowed_difference, compare, load_repeats, measure, spread
 from kit.errors import KitError
+from kit.run import load_run, save_run
 
 
 def test_allowed_difference_holds_for_99_of_100_pairs() -> None:
@@ -41,3 +48,43 @@ def test_verdict_is_a_sentence() -> None:
 def test_without_repeats_nothing_is_compared() -> None:
     with pytest.raises(KitError, match="has no repeats of size huge"):
         load_repeats("relion", "huge")
+
+
+def collected(runs: Path, seed: int | None, size: str = "noisy") -> Path:
+    """A run of the toy, valid as if it had been in a container."""
+    directory = launch.prepare("toy", size, "here", None, runs, seed=seed)
+    run = load_run(directory)
+    save_run(directory, run.model_copy(update={"image": run.image.model_copy(update={"digest": "sha256:" + "0" * 64})}))
+    launch.submit(directory)
+    launch.wait(directory, lambda state: None)
+    collect(directory)
+    return directory
+
+
+def test_repeats_are_measured_and_compared_with(toy: Path, tmp_path: Path) -> None:
+    runs = [collected(toy, seed) for seed in (1, 2, 3, 4)]
+    repeats = measure(runs)
+    assert (repeats.seeds, repeats.metrics) == ([1, 2, 3, 4], {"noise": [1, 2, 3, 4]})
+    assert "noise                               2.5        1.3" in spread(repeats)
+    path = tmp_path / "repeats.json"
+    path.write_text(json.dumps({"noisy": repeats.model_dump(mode="json")}))
+    assert compare(runs[0], collected(toy, 5), path).same
+    far = compare(runs[0], collected(toy, 500), path)
+    assert "differ in noise by more than repeats do" in str(far)
+
+
+def test_what_is_no_repeat_is_refused(toy: Path) -> None:
+    one, two, again = (collected(toy, seed) for seed in (1, 2, 1))
+    with pytest.raises(KitError, match="at least three are needed"):
+        measure([one, two])
+    with pytest.raises(KitError, match=f"{again}: has the seed 1, as has {one}"):
+        measure([one, two, again])
+    with pytest.raises(KitError, match="differ in size; repeats differ in their seed only"):
+        measure([one, two, collected(toy, None, "tiny")])
+    os.environ["TOY"] = "false"
+    try:
+        failed = collected(toy, 3)
+    finally:
+        del os.environ["TOY"]
+    with pytest.raises(KitError, match=r"failed: stage second: exit code 1: only valid runs say how far results differ"):
+        measure([one, two, failed])

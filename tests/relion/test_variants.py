@@ -13,7 +13,8 @@ import pytest
 from conftest import in_docker, kit
 
 from kit.benchmarks.relion import phantom
-from kit.compare import load_repeats
+from kit.benchmarks.relion.judge import last_map
+from kit.compare import compare, load_repeats
 from kit.image import docker_client, docker_has, load_image
 from kit.model import read_star
 
@@ -41,7 +42,7 @@ def test_the_variant_that_was_asked_for_ran(basic: Path, accelerated: Path) -> N
 
 def test_basic_and_accelerated_agree(basic: Path, accelerated: Path) -> None:
     repeats = load_repeats("relion", "tiny")
-    assert len(repeats.seeds) >= 5
+    assert len(repeats.seeds) >= 4
     text = kit("compare", str(basic), str(accelerated)).stdout
     assert "differ by no more than repeats do" in text
     compared = json.loads(kit("compare", str(basic), str(accelerated), "--json").stdout)
@@ -56,9 +57,12 @@ def copied(accelerated: Path, tmp_path: Path) -> Path:
 
 
 def test_a_wrong_map_is_noticed(basic: Path, copied: Path) -> None:
-    """The mirrored map has the same resolution and the same classes."""
-    with mrcfile.open(copied / "Refine3D/run_class001.mrc", "r+") as file:
-        file.set_data(file.data[:, :, ::-1].copy())
+    """One half of the map turned against the other: the same resolution and the same classes."""
+    with mrcfile.open(last_map(copied), "r+") as file:
+        density = file.data.copy()
+        half = len(density) // 2
+        density[:half] = density[:half, ::-1, ::-1]
+        file.set_data(density)
     text = kit("compare", str(basic), str(copied), code=1).stdout
     assert re.search(r"map_fsc .* more than repeats differ", text)
 
@@ -222,11 +226,12 @@ def test_cuda_on_a_device_agrees(cuda: str, basic: Path, tmp_path: Path) -> None
 
 
 @pytest.mark.usefixtures("relion_5")
-def test_relion_5_runs_the_benchmark(basic: Path, tmp_path: Path) -> None:
-    run = kit("run", "relion", "--image", "relion-5", "--wait", env={"KIT_RUNS": os.fspath(tmp_path)}).stdout.strip()
-    kit("collect", run)
-    assert json.loads((Path(run) / "evaluation.json").read_text())["binary"]["version"] == "5.1.0"
-    from kit.compare import compare
-
+def test_relion_5_runs_the_benchmark(tmp_path: Path) -> None:
+    runs = []
+    for image in ("relion-basic", "relion-5"):
+        words = ["run", "relion", "--size", "particles", "--image", image, "--wait"]
+        runs.append(kit(*words, env={"KIT_RUNS": os.fspath(tmp_path)}).stdout.strip())
+        kit("collect", runs[-1])
+    assert json.loads((Path(runs[1]) / "evaluation.json").read_text())["binary"]["version"] == "5.1.0"
     # Whether they differ by more than repeats is for a person to read: the versions differ in their algorithms.
-    assert any("two versions" in remark for remark in compare(basic, Path(run)).remarks)
+    assert any("two versions" in remark for remark in compare(Path(runs[0]), Path(runs[1])).remarks)
