@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -285,6 +285,7 @@ def run(
     image: Annotated[str | None, typer.Option(help="An image the benchmark runs on; its first if not given.")] = None,
     arg: Arguments = [],  # noqa: B006
     seed: Annotated[int | None, typer.Option(help="Another random seed than the size's, for a repeat.")] = None,
+    repeat: Annotated[int, typer.Option(min=1, help="This many runs, each with a seed of its own.")] = 1,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the job script and do nothing.")] = False,
     wait: Annotated[bool | None, typer.Option(help="Wait for the end; by default only without a scheduler.")] = None,
     resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Go on with a run that was cut off.")] = None,
@@ -296,11 +297,11 @@ def run(
     from kit import launch
     from kit.benchmark import load_benchmark
     from kit.image import load_image
-    from kit.progress import following, working
+    from kit.progress import working
 
     runs = runs or launch.runs_folder()
     if resume is not None:
-        directory = resume.absolute()
+        start(resume.absolute(), wait)
     elif benchmark is None:
         raise KitError("which benchmark? kit run relion, or kit run cloudmask; kit list shows all")
     else:
@@ -308,8 +309,20 @@ def run(
         if dry_run:
             print(launch.render(benchmark, size, site, partition, Path("/RUN"), Path("/DATA"), chosen, seed), end="")
             return
-        with working(f"{benchmark} {size} in {chosen.name}: data and job script"):
-            directory = launch.prepare(benchmark, size, site, partition, runs, chosen, seed)
+        first = load_benchmark(benchmark).size(size).seed if seed is None else seed
+        for number in range(repeat):
+            if repeat > 1:
+                seed = (first or 0) + number
+            with working(f"{benchmark} {size} in {chosen.name}: data and job script"):
+                directory = launch.prepare(benchmark, size, site, partition, runs, chosen, seed)
+            start(directory, wait)
+
+
+def start(directory: Path, wait: bool | None) -> None:
+    """Hands the job of a run over, follows it where there is no scheduler, and prints the run directory."""
+    from kit import launch
+    from kit.progress import following
+
     started = launch.submit(directory)
     say(f"{directory}: job {started.job} ({started.scheduler})")
     if wait if wait is not None else started.scheduler == "local":
@@ -363,21 +376,76 @@ def collect(directory: RunDirectory, as_json: Json = False) -> None:
 
 
 @app.command()
+def repeats(
+    directories: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Valid runs that differ in their seed only.")],
+    output: Annotated[Path | None, typer.Option(help="Write them to this file, for kit compare --repeats.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Say how far results differ that differ in their random seed only: kit run --repeat makes such runs."""
+    from kit.compare import measure, spread
+    from kit.model import read_json, write_json
+    from kit.run import load_run
+
+    found = measure([directory.absolute() for directory in directories])
+    if output:
+        known = read_json(output) if output.is_file() else {}
+        write_json(output, {**known, load_run(directories[0]).size: found.model_dump(mode="json")})
+        say(f"{output}: written")
+    print(found.model_dump_json(indent=2) if as_json else spread(found))
+
+
+@app.command()
 def compare(
     first: Annotated[Path, typer.Argument(metavar="RUN", help="A collected run.")],
     second: Annotated[Path, typer.Argument(metavar="RUN", help="Another of the same benchmark and size.")],
+    repeats: Annotated[
+        Path | None, typer.Option(help="The repeats to hold them against, as kit repeats wrote them.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Hold two runs against each other: do they differ by more than repeats of one do? Fails when they do."""
     from kit.compare import compare as verb
 
-    result = verb(first.absolute(), second.absolute())
+    result = verb(first.absolute(), second.absolute(), repeats)
     if as_json:
         print(json.dumps(result.model_dump(mode="json"), indent=2))
     else:
         print(result)
     if not result.same:
         raise typer.Exit(1)
+
+
+@app.command()
+def project(
+    directory: Annotated[
+        Path, typer.Argument(metavar="PROJECT", help="A RELION project, or a run of the benchmark relion.")
+    ],
+    chart: Annotated[
+        Path | None, typer.Option(help="Draw the flow chart of the jobs into this SVG or PNG file instead.")
+    ] = None,
+    job: Annotated[str | None, typer.Option(help="Only this job: its iterations, or its ancestors in the chart.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Tables of a RELION project: jobs and what each took, class distributions, data sizes; and its flow chart."""
+    from kit.benchmarks.relion import tables
+
+    directory = directory.absolute()
+    if chart:
+        if chart.suffix not in (".svg", ".png"):
+            raise KitError(f"--chart {chart}: a name that ends in .svg or .png is needed")
+        tables.draw(directory, chart, job)
+        print(chart)
+        return
+    if job:
+        found: Any = tables.iterations(directory, job)
+    else:
+        found = {name: getattr(tables, name)(directory) for name in ("jobs", "classes", "sizes")}
+    if as_json:
+        print(json.dumps(found, indent=2))
+    elif job:
+        print(tables.iteration_report(found))
+    else:
+        print(tables.report(directory))
 
 
 @submission_app.command("pack")

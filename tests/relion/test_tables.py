@@ -1,0 +1,144 @@
+"""Tables of RELION projects, of either version, whole and damaged."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from datetime import datetime
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from conftest import kit
+
+from kit.benchmarks.relion import tables
+from kit.benchmarks.relion.phantom import write_star
+from kit.benchmarks.relion.project import write_job_star
+from kit.errors import KitError
+from kit.run import read_stages
+
+STARTED = datetime(2020, 11, 24, 12, 0, 1)
+
+
+@pytest.fixture(params=["3.1", "5.1"])
+def laboratory(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """Two Class3D jobs of a laboratory, one of them on a GPU, and one that was never run."""
+    numbered = request.param == "3.1"
+    names = ["Import/job001/", "Class3D/job002/", "Class3D/job003/", "Refine3D/job004/"]
+    processes = {
+        "rlnPipeLineProcessName": names,
+        "rlnPipeLineProcessAlias": ["None", "None", "Class3D/quick/", "None"],
+    }
+    if numbered:
+        processes |= {"rlnPipeLineProcessType": [0, 9, 9, 10], "rlnPipeLineProcessStatus": [2, 2, 3, 1]}
+    else:
+        labels = ["relion.import.movies", "relion.class3d", "relion.class3d", "relion.refine3d"]
+        words = ["Succeeded", "Succeeded", "Failed", "Scheduled"]
+        processes |= {"rlnPipeLineProcessTypeLabel": labels, "rlnPipeLineProcessStatusLabel": words}
+    files = ["Import/job001/particles.star", "Import/job001/particles.star", "Class3D/job002/run_it002_data.star"]
+    edges = {"rlnPipeLineEdgeFromNode": files, "rlnPipeLineEdgeProcess": names[1:]}
+    write_star(
+        tmp_path / "default_pipeline.star",
+        {
+            "pipeline_general": {"rlnPipeLineJobCounter": 5},
+            "pipeline_processes": pd.DataFrame(processes),
+            "pipeline_input_edges": pd.DataFrame(edges),
+        },
+    )
+    for name, options in zip(
+        names[1:3], ({"nr_pool": "3", "use_gpu": "No"}, {"nr_pool": "30", "use_gpu": "Yes"}), strict=True
+    ):
+        folder = tmp_path / name
+        folder.mkdir(parents=True)
+        given = {"nr_mpi": "5", "nr_threads": "6", "gpu_ids": "0:1", "fn_img": name, **options}
+        write_job_star(folder / "job.star", "class3d", given, numbered)
+        (folder / "note.txt").write_text(f" ++++ Executing new job on {STARTED:%a %b %d %H:%M:%S %Y}\n ++++ with ...\n")
+        mark = folder / ("RELION_JOB_EXIT_SUCCESS" if name == names[1] else "RELION_JOB_EXIT_FAILURE")
+        mark.touch()
+        os.utime(mark, (STARTED.timestamp() + 3600,) * 2)
+    folder = tmp_path / names[1]
+    for number in (0, 1, 2):
+        share = pd.DataFrame({"rlnClassDistribution": [0.3, 0.7], "rlnEstimatedResolution": [12.0, 9.0]})
+        general = {"rlnCurrentResolution": 20.0 - number}
+        write_star(folder / f"run_it{number:03d}_model.star", {"model_general": general, "model_classes": share})
+        path = folder / f"run_it{number:03d}_optimiser.star"
+        path.touch()
+        os.utime(path, (STARTED.timestamp() + 100 * number,) * 2)
+    bar = '\r   1/  90 sec ~~(,_,">\r  1.50/ 1.50 min ...~~(,_,">\n Maximization ...\n'
+    (folder / "run.out").write_text(f" Expectation iteration 1 of 2\n{bar} Expectation iteration 2 of 2\n{bar}")
+    return tmp_path
+
+
+def test_job_statistics(laboratory: Path) -> None:
+    rows = {row["job"]: row for row in tables.jobs(laboratory)}
+    first, second = rows["Class3D/job002/"], rows["Class3D/job003/"]
+    assert (first["type"], first["status"], first["ranks"], first["threads"], first["gpus"]) == (
+        "class3d",
+        "Succeeded",
+        "5",
+        "6",
+        "",
+    )
+    assert first["seconds"] == 3600
+    assert (second["status"], second["gpus"], second["alias"]) == ("Failed", "0:1", "Class3D/quick/")
+    assert (first["differs"], second["differs"]) == ({}, {"nr_pool": "30", "use_gpu": "Yes"})
+    waiting = rows["Refine3D/job004/"]
+    assert (waiting["status"], waiting["seconds"], waiting["bytes"]) == ("Scheduled", None, 0)
+
+
+def test_class_distributions_are_of_the_last_iteration(laboratory: Path) -> None:
+    (row,) = tables.classes(laboratory)
+    assert (row["job"], row["iteration"]) == ("Class3D/job002/", 2)
+    assert [(entry["class"], entry["fraction"]) for entry in row["classes"]] == [(2, 0.7), (1, 0.3)]
+
+
+def test_iterations(laboratory: Path) -> None:
+    rows = tables.iterations(laboratory, "Class3D/job002")
+    assert [row["wall_seconds"] for row in rows] == [None, 100, 100]
+    assert [row["expectation_seconds"] for row in rows] == [None, 90, 90]
+    assert [row["resolution"] for row in rows] == [20, 19, 18]
+    with pytest.raises(KitError, match=r"Class3D/job003: no run_it\*_optimiser.star"):
+        tables.iterations(laboratory, "Class3D/job003")
+
+
+def test_sizes_do_not_count_what_links_point_at(laboratory: Path) -> None:
+    before = {row["folder"]: row["bytes"] for row in tables.sizes(laboratory)}
+    (laboratory / "big").write_bytes(b"0" * 100_000)
+    (laboratory / "Class3D/job003/link").symlink_to("../../big")
+    (laboratory / "Class3D/job003/own").write_bytes(b"0" * 1000)
+    after = {row["folder"]: row["bytes"] for row in tables.sizes(laboratory)}
+    assert after["Class3D"] - before["Class3D"] == 1000
+    assert after["all jobs"] == sum(number for name, number in after.items() if name != "all jobs")
+
+
+def test_ancestry(laboratory: Path, tmp_path: Path) -> None:
+    assert set(tables.ancestry(laboratory, "Refine3D/job004")) == {"Import/job001/", "Class3D/job002/", "Refine3D/job004/"}
+    assert len(tables.ancestry(laboratory)) == 4
+    with pytest.raises(KitError, match="no job 'Class3D/job009/'; known: Import/job001/, Class3D/job002/"):
+        tables.ancestry(laboratory, "Class3D/job009")
+    said = kit("project", str(laboratory), "--chart", str(tmp_path / "chart.svg"), "--job", "Refine3D/job004").stdout
+    assert said.strip() == str(tmp_path / "chart.svg")
+    assert (tmp_path / "chart.svg").read_text().count("<svg") == 1
+
+
+def test_what_is_no_project_is_said(tmp_path: Path) -> None:
+    assert "not a RELION project, it has no default_pipeline.star" in kit("project", str(tmp_path), code=1).stderr
+    (tmp_path / "default_pipeline.star").write_text("")
+    said = kit("project", str(tmp_path), "--chart", "chart.gif", code=1).stderr
+    assert "a name that ends in .svg or .png is needed" in said
+
+
+def test_a_run_of_the_kit(made_runs: Path, tmp_path: Path) -> None:
+    (run,) = (made_runs / "relion").iterdir()
+    found = json.loads(kit("project", str(run), "--json").stdout)
+    seconds = {row["job"]: row["seconds"] for row in found["jobs"]}
+    stages = {stage.name: stage.end - stage.start for stage in read_stages(run) if stage.end}
+    folders = json.loads((run / "workflow.json").read_text())["jobs"]
+    assert seconds == {folders[name]: spent for name, spent in stages.items() if name in folders}
+    assert {row["status"] for row in found["jobs"]} == {"Succeeded"}
+    text = kit("project", str(run), "--job", folders["refine3d"]).stdout
+    assert "expectation (s)" in text
+    shutil.copytree(run, tmp_path / "copy", symlinks=True)
+    (tmp_path / "copy/stages.jsonl").unlink()
+    assert all(row["seconds"] is None for row in tables.jobs(tmp_path / "copy"))  # scheduled by note.txt, never said to run
