@@ -139,7 +139,9 @@ def test_a_run_that_can_not_be_composed_leaves_nothing(other: Path, tmp_path: Pa
 
 def test_metrics_that_no_stage_serves_are_an_error() -> None:
     benchmark = load_benchmark("relion")
-    with pytest.raises(KitError, match=r"reads refine3d:run_model.star, but no stage is named refine3d"):
+    with pytest.raises(
+        KitError, match=r"reads postprocess_polished:postprocess.star, but no stage is named postprocess_polished"
+    ):
         benchmark.resolve("tiny", benchmark.stages[:1])
 
 
