@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -437,13 +437,10 @@ def project(
         print(chart)
         return
     if job:
-        found: Any = tables.iterations(directory, job)
-    else:
-        found = {name: getattr(tables, name)(directory) for name in ("jobs", "classes", "sizes")}
-    if as_json:
-        print(json.dumps(found, indent=2))
-    elif job:
-        print(tables.iteration_report(found))
+        rows = tables.iterations(directory, job)
+        print(json.dumps(rows, indent=2) if as_json else tables.iteration_report(rows))
+    elif as_json:
+        print(json.dumps({name: getattr(tables, name)(directory) for name in ("jobs", "classes", "sizes")}, indent=2))
     else:
         print(tables.report(directory))
 

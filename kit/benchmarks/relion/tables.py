@@ -171,9 +171,9 @@ def sizes(directory: Path) -> list[Row]:
     """Bytes of each kind of job, largest first, and of all."""
     check_project(directory)
     found: dict[str, int] = {}
-    for row in jobs(directory):
-        kind = row["job"].split("/")[0]
-        found[kind] = found.get(kind, 0) + row["bytes"]
+    for name, *_ in pipeline_rows(directory, "processes"):
+        kind = name.split("/")[0]
+        found[kind] = found.get(kind, 0) + size(directory / name)
     rows = [{"folder": kind, "bytes": number} for kind, number in sorted(found.items(), key=lambda item: -item[1])]
     return [*rows, {"folder": "all jobs", "bytes": sum(found.values())}]
 
