@@ -161,7 +161,7 @@ def test_job_that_slurm_refuses(tmp_path: Path) -> None:
 def test_cancelled_job_says_interrupted(tmp_path: Path) -> None:
     path = tmp_path / "test.toml"
     path.write_text(SITE.replace("LAUNCHER", "mpirun"))
-    run = kit("run", "relion", "--site", str(path), "--runs", str(tmp_path / "runs")).stdout.strip()
+    run = kit("run", "relion", "--size", "particles", "--site", str(path), "--runs", str(tmp_path / "runs")).stdout.strip()
     for _ in range(60):
         if "running" in kit("status", run).stdout:
             break
