@@ -60,6 +60,7 @@ class Stage(Model):
 class Metric(Model):
     """A number of the result: read from `file` by `label`, with what it must be.
 
+    `stage` is the one that it judges, or `collect` where it judges them all.
     A `file` `STAGE:NAME` is the NAME beside the first output of that stage. `label` is `block.column` of a STAR file
     (`block.column[row]`), or the dotted path of a JSON file. The gates
     `at_least`, `at_most` and `reference` with `tolerance` decide whether the run is valid; without one the metric is
@@ -138,18 +139,23 @@ class Benchmark(Model):
                     raise ValueError(f"size {name} gives a floor for the stage {stage}, which does not exist")
         return self
 
-    def resolve(self, size_name: str, stages: list[Stage] | None = None) -> Benchmark:
+    def resolve(self, size_name: str, stages: list[Stage] | None = None, alone: bool = False) -> Benchmark:
         """The benchmark of one size only: its metrics, and `stages` where they come from a workflow.
 
-        KitError where a metric or a floor of the size names a stage that is not there.
+        KitError where a metric or a floor of the size names a stage that is not there; a stage that runs `alone` keeps
+        those that are its own.
         """
         where = f"benchmark {self.name}, size {size_name}"
         size = self.size(size_name).model_copy(update={"workflow": ""})
         stages = self.stages if stages is None else stages
+        names = [stage.name for stage in stages]
+        if alone:
+            floors = {name: seconds for name, seconds in size.floor_seconds.items() if name in names}
+            size = size.model_copy(update={"floor_seconds": floors})
         folders = {stage.name: Path(stage.outputs[0]).parent.as_posix() for stage in stages}
         metrics = []
         for metric in self.metrics:
-            if not metric.sizes or size_name in metric.sizes:
+            if (not metric.sizes or size_name in metric.sizes) and (not alone or metric.stage in names):
                 stage, mark, name = metric.file.partition(":")
                 if mark and stage not in folders:
                     raise KitError(f"{where}: metric {metric.name} reads {metric.file}, but no stage is named {stage}")

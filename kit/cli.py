@@ -37,9 +37,11 @@ app = typer.Typer(
 )
 image_app = typer.Typer(help="Container images: recipe, build, inspect, export, verify, sign.", no_args_is_help=True)
 site_app = typer.Typer(help="Sites: the computing centres the kit knows.", no_args_is_help=True)
+data_app = typer.Typer(help="Data: what one stage of a run read, as a pack for others.", no_args_is_help=True)
 submission_app = typer.Typer(help="Submission folders: pack and check.", no_args_is_help=True)
 app.add_typer(image_app, name="image")
 app.add_typer(site_app, name="site")
+app.add_typer(data_app, name="data")
 app.add_typer(submission_app, name="submission")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
@@ -286,6 +288,9 @@ def run(
     arg: Arguments = [],  # noqa: B006
     seed: Annotated[int | None, typer.Option(help="Another random seed than the size's, for a repeat.")] = None,
     repeat: Annotated[int, typer.Option(min=1, help="This many runs, each with a seed of its own.")] = 1,
+    isolated: Annotated[
+        Path | None, typer.Option(metavar="PACK", help="Run one stage alone, on a pack that kit data pack made for it.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the job script and do nothing.")] = False,
     wait: Annotated[bool | None, typer.Option(help="Wait for the end; by default only without a scheduler.")] = None,
     resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Go on with a run that was cut off.")] = None,
@@ -307,14 +312,15 @@ def run(
     else:
         chosen = load_image(load_benchmark(benchmark).image(image), arg)
         if dry_run:
-            print(launch.render(benchmark, size, site, partition, Path("/RUN"), Path("/DATA"), chosen, seed), end="")
+            text = launch.render(benchmark, size, site, partition, Path("/RUN"), Path("/DATA"), chosen, seed, isolated)
+            print(text, end="")
             return
         first = load_benchmark(benchmark).size(size).seed if seed is None else seed
         for number in range(repeat):
             if repeat > 1:
                 seed = (first or 0) + number
             with working(f"{benchmark} {size} in {chosen.name}: data and job script"):
-                directory = launch.prepare(benchmark, size, site, partition, runs, chosen, seed)
+                directory = launch.prepare(benchmark, size, site, partition, runs, chosen, seed, isolated)
             start(directory, wait)
 
 
@@ -389,7 +395,7 @@ def repeats(
     found = measure([directory.absolute() for directory in directories])
     if output:
         known = read_json(output) if output.is_file() else {}
-        write_json(output, {**known, load_run(directories[0]).size: found.model_dump(mode="json")})
+        write_json(output, {**known, load_run(directories[0]).work: found.model_dump(mode="json")})
         say(f"{output}: written")
     print(found.model_dump_json(indent=2) if as_json else spread(found))
 
@@ -443,6 +449,30 @@ def project(
         print(json.dumps({name: getattr(tables, name)(directory) for name in ("jobs", "classes", "sizes")}, indent=2))
     else:
         print(tables.report(directory))
+
+
+@data_app.command("pack")
+def data_pack(
+    directory: RunDirectory,
+    stage: Annotated[str, typer.Option(help="The stage that is to run alone, class3d for example.")],
+    to: Annotated[Path, typer.Option(metavar="PACK", help="The new folder.")],
+) -> None:
+    """Pack what one heavy stage of a valid run read, with checksums: kit run --isolated PACK runs it alone, anywhere."""
+    from kit.data import pack
+
+    pack(directory.absolute(), stage, to.absolute())
+    print(to)
+
+
+@data_app.command("verify")
+def data_verify(folder: Annotated[Path, typer.Argument(metavar="PACK", help="A folder of kit data pack.")]) -> None:
+    """Hash every file of a pack again, and say what it holds."""
+    from kit.data import load_pack
+
+    pack = load_pack(folder)
+    print(f"{folder}: stage {pack.stage} of {pack.benchmark}, size {pack.size}, made by {pack.image} {pack.version}")
+    for option, file in pack.inputs.items():
+        print(f"  {option:<10} {file}")
 
 
 @submission_app.command("pack")

@@ -109,7 +109,7 @@ def measure(directories: Sequence[Path]) -> Repeats:
     for directory, run in zip(directories, runs, strict=True):
         if run.state.name != "valid":
             raise KitError(f"{directory}: {run.state}: only valid runs say how far results differ")
-        for what in ("benchmark", "size", "data", "image.digest"):
+        for what in ("benchmark", "work", "data", "image.digest"):
             same = attrgetter(what)
             if same(run) != same(runs[0]):
                 raise KitError(f"{directory} and {directories[0]}: differ in {what}; repeats differ in their seed only")
@@ -159,10 +159,10 @@ def compare(first: Path, second: Path, known: Path | None = None) -> Comparison:
         if not run.metrics:
             raise KitError(f"{directory}: has no metrics; collect it first: kit collect {directory}")
     a, b = runs
-    for what in ("benchmark", "size", "data"):
+    for what in ("benchmark", "work", "data"):
         if getattr(a, what) != getattr(b, what):
             raise KitError(f"{first} and {second}: differ in {what}; only runs of the same work can be compared")
-    repeats = load_repeats(a.benchmark, a.size, known)
+    repeats = load_repeats(a.benchmark, a.work, known)
     values = [{metric.name: metric.value for metric in run.metrics} for run in runs]
     rows = []
     for name, repeated in repeats.metrics.items():

@@ -1,20 +1,38 @@
-"""Data sets: generated once, kept by content outside the checkout, verified whenever they are used."""
+"""Data sets: generated once, kept by content outside the checkout, verified whenever they are used.
+
+A pack is a data set that a run left: what one of its stages read, and nothing else, so that this stage can be run alone.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
 from kit import paths
 from kit.benchmark import Benchmark
-from kit.errors import KitError
+from kit.errors import KitError, unknown
 from kit.image import sha256
-from kit.model import read_json, write_json
+from kit.model import Model, parse, read_json, write_json
+from kit.run import load_run, resolved
 
 MANIFEST = "manifest.json"
+PACK = "pack.json"
+
+
+class Pack(Model):
+    """What stands in pack.json. `inputs` are options of the stage, and the file of the pack that each names."""
+
+    benchmark: str
+    size: str
+    stage: str
+    inputs: dict[str, str]
+    image: str  # whose stages wrote the inputs
+    version: str
+    data: str  # hash of the data set that they began with
 
 
 def data_key(benchmark: Benchmark, size_name: str) -> str:
@@ -31,7 +49,7 @@ def make(benchmark: Benchmark, size_name: str) -> Path:
     """The folder of a size's data, generated now unless it is there; it appears whole or not at all."""
     folder = paths.cache() / "data" / f"{benchmark.name}-{size_name}-{data_key(benchmark, size_name)}"
     if folder.is_dir():
-        verify(folder)
+        verify(folder, f"remove {folder} and it is made again")
         return folder
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -51,12 +69,60 @@ def manifest(folder: Path) -> dict[str, Any]:
     return {path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256(path)} for path in files}
 
 
-def verify(folder: Path) -> None:
-    """Checks every file of a data set against its manifest; KitError names the one that differs."""
+def verify(folder: Path, remedy: str) -> None:
+    """Checks every file of a data set against its manifest; KitError names the one that differs, and the remedy."""
     wanted = read_json(folder / MANIFEST)
     for name, entry in wanted.items():
         path = folder / name
         if not path.is_file():
-            raise KitError(f"{path}: missing from the data set; remove {folder} and it is made again")
+            raise KitError(f"{path}: missing from the data set; {remedy}")
         if path.stat().st_size != entry["bytes"] or sha256(path) != entry["sha256"]:
-            raise KitError(f"{path}: differs from the manifest of the data set; remove {folder} and it is made again")
+            raise KitError(f"{path}: differs from the manifest of the data set; {remedy}")
+
+
+def pack(directory: Path, stage: str, folder: Path) -> None:
+    """Writes what `stage` of a valid run read into a new folder, with checksums; it appears whole or not at all.
+
+    KitError for a run that is not valid: what its stages wrote is nobody's data.
+    """
+    run = load_run(directory)
+    if run.state.name != "valid":
+        raise KitError(f"{directory}: {run.state}: only a valid run leaves data for others; kit collect judges it")
+    benchmark, _ = resolved(directory)
+    if stage not in [known.name for known in benchmark.stages]:
+        raise unknown(f"stage of {directory}", stage, [known.name for known in benchmark.stages])
+    judged = {metric.stage for metric in benchmark.metrics}
+    if not hasattr(benchmark.code, "pack") or stage not in judged:
+        raise KitError(f"benchmark {benchmark.name}, stage {stage}: can not be run alone, since no metric judges it")
+    if folder.exists():
+        raise KitError(f"{folder}: exists; a pack is never overwritten")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        inputs = benchmark.code.pack(directory, stage, partial)
+        facts = Pack(
+            benchmark=run.benchmark,
+            size=run.size,
+            stage=stage,
+            inputs=inputs,
+            image=run.image.name,
+            version=run.image.version,
+            data=run.data,
+        )
+        write_json(partial / PACK, facts.model_dump(mode="json"))
+        write_json(partial / MANIFEST, manifest(partial))
+        partial.chmod(0o755)
+        partial.rename(folder)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def load_pack(folder: Path) -> Pack:
+    """What a pack holds; KitError unless every file of it is the one that was packed."""
+    path = folder / PACK
+    if not path.is_file():
+        raise KitError(f"{folder}: not a pack, it has no {PACK}; kit data pack makes one of a valid run")
+    found = parse(Pack, read_json(path), path)
+    verify(folder, "fetch or make the pack again")
+    return found

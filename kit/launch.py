@@ -52,13 +52,15 @@ def render(
     data_folder: Path,
     image: Image | None = None,
     seed: int | None = None,
+    isolated: Path | None = None,
 ) -> str:
     """The job script, without leaving anything: what `--dry-run` prints."""
     benchmark, site = load_benchmark(benchmark_name).with_seed(size_name, seed), load_site(site_name)
+    pack = packed(benchmark.name, size_name, isolated)
     image = image or load_image(benchmark.image(None))
     plan = layout(benchmark.size(size_name), site.partition(partition_name)[1], site)
     with tempfile.TemporaryDirectory() as name:
-        benchmark = resolve(benchmark, size_name, image, site, plan, Path(name))
+        benchmark = resolve(benchmark, size_name, image, site, plan, Path(name), pack)
     return job_script(benchmark, image, size_name, site, partition_name, directory, data_folder, called())
 
 
@@ -75,24 +77,31 @@ def prepare(
     runs: Path,
     image: Image | None = None,
     seed: int | None = None,
+    isolated: Path | None = None,
 ) -> Path:
-    """Makes a new run directory with everything in it but the run; returns its path."""
+    """Makes a new run directory with everything in it but the run; returns its path.
+
+    With `isolated`, the folder of a pack, it is a run of the one stage that the pack is made for.
+    """
     benchmark, site = load_benchmark(benchmark_name), load_site(site_name)
     image = image or load_image(benchmark.image(None))
     name, partition = site.partition(partition_name)
     plan = layout(benchmark.size(size_name), partition, site)
     image_record, bill = describe_image(image, site.container.runtime)
     created = datetime.now(UTC)
-    folder = data.make(benchmark, size_name)  # whatever the seed of the run, the data are the same
+    pack = packed(benchmark.name, size_name, isolated)
+    # Whatever the seed of the run, the data are the same.
+    folder = isolated.absolute() if isolated else data.make(benchmark, size_name)
     benchmark = benchmark.with_seed(size_name, seed)
     stamp = created.strftime("%Y%m%dT%H%M%S") + f"{created.microsecond // 1000:03d}Z"
-    directory = (runs / benchmark.name / f"{size_name}-{site.name}-{stamp}").absolute()
+    work = f"{size_name}-{pack.stage}" if pack else size_name
+    directory = (runs / benchmark.name / f"{work}-{site.name}-{stamp}").absolute()
     try:
         directory.mkdir(parents=True)
     except OSError as error:
         raise KitError(f"{directory}: can not be made: {error.strerror}") from None
     try:
-        benchmark = resolve(benchmark, size_name, image, site, plan, directory)
+        benchmark = resolve(benchmark, size_name, image, site, plan, directory, pack)
         script = job_script(benchmark, image, size_name, site, partition_name, directory, folder, called())
     except BaseException:
         shutil.rmtree(directory)  # nothing ran in it
@@ -110,19 +119,33 @@ def prepare(
             created=created,
             benchmark=benchmark.name,
             size=size_name,
+            alone=pack.stage if pack else "",
             site=site.name,
             partition=name,
             ranks=plan.ranks,
             threads=plan.threads,
             seed=benchmark.size(size_name).seed,
             image=image_record,
-            data=f"sha256:{sha256(folder / data.MANIFEST)}",  # data.make has verified every file against it
+            data=f"sha256:{sha256(folder / data.MANIFEST)}",  # every file has been verified against it
             script=f"sha256:{hashlib.sha256(script.encode()).hexdigest()}",
             state=State(name="rendered"),
             scheduler=partition.scheduler,
         ),
     )
     return directory
+
+
+def packed(benchmark_name: str, size_name: str, folder: Path | None) -> data.Pack | None:
+    """The pack in a folder; KitError when it is damaged, or made of another benchmark or size."""
+    if folder is None:
+        return None
+    pack = data.load_pack(folder)
+    if (pack.benchmark, pack.size) != (benchmark_name, size_name):
+        raise KitError(
+            f"{folder}: made of a run of {pack.benchmark}, size {pack.size}; run that: "
+            f"kit run {pack.benchmark} --size {pack.size} --isolated {folder}"
+        )
+    return pack
 
 
 def submit(directory: Path) -> Run:

@@ -37,7 +37,7 @@ def pack(directory: Path, submissions: Path, organisation: str | None = None, sy
         / name_part("organisation", organisation or site.organisation)
         / name_part("application", run.benchmark)
         / name_part("system", system or site.name)
-        / name_part("descriptor", f"{run.size}-{run.created:%Y%m%dT%H%M%SZ}")
+        / name_part("descriptor", f"{run.work.replace('/', '-')}-{run.created:%Y%m%dT%H%M%SZ}")
     )
     if target.exists():
         raise KitError(f"{target}: exists; a submission is never overwritten. Remove it, or keep it as it is")
@@ -70,7 +70,7 @@ def write_folder(folder: Path, directory: Path, run: Run, organisation: str) -> 
             "version": __version__,
             "tag": run.commit,
         },
-        "data": [f"kit run {run.benchmark} --size {run.size}  # {run.data}"],
+        "data": [f"kit run {run.benchmark} --size {run.size}{' --isolated PACK' if run.alone else ''}  # {run.data}"],
         "size": run.size,
         "ranks": run.ranks,
         "threads": run.threads,

@@ -16,6 +16,7 @@ import jinja2
 
 from kit import __version__, paths
 from kit.benchmark import Benchmark, Size
+from kit.data import Pack
 from kit.errors import KitError
 from kit.image import Image
 from kit.launchers import LAUNCHERS
@@ -89,14 +90,21 @@ def stage_numbers(benchmark: Benchmark, size: Size, image: Image, plan: Layout) 
     }
 
 
-def resolve(benchmark: Benchmark, size_name: str, image: Image, site: Site, plan: Layout, directory: Path) -> Benchmark:
-    """The benchmark of one size with the stages it has on this site; a workflow is composed in `directory`."""
+def resolve(
+    benchmark: Benchmark, size_name: str, image: Image, site: Site, plan: Layout, directory: Path, pack: Pack | None = None
+) -> Benchmark:
+    """The benchmark of one size with the stages it has on this site; a workflow is composed in `directory`.
+
+    With a pack it is the one stage that the pack is made for.
+    """
     size = benchmark.size(size_name)
     if not size.workflow:
+        if pack:
+            raise KitError(f"benchmark {benchmark.name}, size {size_name}: has no stage that can be run alone")
         return benchmark.resolve(size_name)
     numbers = stage_numbers(benchmark, size, image, plan)
-    stages = benchmark.code.compose(size.workflow, directory, image, site.container.runtime, plan, numbers)
-    return benchmark.resolve(size_name, stages)
+    stages = benchmark.code.compose(size.workflow, directory, image, site.container.runtime, plan, numbers, pack)
+    return benchmark.resolve(size_name, stages, alone=pack is not None)
 
 
 def job_script(

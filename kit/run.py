@@ -86,6 +86,7 @@ class Run(Model):
     created: datetime
     benchmark: str
     size: str
+    alone: str = ""  # the one stage that ran, from a pack; empty for the whole of the size
     site: str
     partition: str
     ranks: int
@@ -101,6 +102,11 @@ class Run(Model):
     metrics: list[MetricRecord] = []
     system: dict[str, Any] = {}
     files: dict[str, str] = {}  # sha256 of what the run wrote and a submission carries
+
+    @property
+    def work(self) -> str:
+        """What was run: a size, or one stage of it."""
+        return f"{self.size}/{self.alone}" if self.alone else self.size
 
 
 def load_run(directory: Path) -> Run:

@@ -79,7 +79,7 @@ def test_what_is_no_repeat_is_refused(toy: Path) -> None:
         measure([one, two])
     with pytest.raises(KitError, match=f"{again}: has the seed 1, as has {one}"):
         measure([one, two, again])
-    with pytest.raises(KitError, match="differ in size; repeats differ in their seed only"):
+    with pytest.raises(KitError, match="differ in work; repeats differ in their seed only"):
         measure([one, two, collected(toy, None, "tiny")])
     os.environ["TOY"] = "false"
     try:

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from conftest import kit
 
-from kit.benchmarks.relion.judge import folders
+from kit.benchmarks.relion.workflow import folders
 from kit.check import check
+from kit.image import sha256
 from kit.submission import REQUIRED
 
 BENCHMARKS = ("relion", "cloudmask")
@@ -68,7 +69,8 @@ def test_relion_agrees_with_the_truth(made_submissions: dict[str, Path]) -> None
     assert found["fsc_difference"] < 1e-3
     assert found["mpi_ranks"] == 3
     figures = made_submissions["relion"] / "run/figures"
-    assert {p.name for p in figures.iterdir()} == {"class2d.png", "drift.png", "fsc.png", "map.png", "picks.png"}
+    drawn = {"angles", "class2d", "ctf", "drift", "fsc", "iterations", "map", "picks", "times"}
+    assert {p.name for p in figures.iterdir()} == {f"{name}.png" for name in drawn}
 
 
 def test_cloudmask_learned_something(made_submissions: dict[str, Path]) -> None:
@@ -116,6 +118,18 @@ def test_wrong_map_is_refused(relion_run: Path) -> None:
         blocks[:half], blocks[half:] = blocks[::-1][:half].copy(), np.roll(blocks[half:], 6, axis=1)
         file.set_data(blocks)
     assert "map_truth_correlation" in verdict(relion_run)
+
+
+def test_map_that_came_with_the_data_is_refused(relion_run: Path) -> None:
+    data = relion_run / "data"
+    shutil.copytree(data.resolve(), relion_run / "own")
+    data.unlink()
+    (relion_run / "own").rename(data)
+    # As a data set that ships the result would list it.
+    manifest = json.loads((data / "manifest.json").read_text())
+    digest = sha256(of_job(relion_run, "refine3d_polished", "run_class001.mrc"))
+    (data / "manifest.json").write_text(json.dumps({**manifest, "answer.mrc": {"bytes": 1, "sha256": digest}}))
+    assert "is data/answer.mrc, byte for byte; a result is computed, not copied" in verdict(relion_run)
 
 
 def test_stale_half_maps_are_refused(relion_run: Path) -> None:

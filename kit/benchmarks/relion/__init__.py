@@ -28,6 +28,12 @@ def compose(*arguments: Any) -> list[Any]:
     return compose(*arguments)
 
 
+def pack(directory: Path, stage: str, target: Path) -> dict[str, str]:
+    from kit.benchmarks.relion.packs import pack
+
+    return pack(directory, stage, target)
+
+
 def evaluate(directory: Path, parameters: dict[str, Any], ranks: int) -> None:
     # Not named evaluate: a module of that name would take the place of this function once it is imported.
     from kit.benchmarks.relion.judge import evaluate

@@ -1,60 +1,68 @@
-"""What people would rather look at than read: class averages, FSC curves, the map beside the truth."""
+"""What people would rather look at than read: one picture a function, each into figures/ of a run directory."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import numpy as np
 
 from kit.benchmarks.relion import score
 from kit.benchmarks.relion.files import column
 from kit.benchmarks.relion.score import Truth
+from kit.benchmarks.relion.tables import MODELS, iteration
+from kit.run import StageRecord
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
 
 
-def draw(directory: Path, result: dict[str, Any], aligned: Any, truth: Any, class2d: Path) -> None:
-    """Writes figures/class2d.png of the job in the folder `class2d`, figures/fsc.png and figures/map.png."""
-    import matplotlib
+def save(figure: Any, directory: Path, name: str) -> None:
+    (directory / "figures").mkdir(exist_ok=True)
+    figure.savefig(directory / "figures" / name, dpi=120)
+    plt.close(figure)
 
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
 
-    folder = directory / "figures"
-    folder.mkdir(exist_ok=True)
-    draw_class_averages(class2d, folder / "class2d.png", plt)
-
-    curves = result["fsc"]
+def draw_fsc(directory: Path, curves: Mapping[str, Any]) -> None:
+    """fsc.png: the curves that there are, by shell; `resolution_unit` is the resolution of shell 1 in angstrom."""
     figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
     names = {
         "corrected": "half maps, corrected",
         "masked": "half maps, masked",
         "unmasked": "half maps, unmasked",
+        "randomised": "half maps, phases randomised",
         "truth": "map against truth",
     }
     for name, text in names.items():
-        axes.plot(np.arange(len(curves[name])), curves[name], label=text, lw=2 if name in ("corrected", "truth") else 1)
+        if name in curves:
+            line = {"lw": 2} if name in ("corrected", "truth") else {"lw": 1, "ls": ":" if name == "randomised" else "-"}
+            axes.plot(np.arange(len(curves[name])), curves[name], label=text, **line)
     for level in (0.143, 0.5):
         axes.axhline(level, color="0.6", lw=0.8, ls="--")
         axes.annotate(f"{level}", (0.2, level + 0.015), color="0.4", fontsize=8)
-    ticks = np.arange(2, len(curves["corrected"]), 2)
-    axes.set_xticks(ticks, [f"{curves['resolution_unit'] / t:.0f}" for t in ticks])
+    ticks = np.arange(2, len(curves["unmasked"]), 2)
+    axes.set_xticks(ticks, [f"{curves['resolution_unit'] / t:.0f}" for t in ticks], fontsize=8)
     axes.set(xlabel="resolution (Å)", ylabel="Fourier shell correlation", ylim=(-0.1, 1.05), xlim=(0, ticks[-1]))
     axes.legend(frameon=False, fontsize=8)
-    figure.savefig(folder / "fsc.png", dpi=120)
-    plt.close(figure)
+    save(figure, directory, "fsc.png")
 
+
+def draw_map(directory: Path, aligned: Any, truth: Any) -> None:
+    """map.png: the middle slices of the map, as it was aligned to the truth, above those of the truth."""
     middle = len(truth) // 2
     figure, panels = plt.subplots(2, 3, figsize=(6, 4.2), layout="constrained")
     for row, (density, text) in enumerate(((aligned, "this run"), (truth, "truth"))):
         for axis in range(3):
             panels[row, axis].imshow(np.take(density, middle, axis=axis), cmap="gray", origin="lower")
             panels[row, axis].set(xticks=[], yticks=[], title=f"{text}, {'zyx'[axis]} = 0")
-    figure.savefig(folder / "map.png", dpi=120)
-    plt.close(figure)
+    save(figure, directory, "map.png")
 
 
-def draw_class_averages(class2d: Path, target: Path, plt: Any) -> None:
-    """The averages of the last Class2D iteration, fullest first, each with its share of the particles."""
+def draw_class_averages(directory: Path, class2d: Path) -> None:
+    """class2d.png: the averages of the last Class2D iteration, fullest first, each with its share of the particles."""
     import mrcfile
 
     last = sorted(class2d.glob("run_it*_model.star"))[-1]
@@ -69,37 +77,118 @@ def draw_class_averages(class2d: Path, target: Path, plt: Any) -> None:
     for panel, index in zip(panels.flat, np.argsort(-share), strict=False):
         panel.imshow(averages[index], cmap="gray", origin="lower")
         panel.set_title(f"{share[index]:.0%}", fontsize=8)
-    figure.savefig(target, dpi=120)
-    plt.close(figure)
+    save(figure, directory, "class2d.png")
 
 
-def draw_session(directory: Path, jobs: dict[str, str], truth: Truth) -> None:
-    """Writes figures/picks.png, a micrograph with its picks and true particles, and figures/drift.png."""
-    import matplotlib
+def draw_angles(directory: Path, star: Path) -> None:
+    """angles.png: how many particles look from each direction (rot, tilt), on a map of the sphere of equal areas."""
+    rot, tilt = (np.deg2rad(column(star, "particles", f"rlnAngle{name}")).astype(float) for name in ("Rot", "Tilt"))
+    longitude = (rot + np.pi) % (2 * np.pi) - np.pi
+    # Bins of equal area: equal steps of longitude, and of the sine of latitude.
+    columns = int(np.clip(np.sqrt(len(rot)), 8, 72))
+    edges = np.linspace(-np.pi, np.pi, columns + 1), np.arcsin(np.linspace(-1, 1, columns // 2 + 1))
+    counts, *_ = np.histogram2d(longitude, np.pi / 2 - tilt, bins=edges)
+    figure, axes = plt.subplots(figsize=(6, 3.4), layout="constrained", subplot_kw={"projection": "mollweide"})
+    shown = axes.pcolormesh(*edges, counts.T, cmap="viridis")
+    axes.grid(alpha=0.2)
+    axes.tick_params(labelsize=6, colors="0.5")
+    figure.colorbar(shown, ax=axes, shrink=0.7, label=f"particles a bin, {len(rot)} in all")
+    save(figure, directory, "angles.png")
 
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
+
+def draw_iterations(directory: Path, jobs: Mapping[str, str]) -> None:
+    """iterations.png: the resolution of each job of `jobs` by iteration, and the class distribution of each Class3D."""
+    classes = [name for name, folder in jobs.items() if folder.startswith("Class3D/")]
+    figure, panels = plt.subplots(
+        1, 1 + len(classes), figsize=(4 + 3 * len(classes), 3.6), squeeze=False, layout="constrained"
+    )
+    for name, folder in jobs.items():
+        # Of the halves of a refinement the first stands for both; its last model has no number.
+        models = {iteration(path): path for path in sorted((directory / folder).glob(MODELS), reverse=True)}
+        numbers = sorted(models)
+        resolution = [float(column(models[n], "model_general", "rlnCurrentResolution")) for n in numbers]
+        panels[0, 0].plot(numbers, resolution, "o-", ms=3, lw=1, label=name)
+        if name in classes:
+            panel = panels[0, 1 + classes.index(name)]
+            shares = [np.ravel(column(models[n], "model_classes", "rlnClassDistribution")).astype(float) for n in numbers]
+            panel.stackplot(numbers, np.transpose(shares), labels=[f"class {i + 1}" for i in range(len(shares[0]))])
+            panel.set(xlabel="iteration", ylabel="class distribution", ylim=(0, 1), title=name)
+            panel.legend(fontsize=7, loc="lower right")
+    panels[0, 0].set(xlabel="iteration", ylabel="resolution (Å)", yscale="log")
+    panels[0, 0].yaxis.set_major_formatter("{x:.0f}")
+    panels[0, 0].yaxis.set_minor_formatter("{x:.0f}")
+    panels[0, 0].tick_params(axis="y", which="both", labelsize=7)
+    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False, fontsize=7)
+    for panel in panels.flat:
+        panel.xaxis.get_major_locator().set_params(integer=True)
+    save(figure, directory, "iterations.png")
+
+
+def draw_times(directory: Path, attempts: Iterable[StageRecord]) -> None:
+    """times.png: the wall time of every stage, over all its attempts."""
+    seconds: dict[str, float] = {}
+    for attempt in attempts:
+        seconds[attempt.name] = seconds.get(attempt.name, 0.0) + (attempt.seconds or 0.0)
+    figure, axes = plt.subplots(figsize=(6, 0.22 * len(seconds) + 0.8), layout="constrained")
+    bars = axes.barh(list(seconds), list(seconds.values()), color="tab:blue", height=0.7)
+    axes.bar_label(bars, fmt="{:.1f}", fontsize=7, padding=2)
+    axes.invert_yaxis()
+    axes.tick_params(axis="y", labelsize=8)
+    axes.set(xlabel=f"seconds, {sum(seconds.values()):.0f} in all")
+    axes.margins(x=0.1)
+    axes.spines[["top", "right"]].set_visible(False)
+    save(figure, directory, "times.png")
+
+
+def draw_ctf(directory: Path, ctffind: str, truth: Truth) -> None:
+    """ctf.png: CTFFIND's rotational averages and fits of the first micrographs, with the true defocus in the titles.
+
+    Of its table (_avrot.txt) row 0 is the spatial frequency (1/angstrom), row 2 the average of the spectrum along the
+    astigmatism, row 3 the fit, row 4 how well both agree.
+    """
+    fits = score.fitted(directory, ctffind)
+    stems = truth.micrographs[:4]
+    figure, panels = plt.subplots(len(stems), 1, figsize=(6, 1.5 * len(stems) + 0.4), squeeze=False, layout="constrained")
+    for panel, stem in zip(panels[:, 0], stems, strict=True):
+        table = np.loadtxt(next((directory / ctffind).glob(f"**/{stem}*_avrot.txt")))
+        for row, text, color in ((2, "spectrum", "0.4"), (3, "fit", "tab:orange"), (4, "agreement", "tab:blue")):
+            panel.plot(table[0], table[row], color=color, lw=1, label=text)
+        found, true = fits[stem], truth.astigmatism(stem)
+        panel.set_title(f"{stem}: defocus {found.mean:.0f} Å, true {true.mean:.0f} Å", fontsize=8)
+        panel.set(ylim=(-0.1, 1.2), xlim=(0, None))
+        panel.tick_params(labelsize=7)
+    panels[0, 0].legend(fontsize=7, frameon=False, ncols=3, loc="upper right")
+    panels[-1, 0].set_xlabel("spatial frequency (1/Å)")
+    save(figure, directory, "ctf.png")
+
+
+def draw_picks(directory: Path, jobs: Mapping[str, str], truth: Truth) -> None:
+    """picks.png: a micrograph with its true particles and the circles of both AutoPick jobs."""
     import mrcfile
     from scipy import ndimage
 
-    folder = directory / "figures"
-    folder.mkdir(exist_ok=True)
     stem = truth.micrographs[0]
     (path,) = (directory / jobs["motioncorr"]).glob(f"**/{stem}.mrc")
     with mrcfile.open(path) as file:
         image = ndimage.gaussian_filter(file.data.astype(float), 4)
-    picked = score.positions(directory, jobs["autopick"], stem)
     figure, axes = plt.subplots(figsize=(6, 6), layout="constrained")
     low, high = np.percentile(image, (1, 99))
     axes.imshow(image, cmap="gray", origin="lower", vmin=low, vmax=high)
     axes.scatter(*truth.positions(stem).T, marker="+", s=40, color="tab:orange", label="true position")
-    style = {"facecolors": "none", "edgecolors": "tab:green", "linewidths": 1.5}
-    axes.scatter(*picked.T, s=900, label="picked by class averages", **style)
+    sets = {
+        "autopick_log": ("picked by Laplacian", "tab:cyan", 700),
+        "autopick": ("picked by class averages", "tab:green", 900),
+    }
+    for job, (text, color, size) in sets.items():
+        picked = score.positions(directory, jobs[job], stem)
+        axes.scatter(*picked.T, s=size, label=text, facecolors="none", edgecolors=color, linewidths=1.5)
     axes.set(xticks=[], yticks=[], title=f"{stem}, {truth.pixel_size * len(image) / 1e4:.2f} µm wide")
     axes.legend(loc="upper right", fontsize=8, markerscale=0.4)
-    figure.savefig(folder / "picks.png", dpi=110)
-    plt.close(figure)
+    save(figure, directory, "picks.png")
 
+
+def draw_drift(directory: Path, motioncorr: str, truth: Truth) -> None:
+    """drift.png: the true drift of the middle of each micrograph, and what MotionCorr found."""
     columns = min(len(truth.micrographs), 4)
     rows = -(-len(truth.micrographs) // columns)
     figure, panels = plt.subplots(rows, columns, figsize=(columns * 1.9, rows * 2), squeeze=False, layout="constrained")
@@ -107,7 +196,7 @@ def draw_session(directory: Path, jobs: dict[str, str], truth: Truth) -> None:
         panel.axis("off")
     for panel, stem in zip(panels.flat, truth.micrographs, strict=False):
         true = truth.drift(stem).at(0.0, 0.0)
-        found = -score.shifts(directory, jobs["motioncorr"], stem) * truth.pixel_size
+        found = -score.shifts(directory, motioncorr, stem) * truth.pixel_size
         for course, text, line in ((true, "true", "-"), (found, "MotionCorr", "o--")):
             panel.plot(*(course - course.mean(0)).T, line, ms=3, lw=1, label=text)
         panel.axis("on")
@@ -116,5 +205,4 @@ def draw_session(directory: Path, jobs: dict[str, str], truth: Truth) -> None:
         panel.set_title(stem, fontsize=7)
     panels[0, 0].legend(fontsize=6, frameon=False)
     figure.supxlabel("drift of the middle (Å)", fontsize=8)
-    figure.savefig(folder / "drift.png", dpi=130)
-    plt.close(figure)
+    save(figure, directory, "drift.png")

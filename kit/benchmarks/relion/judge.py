@@ -14,19 +14,14 @@ import numpy as np
 from kit.benchmarks.relion import figures, maps, phantom, score
 from kit.benchmarks.relion.files import column, read_map
 from kit.benchmarks.relion.project import IGNORED, settle
+from kit.benchmarks.relion.workflow import ALIGNING, JOBS, folders
+from kit.data import MANIFEST
 from kit.errors import KitError
+from kit.image import sha256
 from kit.model import read_json, read_star, write_json
-from kit.run import load_run, resolved
+from kit.run import load_run, read_stages, resolved
 
 DIAMETER = 290.0  # angstrom; the sphere in which map and truth are compared, within the 310 that the stages mask
-# The folders of the stages where no workflow gave them a job's.
-FOLDERS = {
-    "class2d": "Class2D/",
-    "class3d": "Class3D/",
-    "refine3d": "Refine3D/",
-    "maskcreate": "MaskCreate/",
-    "postprocess": "PostProcess/",
-}
 
 
 def formed_ranks(log: Path) -> int:
@@ -61,10 +56,19 @@ def identity(directory: Path) -> dict[str, str]:
             f"{run.image.version} with {wanted['precision']}"
         )
     facts = {"version": version[1], "precision": precision[1]}
-    kernels = re.search(r"^ Accelerated kernels: (\S+)", (directory / "logs/class3d.out").read_text(errors="replace"), re.M)
-    if (kernels is None) == (wanted["acceleration"] == "--cpu"):
-        raise KitError(f"{directory / 'logs/class3d.out'}: {'no' if kernels is None else 'unasked'} accelerated kernels ran")
-    return {**facts, **({"kernels": kernels[1]} if kernels else {})}
+    for stage in aligning(directory):
+        log = directory / "logs" / f"{stage}.out"
+        kernels = re.search(r"^ Accelerated kernels: (\S+)", log.read_text(errors="replace"), re.M)
+        if (kernels is None) == (wanted["acceleration"] == "--cpu"):
+            raise KitError(f"{log}: {'no' if kernels is None else 'unasked'} accelerated kernels ran")
+        if kernels:
+            facts["kernels"] = kernels[1]
+    return facts
+
+
+def aligning(directory: Path) -> list[str]:
+    """The stages of a run that align particles."""
+    return [name for name, folder in folders(directory).items() if folder.split("/")[0].lower() in ALIGNING]
 
 
 def postprocess(directory: Path, refine: str, mask_create: str, post: str) -> dict[str, Any]:
@@ -130,11 +134,9 @@ def classes(folder: Path, match: Callable[[Path], Any]) -> dict[str, Any]:
 
     `match` gives the particles of a STAR file beside their truth, whose columns end in `True`.
     """
-    models, data = sorted(folder.glob("run_it*_model.star")), sorted(folder.glob("run_it*_data.star"))
-    if not models or not data:
-        raise KitError(f"{folder}: no run_it*_model.star and run_it*_data.star")
-    fractions = np.asarray(column(models[-1], "model_classes", "rlnClassDistribution"), dtype=float)
-    merged = match(data[-1])
+    model, data = (last_file(folder, f"run_it*_{kind}.star") for kind in ("model", "data"))
+    fractions = np.asarray(column(model, "model_classes", "rlnClassDistribution"), dtype=float)
+    merged = match(data)
     table = np.zeros((len(fractions), 2))
     np.add.at(table, (merged["rlnClassNumber"] - 1, merged["rlnClassNumberTrue"] - 1), 1)
     # Class numbers mean nothing: the matching of classes to species that places most particles is the one that counts.
@@ -182,29 +184,58 @@ def evaluate(directory: Path, ranks: int) -> None:
     if "drifts" in facts:
         truth = score.Truth.read(directory / "data")
         result |= session(directory, jobs, truth)
-        figures.draw_session(directory, jobs, truth)
+        if "motioncorr" in jobs:
+            figures.draw_drift(directory, jobs["motioncorr"], truth)
+            figures.draw_ctf(directory, jobs["ctffind"], truth)
+            figures.draw_picks(directory, jobs, truth)
         match: Callable[[Path], Any] = truth.match
     else:
         match = functools.partial(by_image, truth=directory / "data/truth.star")
-    result["class3d"] = classes(directory / jobs["class3d"], match)
+    if "class3d" in jobs:
+        result["class3d"] = classes(directory / jobs["class3d"], match)
     # The last refinement is the result.
-    refine, post = ([name for name in jobs if name.startswith(kind)][-1] for kind in ("refine3d", "postprocess"))
-    judged = postprocess(directory, jobs[refine], jobs["maskcreate"], jobs[post])
-    curves = judged.pop("curves")
-    final, pixel = read_map(directory / jobs[refine] / "run_class001.mrc")
-    path = directory / f"data/truth_{species}.mrc"
-    true = read_map(path)[0] if path.is_file() else truth_map(species, len(final), pixel, facts["bfactor"])
-    held, alignment = against_truth(final, pixel, true, judged["shell"])
-    curves["truth"] = held.pop("curve")
-    result |= {"postprocess": judged, "truth": held, "fsc": curves}
+    refine, post = (last(jobs, kind) for kind in ("refine3d", "postprocess"))
+    if refine:
+        refuse_copies(directory, refine)
+        final, pixel = read_map(directory / refine / "run_class001.mrc")
+        if post:
+            judged = postprocess(directory, refine, jobs["maskcreate"], post)
+            curves = judged.pop("curves")
+            result["postprocess"] = judged
+            shell = judged["shell"]
+        else:  # RELION's own curve, which knows no mask
+            model = directory / refine / "run_model.star"
+            reported = np.asarray(column(model, "model_class_1", "rlnGoldStandardFsc"), dtype=float)
+            curves = {"unmasked": reported.tolist(), "resolution_unit": len(final) * pixel}
+            shell = maps.crossing(reported, 0.143)
+        path = directory / f"data/truth_{species}.mrc"
+        true = read_map(path)[0] if path.is_file() else truth_map(species, len(final), pixel, facts["bfactor"])
+        held, alignment = against_truth(final, pixel, true, shell)
+        curves["truth"] = held.pop("curve")
+        result |= {"truth": held, "fsc": curves}
+        figures.draw_map(directory, alignment.aligned, true)
+        figures.draw_fsc(directory, curves)
+        figures.draw_angles(directory, directory / refine / "run_data.star")
+    if "class2d" in jobs:
+        figures.draw_class_averages(directory, directory / jobs["class2d"])
+    figures.draw_iterations(directory, {name: jobs[name] for name in aligning(directory)})
+    figures.draw_times(directory, read_stages(directory))
     write_json(directory / "evaluation.json", result)
-    figures.draw(directory, result, alignment.aligned, true, directory / jobs["class2d"])
 
 
-def folders(directory: Path) -> dict[str, str]:
-    """The folder of each job of a run, by the name of its stage."""
-    path = directory / "workflow.json"
-    return dict(read_json(path)["jobs"]) if path.is_file() else FOLDERS
+def refuse_copies(directory: Path, refine: str) -> None:
+    """KitError where a map of the result has the bytes of one that came with the data."""
+    shipped = {entry["sha256"]: name for name, entry in read_json(directory / "data" / MANIFEST).items()}
+    for name in ("run_class001.mrc", "run_half1_class001_unfil.mrc", "run_half2_class001_unfil.mrc"):
+        path = directory / refine / name
+        same = shipped.get(sha256(path)) if path.is_file() else None
+        if same:
+            raise KitError(f"{path}: is data/{same}, byte for byte; a result is computed, not copied")
+
+
+def last(jobs: dict[str, str], kind: str) -> str:
+    """The folder of the last job of a kind; empty where there is none."""
+    return next((folder for name, folder in reversed(jobs.items()) if name.startswith(kind)), "")
 
 
 def truth_map(species: str, box: int, pixel: float, bfactor: float) -> maps.Array:
@@ -212,22 +243,39 @@ def truth_map(species: str, box: int, pixel: float, bfactor: float) -> maps.Arra
 
 
 def session(directory: Path, jobs: dict[str, str], truth: score.Truth) -> dict[str, Any]:
-    """Every stage from movies to the first refinement, against what the movies were made with."""
-    refined = directory / jobs["refine3d"] / "run_data.star"
-    matched = truth.match(refined)
-    fitted = directory / jobs["ctfrefine"] / "particles_ctf_refine.star"
-    return {
-        "motioncorr": score.drifts(directory, jobs["motioncorr"], truth),
-        "ctffind": score.defocus(directory, jobs["ctffind"], truth),
-        "autopick_log": score.picks(directory, jobs["autopick_log"], truth),
-        "autopick": score.picks(directory, jobs["autopick"], truth),
-        "refine3d": {"particles": len(matched), "pose": score.pose_error(matched), "purity": purity(matched)},
-        "ctfrefine": {
-            "defocus_error_before": score.particle_defocus(matched),
-            "defocus_error": score.particle_defocus(truth.match(fitted)),
-            "beam_tilt": score.beam_tilt(directory / jobs["ctfrefine_tilt"] / "particles_ctf_refine.star", truth),
+    """The stages of a run that the truth of its movies can judge, from movies to the first refinement."""
+    judges: dict[str, Callable[[str], Any]] = {
+        "motioncorr": lambda folder: score.drifts(directory, folder, truth),
+        "ctffind": lambda folder: score.defocus(directory, folder, truth),
+        "autopick_log": lambda folder: score.picks(directory, folder, truth),
+        "autopick": lambda folder: score.picks(directory, folder, truth),
+        "class2d": lambda folder: species_of_classes(truth.match(last_file(directory / folder, "run_it*_data.star"))),
+        "refine3d": lambda folder: poses(truth.match(directory / folder / "run_data.star")),
+        "ctfrefine_tilt": lambda folder: score.beam_tilt(directory / folder / "particles_ctf_refine.star", truth),
+        "ctfrefine": lambda folder: {
+            "defocus_error": score.particle_defocus(truth.match(directory / folder / "particles_ctf_refine.star")),
+            "defocus_error_before": score.particle_defocus(truth.match(directory / jobs["refine3d"] / "run_data.star")),
         },
     }
+    return {stage: judges[stage](folder) for stage, folder in jobs.items() if stage in judges}
+
+
+def poses(matched: Any) -> dict[str, Any]:
+    return {"particles": len(matched), "pose": score.pose_error(matched), "purity": purity(matched)}
+
+
+def species_of_classes(matched: Any) -> dict[str, Any]:
+    """Class2D against the known species: how many particles are of the kind of most of their class."""
+    kinds = matched.groupby("rlnClassNumber")["rlnClassNumberTrue"]
+    most = kinds.agg(lambda kind: kind.value_counts().iloc[0])
+    return {"particles": len(matched), "classes": len(most), "purity": float(most.sum() / len(matched))}
+
+
+def last_file(folder: Path, pattern: str) -> Path:
+    files = sorted(folder.glob(pattern))
+    if not files:
+        raise KitError(f"{folder}: no {pattern}")
+    return files[-1]
 
 
 def purity(matched: Any) -> float:
@@ -237,8 +285,7 @@ def purity(matched: Any) -> float:
 
 def last_map(directory: Path) -> Path:
     """The map of the last refinement of a run."""
-    jobs = folders(directory)
-    return directory / [folder for name, folder in jobs.items() if name.startswith("refine3d")][-1] / "run_class001.mrc"
+    return directory / last(folders(directory), "refine3d") / "run_class001.mrc"
 
 
 def pair(first: Path, second: Path) -> dict[str, float]:
@@ -247,9 +294,11 @@ def pair(first: Path, second: Path) -> dict[str, float]:
     Maps of one reference lie alike. Those that began with an initial model of their own are aligned first: its
     orientation and its hand are chance.
     """
+    if not all(last(folders(directory), "postprocess") for directory in (first, second)):
+        return {}  # a stage run alone leaves no map to compare
     shell = min(int(read_json(directory / "evaluation.json")["postprocess"]["shell"]) for directory in (first, second))
     (one, pixel), (two, _) = (read_map(last_map(directory)) for directory in (first, second))
-    if (first / "workflow.json").is_file():
+    if (first / JOBS).is_file():
         two = maps.align(two, maps.low_pass(one, shell), DIAMETER / pixel).aligned
         mask = maps.sphere(len(one), DIAMETER / pixel)
         one, two = one * mask, two * mask

@@ -213,13 +213,19 @@ def drifts(directory: Path, folder: str, truth: Truth) -> dict[str, float]:
 
 def defocus(directory: Path, folder: str, truth: Truth) -> dict[str, float]:
     """Median error (angstrom) of CtfFind's defocus and astigmatism over the micrographs."""
-    found = read_star(directory / folder / "micrographs_ctf.star")["micrographs"]
-    errors = []
-    for _, row in found.iterrows():
-        estimate = Astigmatism.of(row["rlnDefocusU"], row["rlnDefocusV"], row["rlnDefocusAngle"])
-        errors.append(defocus_error(estimate, truth.astigmatism(Path(row["rlnMicrographName"]).stem)))
+    found = fitted(directory, folder)
+    errors = [defocus_error(estimate, truth.astigmatism(stem)) for stem, estimate in found.items()]
     mean, astigmatism = np.median(errors, axis=0)
     return {"error": float(mean), "astigmatism_error": float(astigmatism), "micrographs": len(errors)}
+
+
+def fitted(directory: Path, folder: str) -> dict[str, Astigmatism]:
+    """What a CtfFind job found, by micrograph."""
+    rows = read_star(directory / folder / "micrographs_ctf.star")["micrographs"]
+    return {
+        Path(row["rlnMicrographName"]).stem: Astigmatism.of(row["rlnDefocusU"], row["rlnDefocusV"], row["rlnDefocusAngle"])
+        for _, row in rows.iterrows()
+    }
 
 
 def particle_defocus(matched: pd.DataFrame) -> float:

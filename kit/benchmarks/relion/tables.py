@@ -6,7 +6,6 @@ itself, not what its links point at.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -18,6 +17,7 @@ import numpy as np
 
 from kit.benchmarks.relion.files import column
 from kit.benchmarks.relion.project import pipeline_rows, read_job_star
+from kit.benchmarks.relion.workflow import folders
 from kit.errors import KitError
 
 STATUSES = {"0": "Running", "1": "Scheduled", "2": "Succeeded", "3": "Failed", "4": "Aborted"}
@@ -69,16 +69,15 @@ def jobs(directory: Path) -> list[Row]:
 
 def stage_times(directory: Path) -> dict[str, tuple[str, float]]:
     """Host and seconds of each job by the record of the script that ran it; the last attempt counts."""
-    record, names = directory / "stages.jsonl", directory / "workflow.json"
-    if not record.is_file() or not names.is_file():
+    if not (directory / "stages.jsonl").is_file():
         return {}
     from kit.run import read_stages
 
-    folders = json.loads(names.read_text())["jobs"]
+    known = folders(directory)
     return {
-        folders[stage.name]: (stage.host, stage.end - stage.start)
+        known[stage.name]: (stage.host, stage.end - stage.start)
         for stage in read_stages(directory)
-        if stage.name in folders and stage.end is not None
+        if stage.name in known and stage.end is not None
     }
 
 

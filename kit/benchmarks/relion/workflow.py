@@ -19,9 +19,10 @@ from pydantic import Field, model_validator
 
 from kit.benchmark import Stage
 from kit.benchmarks.relion.project import Job, RelionProject, in_words, note, read_job_star
+from kit.data import Pack
 from kit.errors import KitError, unknown
 from kit.image import Image
-from kit.model import Model, parse, read_toml, write_json
+from kit.model import Model, parse, read_json, read_toml, write_json
 from kit.render import Layout, environment
 
 FOLDER = Path(__file__).parent / "workflows"
@@ -32,6 +33,15 @@ ALIGNING = ("class2d", "initialmodel", "class3d", "refine3d")
 # Jobs of which RELION has no MPI program, or whose work can not be divided.
 SINGLE = ("import", "select", "maskcreate", "postprocess", "joinstar")
 UNTHREADED = ("ctffind", "autopick", "extract")
+
+# The folders of the stages where no workflow gave them a job's.
+FOLDERS = {
+    "class2d": "Class2D/",
+    "class3d": "Class3D/",
+    "refine3d": "Refine3D/",
+    "maskcreate": "MaskCreate/",
+    "postprocess": "PostProcess/",
+}
 
 
 class Rule(Model):
@@ -82,13 +92,26 @@ def load_workflow(name: str) -> Workflow:
     return parse(Workflow, read_toml(path), path)
 
 
+def folders(directory: Path) -> dict[str, str]:
+    """The folder of each job of a run, by the name of its stage."""
+    path = directory / JOBS
+    return dict(read_json(path)["jobs"]) if path.is_file() else FOLDERS
+
+
 def compose(
-    workflow_name: str, directory: Path, image: Image, runtime: str, plan: Layout, numbers: Mapping[str, Any]
+    workflow_name: str,
+    directory: Path,
+    image: Image,
+    runtime: str,
+    plan: Layout,
+    numbers: Mapping[str, Any],
+    pack: Pack | None = None,
 ) -> list[Stage]:
     """Makes `directory` a RELION project that holds the jobs of a workflow, and returns their stages.
 
-    `numbers` fill the templates of the workflow's options; those named `acceleration` and `random_seed` go to the jobs
-    that align. KitError for an option that this RELION does not have, or a file that no job is to write.
+    With a pack that is its one job, on the files of the pack. `numbers` fill the templates of the workflow's options; those
+    named `acceleration` and `random_seed` go to the jobs that align. KitError for an option that this RELION does not have,
+    or a file that no job is to write.
     """
     workflow = load_workflow(workflow_name)
     project = RelionProject(directory, image, runtime)
@@ -96,12 +119,16 @@ def compose(
     jobs: dict[str, Job] = {}
     stages = [IDENTIFY]
     for step in workflow.jobs:
+        if pack and step.name != pack.stage:
+            continue
         where = f"workflow {workflow_name}: job {step.name}"
         given = read_job_star(FOLDER / workflow_name / f"{step.name}_job.star")
         kind = given.type
         changes = {key: env.from_string(value).render(numbers) for key, value in step.options.items()}
         for option, source in step.inputs.items():
-            changes[option] = produced(jobs, source, where)
+            if pack and option not in pack.inputs:
+                raise KitError(f"{where}: the pack has no {option}; it is of another version of this workflow")
+            changes[option] = f"data/{pack.inputs[option]}" if pack else produced(jobs, source, where)
         options = {**given.options, **changes}
         ranks, threads = share(kind, plan, training=options.get("do_param_optim") == "Yes")
         if kind not in SINGLE:

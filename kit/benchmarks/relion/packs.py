@@ -1,0 +1,68 @@
+"""A pack: what one heavy stage of a run read, and nothing else, so that it can be run alone elsewhere.
+
+The particles of a STAR file point at images by paths of the project that they lie in. In a pack they lie below it, only
+those that the STAR file names, and a run sees a pack as `data`.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from kit.benchmarks.relion.phantom import write_star
+from kit.benchmarks.relion.project import read_job_star
+from kit.benchmarks.relion.workflow import ALIGNING, folders
+from kit.errors import KitError
+from kit.model import read_star
+
+TRUTH = "truth*"  # of a data set: what a result is held against
+
+
+def pack(directory: Path, stage: str, target: Path) -> dict[str, str]:
+    """Copies the inputs of a stage into the folder `target`; returns the option that each fills, as RELION names it."""
+    jobs = folders(directory)
+    star = directory / jobs.get(stage, "") / "job.star"
+    job = read_job_star(star) if star.is_file() else None
+    if job is None or job.type not in ALIGNING:
+        raise KitError(f"{directory}: stage {stage} can not be run alone; jobs that can: {', '.join(ALIGNING)}")
+    inputs = {}
+    for option, value in job.options.items():
+        # Of a job's options those that name a file of the project are its inputs.
+        if not option.startswith("fn_") or not value or not (directory / value).is_file():
+            continue
+        source = directory / value
+        if source.suffix == ".star":
+            inputs[option] = particles(directory, source, target)
+        else:
+            inputs[option] = f"{option.removeprefix('fn_')}{source.suffix}"
+            shutil.copyfile(source, target / inputs[option])
+    for path in (directory / "data").glob(TRUTH):
+        shutil.copyfile(path, target / path.name)
+    return inputs
+
+
+def particles(directory: Path, star: Path, target: Path) -> str:
+    """Copies the particles that a STAR file names, and the file with their new paths; returns its name."""
+    import mrcfile
+
+    blocks = read_star(star)
+    table = blocks["particles"]
+    number, stack = zip(*(name.split("@") for name in table["rlnImageName"]), strict=True)
+    table = table.assign(number=np.array(number, dtype=int) - 1, stack=stack)
+    names = table["rlnImageName"].copy()
+    (target / "particles").mkdir()
+    for count, (path, rows) in enumerate(table.groupby("stack", sort=True), start=1):
+        own = f"particles/{count:06d}.mrcs"
+        try:
+            with mrcfile.mmap(directory / str(path)) as source, mrcfile.new(target / own) as copy:
+                copy.set_data(source.data[np.sort(rows["number"])])
+                copy.voxel_size = source.voxel_size
+        except (OSError, ValueError, IndexError) as error:
+            raise KitError(f"{star}: _rlnImageName names images of {path}, which can not be read: {error}") from None
+        order = np.argsort(np.argsort(rows["number"].to_numpy()))
+        names.loc[rows.index] = [f"{place + 1:06d}@data/{own}" for place in order]
+    blocks["particles"] = table.drop(columns=["number", "stack"]).assign(rlnImageName=names)
+    write_star(target / "particles.star", blocks)
+    return "particles.star"

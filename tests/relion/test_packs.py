@@ -1,0 +1,118 @@
+"""Packs: what a stage of a real run read, taken elsewhere, run alone there, and refused when it is not what it was."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import mrcfile
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import kit
+
+from kit.benchmarks.relion.packs import particles
+from kit.benchmarks.relion.phantom import write_star
+from kit.benchmarks.relion.workflow import folders
+from kit.errors import KitError
+from kit.model import read_star
+
+
+@pytest.fixture(scope="module")
+def run(made_runs: Path) -> Path:
+    (run,) = (made_runs / "relion").iterdir()
+    return run
+
+
+@pytest.fixture(scope="module")
+def pack(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    target = tmp_path_factory.mktemp("packs") / "class3d"
+    assert kit("data", "pack", str(run), "--stage", "class3d", "--to", str(target)).stdout.strip() == str(target)
+    return target
+
+
+def images(star: Path, root: Path) -> list[np.ndarray]:
+    found = []
+    for name in read_star(star)["particles"]["rlnImageName"]:
+        number, stack = name.split("@")
+        with mrcfile.mmap(root / stack) as file:
+            found.append(np.array(file.data[int(number) - 1]))
+    return found
+
+
+def test_it_holds_what_the_stage_read_and_nothing_else(run: Path, pack: Path, tmp_path: Path) -> None:
+    said = kit("data", "verify", str(pack)).stdout
+    assert "stage class3d of relion, size tiny, made by relion-basic 3.1.3" in said
+    selected = run / folders(run)["select2d"] / "particles.star"
+    (tmp_path / "data").symlink_to(pack)
+    for one, other in zip(images(selected, run), images(pack / "particles.star", tmp_path), strict=True):
+        assert np.array_equal(one, other)
+    held = sum(mrcfile.mmap(path).data.shape[0] for path in (pack / "particles").iterdir())
+    assert held == len(read_star(selected)["particles"])
+    initial = next((run / folders(run)["initialmodel"]).glob("*it020_class001.mrc"))
+    assert (pack / "ref.mrc").read_bytes() == initial.read_bytes()
+
+
+def test_a_stage_runs_alone(pack: Path, tmp_path: Path) -> None:
+    alone = kit("run", "relion", "--isolated", str(pack), "--runs", str(tmp_path)).stdout.strip()
+    found = json.loads(kit("collect", alone, "--json").stdout)
+    assert (found["state"]["name"], found["size"], found["alone"]) == ("valid", "tiny", "class3d")
+    assert [stage["name"] for stage in found["stages"]] == ["identify", "class3d"]
+    assert {metric["name"] for metric in found["metrics"]} == {"major_class_fraction", "class_assignment_accuracy"}
+    assert "nothing says how far two runs may differ" in kit("compare", alone, alone, code=1).stderr
+    folder = kit("submission", "pack", alone, "--to", str(tmp_path / "submissions")).stdout.strip()
+    assert "accepted" in kit("submission", "check", folder).stdout
+    assert "stage `class3d` alone" in (Path(folder) / "README.md").read_text()
+    assert "can not be run alone" in kit("data", "pack", alone, "--stage", "identify", "--to", "x", code=1).stderr
+
+
+def test_a_changed_byte_is_refused(pack: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "pack"
+    shutil.copytree(pack, copy)
+    stack = next((copy / "particles").iterdir())
+    content = bytearray(stack.read_bytes())
+    content[-1] ^= 1
+    stack.write_bytes(content)
+    said = kit("run", "relion", "--isolated", str(copy), "--runs", str(tmp_path / "runs"), code=1).stderr
+    assert f"{stack}: differs from the manifest of the data set; fetch or make the pack again" in said
+    assert not (tmp_path / "runs").exists()
+    stack.unlink()
+    assert f"{stack}: missing" in kit("data", "verify", str(copy), code=1).stderr
+    assert "not a pack, it has no pack.json" in kit("data", "verify", str(tmp_path), code=1).stderr
+
+
+def test_a_pack_is_for_its_own_size(pack: Path, tmp_path: Path) -> None:
+    words = ("run", "relion", "--size", "particles", "--isolated", str(pack), "--runs", str(tmp_path))
+    assert f"kit run relion --size tiny --isolated {pack}" in kit(*words, code=1).stderr
+
+
+def test_what_can_not_be_packed(run: Path, pack: Path, tmp_path: Path) -> None:
+    def refused(run: Path, stage: str, to: Path) -> str:
+        return kit("data", "pack", str(run), "--stage", stage, "--to", str(to), code=1).stderr
+
+    assert "did you mean class3d" in refused(run, "clas3d", tmp_path / "x")
+    assert "stage import: can not be run alone, since no metric judges it" in refused(run, "import", tmp_path / "x")
+    assert "those that can: class2d" in refused(run, "motioncorr", tmp_path / "x")
+    assert "a pack is never overwritten" in refused(run, "class3d", pack)
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy, symlinks=True)
+    (copy / "run.json").write_text((copy / "run.json").read_text().replace('"name": "valid"', '"name": "finished"'))
+    assert "only a valid run leaves data for others" in refused(copy, "class3d", tmp_path / "x")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]
+
+
+def test_images_that_are_not_there_are_named(tmp_path: Path) -> None:
+    (tmp_path / "pack").mkdir()
+    names = ["000001@Extract/a.mrcs", "000009@Extract/a.mrcs"]
+    star = tmp_path / "particles.star"
+    write_star(star, {"particles": pd.DataFrame({"rlnImageName": names, "rlnClassNumber": [1, 2]})})
+    with pytest.raises(
+        KitError, match=r"particles.star: _rlnImageName names images of Extract/a.mrcs, which can not be read"
+    ):
+        particles(tmp_path, star, tmp_path / "pack")
+    (tmp_path / "Extract").mkdir()
+    mrcfile.write(tmp_path / "Extract/a.mrcs", np.zeros((2, 4, 4), dtype=np.float32))
+    shutil.rmtree(tmp_path / "pack/particles")
+    with pytest.raises(KitError, match="which can not be read: index 8 is out of bounds"):
+        particles(tmp_path, star, tmp_path / "pack")
