@@ -424,7 +424,8 @@ def compare(
 @app.command()
 def project(
     directory: Annotated[
-        Path, typer.Argument(metavar="PROJECT", help="A RELION project, or a run of the benchmark relion.")
+        Path,
+        typer.Argument(metavar="PROJECT", help="A RELION project, or a run of relion; or a STAR file of particles."),
     ],
     chart: Annotated[
         Path | None, typer.Option(help="Draw the flow chart of the jobs into this SVG or PNG file instead.")
@@ -436,6 +437,10 @@ def project(
     from kit.benchmarks.relion import tables
 
     directory = directory.absolute()
+    if directory.suffix == ".star":
+        row = tables.particles(directory)
+        print(json.dumps(row, indent=2) if as_json else tables.particle_report(row))
+        return
     if chart:
         if chart.suffix not in (".svg", ".png"):
             raise KitError(f"--chart {chart}: a name that ends in .svg or .png is needed")

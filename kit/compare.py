@@ -95,9 +95,12 @@ def described(run: Run) -> str:
     return f"{run.image.name} {run.image.version} (seed {run.seed})"
 
 
-def pair(benchmark: Benchmark, first: Path, second: Path) -> dict[str, float]:
-    """What only both runs together can say, from the benchmark's own code; higher is more alike."""
-    return dict(benchmark.code.pair(first, second)) if hasattr(benchmark.code, "pair") else {}
+def pair(benchmark: Benchmark, first: Path, second: Path) -> tuple[dict[str, float], list[str]]:
+    """What only both runs together can say, from the benchmark's own code: numbers, higher is more alike, and sentences."""
+    if not hasattr(benchmark.code, "pair"):
+        return {}, []
+    numbers, sentences = benchmark.code.pair(first, second)
+    return dict(numbers), list(sentences)
 
 
 def measure(directories: Sequence[Path]) -> Repeats:
@@ -124,7 +127,7 @@ def measure(directories: Sequence[Path]) -> Repeats:
     values = [{metric.name: metric.value for metric in run.metrics} for run in runs]
     pairs: dict[str, list[float]] = {}
     for first, second in itertools.combinations(directories, 2):
-        for name, value in pair(benchmark, first, second).items():
+        for name, value in pair(benchmark, first, second)[0].items():
             pairs.setdefault(name, []).append(value)
     hosts = sorted({f"{run.system.get('host_processor_model_name', 'unknown processor')}" for run in runs})
     return Repeats(
@@ -170,7 +173,8 @@ def compare(first: Path, second: Path, known: Path | None = None) -> Comparison:
         allowed = max(allowed_difference(repeated), repeats.steps.get(name, 0.0))
         rows.append(Row(name=name, first=one, second=two, difference=abs(one - two), allowed=allowed))
     benchmark, _ = resolved(first)
-    for name, value in pair(benchmark, first, second).items():
+    numbers, sentences = pair(benchmark, first, second)
+    for name, value in numbers.items():
         if name in repeats.pairs:
             alike = repeats.pairs[name]
             below = statistics.mean(alike) - value
@@ -181,4 +185,4 @@ def compare(first: Path, second: Path, known: Path | None = None) -> Comparison:
     ]
     if a.image.version != b.image.version:
         remarks.append(f"These are two versions, {a.image.version} and {b.image.version}: more than the binary differs.")
-    return Comparison(first=described(a), second=described(b), rows=rows, remarks=remarks)
+    return Comparison(first=described(a), second=described(b), rows=rows, remarks=[*remarks, *sentences])

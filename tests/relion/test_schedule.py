@@ -6,6 +6,8 @@ import time
 from pathlib import Path
 from typing import Literal
 
+import mrcfile
+import numpy as np
 import pytest
 
 from kit.benchmarks.relion import movies
@@ -83,7 +85,8 @@ def test_repeats_and_waits(my_project: RelionProject) -> None:
 @pytest.mark.parametrize("engine", ["direct", "relion_pipeliner"])
 def test_a_failed_job_ends_the_schedule(my_project: RelionProject, engine: Literal["direct", "relion_pipeliner"]) -> None:
     """relion_pipeliner returns normally after this; what follows a failed job must not run."""
-    (my_project.directory / "gain.mrc").unlink()
+    # A gain of another size than the movies, which only the program finds out.
+    mrcfile.write(my_project.directory / "gain.mrc", np.ones((8, 8), dtype=np.float32), overwrite=True)
     for kind in OPTIONS:
         my_project.schedule_job(f"JobFiles/{kind}_job.star")
     with pytest.raises(KitError, match=r"MotionCorr/job002: "):

@@ -122,6 +122,35 @@ def test_ancestry(laboratory: Path, tmp_path: Path) -> None:
     assert (tmp_path / "chart.svg").read_text().count("<svg") == 1
 
 
+def test_a_file_of_particles(tmp_path: Path) -> None:
+    star = tmp_path / "particles.star"
+    table = pd.DataFrame(
+        {
+            "rlnImageName": [f"{i + 1:06d}@stack.mrcs" for i in range(100)],
+            "rlnMicrographName": [f"m{i % 4}.mrc" for i in range(100)],
+            "rlnClassNumber": [1] * 75 + [2] * 25,
+            "rlnDefocusU": range(10000, 10100),
+        }
+    )
+    optics = pd.DataFrame({"rlnOpticsGroup": [1], "rlnVoltage": [300.0]})
+    write_star(star, {"optics": optics, "particles": table})
+    found = json.loads(kit("project", str(star), "--json").stdout)
+    assert (found["particles"], found["micrographs"], found["classes"]) == (100, 4, {"1": 75, "2": 25})
+    assert found["ranges"] == {"defocus U (angstrom)": [10004.95, 10049.5, 10094.05]}
+    text = kit("project", str(star)).stdout
+    assert "100 particles of 4 micrographs" in text
+    assert "classes: 1: 0.750  2: 0.250" in text
+    whole = star.read_text().rstrip()
+    star.write_text(whole.rpartition("\t")[0].rpartition("\t")[0])
+    last = len(star.read_text().splitlines())
+    assert f"line {last}: a value of data_particles is missing, or no number" in kit("project", str(star), code=1).stderr
+    star.write_text(whole + "\nno number in sight here\n")
+    assert "a row of data_particles can not be read: " in kit("project", str(star), code=1).stderr
+    write_star(star, {"optics": optics})
+    assert "no data_particles with any of the labels _rlnMicrographName" in kit("project", str(star), code=1).stderr
+    assert "can not be read: No such file" in kit("project", str(tmp_path / "none.star"), code=1).stderr
+
+
 def test_what_is_no_project_is_said(tmp_path: Path) -> None:
     assert "not a RELION project, it has no default_pipeline.star" in kit("project", str(tmp_path), code=1).stderr
     (tmp_path / "default_pipeline.star").write_text("")

@@ -13,7 +13,7 @@ import pytest
 from conftest import in_docker, kit
 
 from kit.benchmarks.relion import phantom
-from kit.benchmarks.relion.judge import last_map
+from kit.benchmarks.relion.agreement import last_map
 from kit.compare import compare, load_repeats
 from kit.image import docker_client, docker_has, load_image
 from kit.model import read_star

@@ -41,7 +41,7 @@ def evaluate(directory: Path, parameters: dict[str, Any], ranks: int) -> None:
     evaluate(directory, ranks)
 
 
-def pair(first: Path, second: Path) -> dict[str, float]:
-    from kit.benchmarks.relion.judge import pair
+def pair(first: Path, second: Path) -> tuple[dict[str, float], list[str]]:
+    from kit.benchmarks.relion.agreement import pair
 
     return pair(first, second)

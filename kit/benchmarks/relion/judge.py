@@ -14,7 +14,7 @@ import numpy as np
 from kit.benchmarks.relion import figures, maps, phantom, score
 from kit.benchmarks.relion.files import column, read_map
 from kit.benchmarks.relion.project import IGNORED, settle
-from kit.benchmarks.relion.workflow import ALIGNING, JOBS, folders
+from kit.benchmarks.relion.workflow import ALIGNING, folders
 from kit.data import MANIFEST
 from kit.errors import KitError
 from kit.image import sha256
@@ -281,25 +281,3 @@ def last_file(folder: Path, pattern: str) -> Path:
 def purity(matched: Any) -> float:
     """The fraction of the particles of a refinement that are of the kind of most of them."""
     return float(matched["rlnClassNumberTrue"].value_counts(normalize=True).iloc[0])
-
-
-def last_map(directory: Path) -> Path:
-    """The map of the last refinement of a run."""
-    return directory / last(folders(directory), "refine3d") / "run_class001.mrc"
-
-
-def pair(first: Path, second: Path) -> dict[str, float]:
-    """How alike the refined maps of two runs are: their FSC, mean over shells 1 to the last that both resolve.
-
-    Maps of one reference lie alike. Those that began with an initial model of their own are aligned first: its
-    orientation and its hand are chance.
-    """
-    if not all(last(folders(directory), "postprocess") for directory in (first, second)):
-        return {}  # a stage run alone leaves no map to compare
-    shell = min(int(read_json(directory / "evaluation.json")["postprocess"]["shell"]) for directory in (first, second))
-    (one, pixel), (two, _) = (read_map(last_map(directory)) for directory in (first, second))
-    if (first / JOBS).is_file():
-        two = maps.align(two, maps.low_pass(one, shell), DIAMETER / pixel).aligned
-        mask = maps.sphere(len(one), DIAMETER / pixel)
-        one, two = one * mask, two * mask
-    return {"map_fsc": float(maps.fsc(one, two)[1 : shell + 1].mean())}

@@ -72,6 +72,11 @@ class Alignment:
     correlation: float
     aligned: Array
 
+    def apply(self, density: Array) -> Array:
+        """Moves a map as the aligned one was moved."""
+        source = mirror(density) if self.mirrored else density
+        return transform(source, Rotation.from_rotvec(self.rotation, degrees=True), np.array(self.shift), order=3)
+
 
 def transform(density: Array, rotation: Rotation, shift: Array, order: int = 3) -> Array:
     """Rotates a map about its origin and then shifts it (voxels, z y x)."""

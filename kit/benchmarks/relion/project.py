@@ -20,6 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from kit.benchmarks.relion.inputs import check_inputs
 from kit.benchmarks.relion.phantom import write_star
 from kit.errors import KitError
 from kit.image import Image, built_sif
@@ -227,8 +228,12 @@ class RelionProject:
                 time.sleep(max(0.0, 60 * minutes_wait - (time.monotonic() - began)))
 
     def run_job(self, job: Job, schedule: str, engine: str) -> None:
-        """Runs one job to its end; KitError unless it left everything that says it went well."""
+        """Runs one job to its end; KitError unless it left everything that says it went well.
+
+        KitError before it starts for input that is missing, cut short or not what its STAR file says.
+        """
         folder = self.directory / job.name
+        check_inputs(self.directory, read_job_star(folder / "job.star").options, job.commands)
         for mark in STATUS:
             (folder / f"RELION_JOB_EXIT_{mark}").unlink(missing_ok=True)
         stamp = folder / ".started"
