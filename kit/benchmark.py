@@ -34,6 +34,7 @@ class Size(Model):
     parameters: dict[str, int | float | str] = {}
     floor_seconds: dict[str, float] = {}
     workflow: str = ""  # whose jobs are the stages, in place of those of the benchmark
+    dataset: str = ""  # the published data that it runs on, in place of generated ones
 
     @property
     def seed(self) -> int | None:

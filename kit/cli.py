@@ -37,7 +37,9 @@ app = typer.Typer(
 )
 image_app = typer.Typer(help="Container images: recipe, build, inspect, export, verify, sign.", no_args_is_help=True)
 site_app = typer.Typer(help="Sites: the computing centres the kit knows.", no_args_is_help=True)
-data_app = typer.Typer(help="Data: what one stage of a run read, as a pack for others.", no_args_is_help=True)
+data_app = typer.Typer(
+    help="Data: fetch and verify published sets; pack what one stage of a run read.", no_args_is_help=True
+)
 submission_app = typer.Typer(help="Submission folders: pack and check.", no_args_is_help=True)
 app.add_typer(image_app, name="image")
 app.add_typer(site_app, name="site")
@@ -469,11 +471,45 @@ def data_pack(
     print(to)
 
 
-@data_app.command("verify")
-def data_verify(folder: Annotated[Path, typer.Argument(metavar="PACK", help="A folder of kit data pack.")]) -> None:
-    """Hash every file of a pack again, and say what it holds."""
-    from kit.data import load_pack
+@data_app.command("list")
+def data_list(as_json: Json = False) -> None:
+    """List the published data sets: size, licence, origin, and whether they are here."""
+    from kit.data import data_sets
 
+    found = data_sets()
+    if as_json:
+        print(json.dumps([{**entry.model_dump(), "here": entry.folder.is_dir()} for entry in found], indent=2))
+        return
+    for entry in found:
+        here = f"here: {entry.folder}" if entry.folder.is_dir() else "not here"
+        print(f"{entry.benchmark}/{entry.name}  {entry.title}\n  {entry.gigabytes:g} GB, {here}")
+        print(f"  from {entry.origin}\n  licence: {entry.licence}")
+
+
+@data_app.command("get")
+def data_get(
+    name: Annotated[str, typer.Argument(metavar="BENCHMARK/NAME", help="A data set that kit data list shows.")],
+    mirror: Annotated[str, typer.Option(metavar="URL", help="Fetch its files from below this URL instead.")] = "",
+) -> None:
+    """Fetch a published data set; cut off, the same command goes on where it was. Prints its folder."""
+    from kit.data import get, load_data_set
+
+    print(get(load_data_set(name), mirror, say))
+
+
+@data_app.command("verify")
+def data_verify(
+    what: Annotated[str, typer.Argument(metavar="PACK|BENCHMARK/NAME", help="A pack, or a data set that was fetched.")],
+) -> None:
+    """Hash every file again: of a pack, which says what it holds, or of a data set."""
+    from kit.data import REMOVE, fetched, load_data_set, load_pack, verify
+
+    folder = Path(what)
+    if not folder.is_dir():
+        target = fetched(load_data_set(what))
+        verify(target, REMOVE.format(target))
+        print(f"{target}: every file is as it was fetched")
+        return
     pack = load_pack(folder)
     print(f"{folder}: stage {pack.stage} of {pack.benchmark}, size {pack.size}, made by {pack.image} {pack.version}")
     for option, file in pack.inputs.items():

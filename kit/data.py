@@ -1,4 +1,4 @@
-"""Data sets: generated once, kept by content outside the checkout, verified whenever they are used.
+"""Data sets: generated or fetched once, kept by content outside the checkout, verified whenever they are used.
 
 A pack is a data set that a run left: what one of its stages read, and nothing else, so that this stage can be run alone.
 """
@@ -8,19 +8,27 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import subprocess
+import sys
+import tarfile
 import tempfile
+import zlib
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+
+from pydantic import Field
 
 from kit import paths
 from kit.benchmark import Benchmark
 from kit.errors import KitError, unknown
 from kit.image import sha256
-from kit.model import Model, parse, read_json, write_json
+from kit.model import Model, parse, read_json, read_toml, write_json
 from kit.run import load_run, resolved
 
 MANIFEST = "manifest.json"
 PACK = "pack.json"
+FETCHED = ".fetched.json"  # in a data set that is being fetched: the files that came, with their checksums
 
 
 class Pack(Model):
@@ -46,7 +54,12 @@ def data_key(benchmark: Benchmark, size_name: str) -> str:
 
 
 def make(benchmark: Benchmark, size_name: str) -> Path:
-    """The folder of a size's data, generated now unless it is there; it appears whole or not at all."""
+    """The folder of a size's data, generated now unless it is there; it appears whole or not at all.
+
+    A published data set is not fetched on the way: KitError says with which command it is.
+    """
+    if benchmark.size(size_name).dataset:
+        return fetched(load_data_set(f"{benchmark.name}/{benchmark.size(size_name).dataset}"))
     folder = paths.cache() / "data" / f"{benchmark.name}-{size_name}-{data_key(benchmark, size_name)}"
     if folder.is_dir():
         verify(folder, f"remove {folder} and it is made again")
@@ -69,14 +82,14 @@ def manifest(folder: Path) -> dict[str, Any]:
     return {path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256(path)} for path in files}
 
 
-def verify(folder: Path, remedy: str) -> None:
+def verify(folder: Path, remedy: str, hashed: bool = True) -> None:
     """Checks every file of a data set against its manifest; KitError names the one that differs, and the remedy."""
     wanted = read_json(folder / MANIFEST)
     for name, entry in wanted.items():
         path = folder / name
         if not path.is_file():
             raise KitError(f"{path}: missing from the data set; {remedy}")
-        if path.stat().st_size != entry["bytes"] or sha256(path) != entry["sha256"]:
+        if path.stat().st_size != entry["bytes"] or (hashed and sha256(path) != entry["sha256"]):
             raise KitError(f"{path}: differs from the manifest of the data set; {remedy}")
 
 
@@ -126,3 +139,143 @@ def load_pack(folder: Path) -> Pack:
     found = parse(Pack, read_json(path), path)
     verify(folder, "fetch or make the pack again")
     return found
+
+
+class Source(Model):
+    """A file of a published data set. Its size is about; the checksum is that of the file as it is fetched."""
+
+    url: str
+    gigabytes: float = Field(gt=0)
+    sha256: str = ""  # where the publisher gives one; otherwise that of the first fetch is recorded
+    unpack: bool = False  # a tar archive, whose files are wanted
+
+
+class DataSet(Model):
+    """A published data set: datasets/{name}.toml of a benchmark."""
+
+    benchmark: str
+    name: str
+    title: str
+    origin: str
+    licence: str
+    sources: list[Source] = Field(min_length=1)
+
+    @property
+    def gigabytes(self) -> float:
+        return sum(source.gigabytes for source in self.sources)
+
+    @property
+    def folder(self) -> Path:
+        return paths.cache() / "data" / f"{self.benchmark}-{self.name}"
+
+
+def data_sets() -> list[DataSet]:
+    """Every published data set that a benchmark can run on."""
+    files = sorted((paths.PACKAGE / "benchmarks").glob("*/datasets/*.toml"))
+    return [
+        parse(DataSet, {"benchmark": file.parents[1].name, "name": file.stem, **read_toml(file)}, file) for file in files
+    ]
+
+
+def load_data_set(name: str) -> DataSet:
+    """The data set called BENCHMARK/NAME."""
+    known = {f"{found.benchmark}/{found.name}": found for found in data_sets()}
+    if name not in known:
+        raise unknown("data set", name, known)
+    return known[name]
+
+
+def fetched(data_set: DataSet) -> Path:
+    """The folder of a published data set; KitError where it is not here yet, or lacks a file.
+
+    Sizes are compared with the manifest; `kit data verify` hashes it all, which takes its time.
+    """
+    if not data_set.folder.is_dir():
+        name = f"{data_set.benchmark}/{data_set.name}"
+        raise KitError(f"{data_set.folder}: not here; fetch it with kit data get {name} ({data_set.gigabytes:g} GB)")
+    verify(data_set.folder, REMOVE.format(data_set.folder), hashed=False)
+    return data_set.folder
+
+
+REMOVE = "remove {} and fetch it again"
+
+
+def get(data_set: DataSet, mirror: str = "", say: Callable[[str], None] = lambda text: None) -> Path:
+    """Fetches a published data set and returns its folder, which appears whole; cut off, it goes on where it was.
+
+    `mirror` is a URL below which the files lie under their own names. curl carries them: http, https, ftp and file.
+    KitError for too little room before anything is fetched, for a transfer that failed, and for a wrong checksum.
+    """
+    folder = data_set.folder
+    if folder.is_dir():
+        verify(folder, REMOVE.format(folder))
+        return folder
+    partial = folder.with_name(f".{folder.name}.partial")
+    partial.mkdir(parents=True, exist_ok=True)
+    record = partial / FETCHED
+    done: dict[str, str] = read_json(record) if record.is_file() else {}
+    left = [source for source in data_set.sources if source.url not in done]
+    require_room(partial, left)
+    for source in left:
+        url = f"{mirror.rstrip('/')}/{file_name(source.url)}" if mirror else source.url
+        target = partial / file_name(source.url)
+        say(f"{url} (about {source.gigabytes:g} GB)")
+        download(url, target)
+        digest = sha256(target)
+        if source.sha256 and digest != source.sha256:
+            target.unlink()
+            raise KitError(f"{url}: has the sha256 {digest}, not {source.sha256}; it was thrown away, fetch it again")
+        if source.unpack:
+            unpack(target, partial)
+        done[source.url] = f"sha256:{digest}"
+        write_json(record, done)
+    write_json(partial / MANIFEST, manifest(partial))
+    partial.rename(folder)
+    return folder
+
+
+def file_name(url: str) -> str:
+    return url.rpartition("/")[2]
+
+
+def require_room(folder: Path, sources: Sequence[Source]) -> None:
+    """KitError unless what is still to come has room: an archive and what is in it lie side by side for a while."""
+    here = sum(path.stat().st_size for path in folder.glob("*") if path.is_file()) / 1e9
+    needed = sum(source.gigabytes * (2 if source.unpack else 1) for source in sources) - here
+    free = shutil.disk_usage(folder).free / 1e9
+    if free < needed:
+        raise KitError(
+            f"{folder.parent}: {needed:.3g} GB are needed and {free:.3g} GB are free; KIT_CACHE can name another folder"
+        )
+
+
+def download(url: str, target: Path) -> None:
+    """Fetches a file with curl, from the byte where an earlier attempt ended."""
+    curl = shutil.which("curl")
+    if curl is None:
+        raise KitError("curl is not on the PATH; install it with the packages of your system")
+    words = ["--fail", "--location", "--retry", "3", "--speed-limit", "1", "--speed-time", "60", "--show-error"]
+    words += ["--progress-bar"] if sys.stderr.isatty() else ["--silent"]
+    words += ["--continue-at", "-", "--write-out", "%{http_code}", "--output", str(target), url]
+    result = subprocess.run([curl, *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+    # 416: the server has nothing behind the last byte that is here.
+    if result.returncode and not (result.stdout.endswith("416") and target.exists()):
+        kept = (
+            f"; the {target.stat().st_size} bytes that came are kept, and it goes on from there" if target.exists() else ""
+        )
+        raise KitError(f"{url}: curl ended with {result.returncode}{kept}")
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    """Takes the files of a tar archive out of it and into `folder`, without the one folder that may be around them all."""
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".unpack") as name:
+        try:
+            with tarfile.open(archive) as tar:
+                tar.extractall(name, filter="data")
+        except (tarfile.TarError, EOFError, zlib.error) as error:
+            archive.unlink()
+            raise KitError(f"{archive}: not a whole tar archive: {error}; it was thrown away, fetch it again") from None
+        top = list(Path(name).iterdir())
+        for path in top[0].iterdir() if len(top) == 1 and top[0].is_dir() else top:
+            path.rename(folder / path.name)
+    archive.unlink()

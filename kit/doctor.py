@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -23,7 +24,7 @@ class Item:
 
 
 def script(name: str) -> str:
-    return str(paths.shipped("containers") / "host" / name)
+    return shlex.quote(str(paths.shipped("containers") / "host" / name))
 
 
 def docker_engine() -> Item:
@@ -48,6 +49,11 @@ def apptainer() -> Item:
     return Item("apptainer", False, "neither apptainer nor singularity is on the PATH", f"sudo {script('apptainer.sh')}")
 
 
+def curl() -> Item:
+    found = shutil.which("curl")
+    return Item("curl", bool(found), found or "not on the PATH; it fetches data sets", "sudo apt-get install -y curl")
+
+
 def disk() -> Item:
     folder = paths.cache()
     while not folder.exists():
@@ -65,7 +71,7 @@ def memory() -> Item:
     return Item("memory", gigabytes > 7, f"{gigabytes:g} GB, 8 GB are needed at size tiny", "use a larger machine")
 
 
-EXAMINED: tuple[Callable[[], Item], ...] = (docker_engine, apptainer, disk, memory)
+EXAMINED: tuple[Callable[[], Item], ...] = (docker_engine, apptainer, curl, disk, memory)
 
 
 def examine(fix: bool, say: Callable[[str], None]) -> list[Item]:
@@ -76,7 +82,7 @@ def examine(fix: bool, say: Callable[[str], None]) -> list[Item]:
         command = item.remedy.removeprefix("sudo ")
         if fix and not item.ok and item.remedy.startswith("sudo ") and os.geteuid() == 0:
             say(f"{item.name}: {item.detail}; running {command}")
-            subprocess.run([command], stdout=2)
+            subprocess.run(shlex.split(command), stdout=2)
             item = function()
         items.append(item)
     return items

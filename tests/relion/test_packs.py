@@ -11,10 +11,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import kit
+from scipy import ndimage
 
+from kit.benchmarks.relion.judge import evaluate
 from kit.benchmarks.relion.packs import particles
 from kit.benchmarks.relion.phantom import write_star
-from kit.benchmarks.relion.workflow import folders
+from kit.benchmarks.relion.workflow import JOBS, folders
 from kit.errors import KitError
 from kit.model import read_star
 
@@ -23,6 +25,13 @@ from kit.model import read_star
 def run(made_runs: Path) -> Path:
     (run,) = (made_runs / "relion").iterdir()
     return run
+
+
+@pytest.fixture(scope="module")
+def alone(pack: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of Class3D alone."""
+    runs = tmp_path_factory.mktemp("alone")
+    return Path(kit("run", "relion", "--isolated", str(pack), "--runs", str(runs)).stdout.strip())
 
 
 @pytest.fixture(scope="module")
@@ -54,17 +63,36 @@ def test_it_holds_what_the_stage_read_and_nothing_else(run: Path, pack: Path, tm
     assert (pack / "ref.mrc").read_bytes() == initial.read_bytes()
 
 
-def test_a_stage_runs_alone(pack: Path, tmp_path: Path) -> None:
-    alone = kit("run", "relion", "--isolated", str(pack), "--runs", str(tmp_path)).stdout.strip()
-    found = json.loads(kit("collect", alone, "--json").stdout)
+def test_a_stage_runs_alone(alone: Path, tmp_path: Path) -> None:
+    found = json.loads(kit("collect", str(alone), "--json").stdout)
     assert (found["state"]["name"], found["size"], found["alone"]) == ("valid", "tiny", "class3d")
     assert [stage["name"] for stage in found["stages"]] == ["identify", "class3d"]
     assert {metric["name"] for metric in found["metrics"]} == {"major_class_fraction", "class_assignment_accuracy"}
-    assert "nothing says how far two runs may differ" in kit("compare", alone, alone, code=1).stderr
-    folder = kit("submission", "pack", alone, "--to", str(tmp_path / "submissions")).stdout.strip()
+    assert "nothing says how far two runs may differ" in kit("compare", str(alone), str(alone), code=1).stderr
+    folder = kit("submission", "pack", str(alone), "--to", str(tmp_path / "submissions")).stdout.strip()
     assert "accepted" in kit("submission", "check", folder).stdout
     assert "stage `class3d` alone" in (Path(folder) / "README.md").read_text()
-    assert "can not be run alone" in kit("data", "pack", alone, "--stage", "identify", "--to", "x", code=1).stderr
+    assert "can not be run alone" in kit("data", "pack", str(alone), "--stage", "identify", "--to", "x", code=1).stderr
+
+
+def test_without_a_truth_the_map_of_the_data_is_the_judge(alone: Path, pack: Path, tmp_path: Path) -> None:
+    """As for published data; a map of something else stands out."""
+    run, data = tmp_path / "run", tmp_path / "data"
+    shutil.copytree(alone, run, symlinks=True)
+    shutil.copytree(pack, data, ignore=shutil.ignore_patterns("truth*"))
+    (run / "data").unlink()
+    (run / "data").symlink_to(data)
+    names = json.loads((run / JOBS).read_text())
+    (run / JOBS).write_text(json.dumps({**names, "reference": "ref.mrc"}))
+    evaluate(run, 3)
+    found = json.loads((run / "evaluation.json").read_text())
+    assert sum(found["class3d"]["fractions"]) == pytest.approx(1, abs=1e-4)
+    assert found["reference"]["correlation"] > 0.7
+    with mrcfile.open(data / "ref.mrc", "r+") as file:
+        rng = np.random.default_rng(0)
+        file.set_data(ndimage.gaussian_filter(rng.normal(size=file.data.shape), 2).astype(np.float32))
+    evaluate(run, 3)
+    assert json.loads((run / "evaluation.json").read_text())["reference"]["correlation"] < 0.5
 
 
 def test_a_changed_byte_is_refused(pack: Path, tmp_path: Path) -> None:
@@ -93,7 +121,7 @@ def test_what_can_not_be_packed(run: Path, pack: Path, tmp_path: Path) -> None:
 
     assert "did you mean class3d" in refused(run, "clas3d", tmp_path / "x")
     assert "stage import: can not be run alone, since no metric judges it" in refused(run, "import", tmp_path / "x")
-    assert "those that can: class2d" in refused(run, "motioncorr", tmp_path / "x")
+    assert "jobs that can: class2d, class3d, refine3d" in refused(run, "motioncorr", tmp_path / "x")
     assert "a pack is never overwritten" in refused(run, "class3d", pack)
     copy = tmp_path / "run"
     shutil.copytree(run, copy, symlinks=True)

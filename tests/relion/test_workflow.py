@@ -236,3 +236,26 @@ def test_relion_opens_the_project(made_runs: Path) -> None:
     job = project.schedule_job(workflow.FOLDER / "tiny/maskcreate_job.star", fn_in="Refine3D/job016/run_class001.mrc")
     assert job.name == f"MaskCreate/job{len(rows) + 1:03d}/"
     assert len(pipeline_rows(copy, "processes")) == len(rows) + 1
+
+
+def test_plasmodium_has_the_parameters_of_the_published_times(tmp_path: Path) -> None:
+    """Those of RELION's standard benchmark, whose page gives them with the times of many machines."""
+    numbers = {"acceleration": "", "random_seed": 0}
+    many = Layout(nodes=2, ranks=9, ranks_per_node=5, threads=6, cores=30)
+    image = load_image("relion-basic")
+    stages = {stage.name: stage.command for stage in compose("plasmodium", tmp_path, image, "apptainer", many, numbers)}
+    both = "--i Particles/shiny_2sets.star --ctf --iter 25 --particle_diameter 360 --zero_mask --oversampling 1 "
+    both += "--offset_range 5 --offset_step 2 --norm --scale --random_seed 0"
+    published = {
+        "class2d": "--tau2_fudge 2 --K 200 --psi_step 6",
+        "class3d": "--ref emd_2660.map:mrc --firstiter_cc --ini_high 60 --ctf_corrected_ref --tau2_fudge 4 --K 6 "
+        "--flatten_solvent --healpix_order 2 --sym C1",
+    }
+    for name, own in published.items():
+        composed = " ".join(stages[name].split())
+        for words in f"{both} {own}".split(" --"):
+            assert f"--{words.removeprefix('--')} " in composed, words
+        assert "launch relion_refine_mpi" in composed
+    assert "--skip_gridding" not in stages["class3d"]
+    (tmp_path / "data/Particles").mkdir(parents=True)
+    assert (tmp_path / "Particles").samefile(tmp_path / "data/Particles")

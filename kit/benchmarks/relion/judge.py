@@ -14,13 +14,14 @@ import numpy as np
 from kit.benchmarks.relion import figures, maps, phantom, score
 from kit.benchmarks.relion.files import column, read_map
 from kit.benchmarks.relion.project import IGNORED, settle
-from kit.benchmarks.relion.workflow import ALIGNING, folders
+from kit.benchmarks.relion.workflow import ALIGNING, folders, reference
 from kit.data import MANIFEST
 from kit.errors import KitError
 from kit.image import sha256
 from kit.model import read_json, read_star, write_json
 from kit.run import load_run, read_stages, resolved
 
+SMALL = 64  # voxels to which large maps are cropped in Fourier space before they are aligned
 DIAMETER = 290.0  # angstrom; the sphere in which map and truth are compared, within the 310 that the stages mask
 
 
@@ -129,19 +130,26 @@ def by_image(star: Path, truth: Path) -> Any:
     return merged
 
 
-def classes(folder: Path, match: Callable[[Path], Any]) -> dict[str, Any]:
-    """Class3D against the known species: the fractions, and how many particles sit in the class of their own kind.
+def classes(folder: Path, match: Callable[[Path], Any] | None) -> dict[str, Any]:
+    """Class3D: its class distribution, largest first; and against known species how many particles sit with their kind.
 
     `match` gives the particles of a STAR file beside their truth, whose columns end in `True`.
     """
     model, data = (last_file(folder, f"run_it*_{kind}.star") for kind in ("model", "data"))
     fractions = np.asarray(column(model, "model_classes", "rlnClassDistribution"), dtype=float)
+    found = {
+        "fractions": sorted(fractions.tolist(), reverse=True),
+        "largest_map": data.name.replace("data.star", f"class{int(np.argmax(fractions)) + 1:03d}.mrc"),
+    }
+    if match is None:
+        return found
     merged = match(data)
     table = np.zeros((len(fractions), 2))
     np.add.at(table, (merged["rlnClassNumber"] - 1, merged["rlnClassNumberTrue"] - 1), 1)
     # Class numbers mean nothing: the matching of classes to species that places most particles is the one that counts.
     best = max(itertools.permutations(range(len(fractions)), 2), key=lambda p: table[p[0], 0] + table[p[1], 1])
     return {
+        **found,
         "major_fraction": float(fractions[best[0]]),
         "minor_fraction": float(fractions[best[1]]),
         "assignment_accuracy": float((table[best[0], 0] + table[best[1], 1]) / table.sum()),
@@ -178,9 +186,10 @@ def evaluate(directory: Path, ranks: int) -> None:
         formed = formed_ranks(log)
         if formed != ranks:
             raise KitError(f"{log}: {ranks} MPI ranks were asked for, {formed} formed one job")
-    facts = read_json(directory / "data/truth.json")
-    species = facts["species"][0]
+    path = directory / "data/truth.json"
+    facts = read_json(path) if path.is_file() else {}
     result: dict[str, Any] = {"ranks": ranks, "binary": binary}
+    match: Callable[[Path], Any] | None = None
     if "drifts" in facts:
         truth = score.Truth.read(directory / "data")
         result |= session(directory, jobs, truth)
@@ -188,11 +197,14 @@ def evaluate(directory: Path, ranks: int) -> None:
             figures.draw_drift(directory, jobs["motioncorr"], truth)
             figures.draw_ctf(directory, jobs["ctffind"], truth)
             figures.draw_picks(directory, jobs, truth)
-        match: Callable[[Path], Any] = truth.match
-    else:
+        match = truth.match
+    elif facts:
         match = functools.partial(by_image, truth=directory / "data/truth.star")
     if "class3d" in jobs:
         result["class3d"] = classes(directory / jobs["class3d"], match)
+        if reference(directory):
+            map_of_class = directory / jobs["class3d"] / result["class3d"]["largest_map"]
+            result["reference"] = against_reference(map_of_class, directory / "data" / reference(directory))
     # The last refinement is the result.
     refine, post = (last(jobs, kind) for kind in ("refine3d", "postprocess"))
     if refine:
@@ -208,8 +220,7 @@ def evaluate(directory: Path, ranks: int) -> None:
             reported = np.asarray(column(model, "model_class_1", "rlnGoldStandardFsc"), dtype=float)
             curves = {"unmasked": reported.tolist(), "resolution_unit": len(final) * pixel}
             shell = maps.crossing(reported, 0.143)
-        path = directory / f"data/truth_{species}.mrc"
-        true = read_map(path)[0] if path.is_file() else truth_map(species, len(final), pixel, facts["bfactor"])
+        true = truth_map(directory, facts, len(final), pixel)
         held, alignment = against_truth(final, pixel, true, shell)
         curves["truth"] = held.pop("curve")
         result |= {"truth": held, "fsc": curves}
@@ -238,8 +249,24 @@ def last(jobs: dict[str, str], kind: str) -> str:
     return next((folder for name, folder in reversed(jobs.items()) if name.startswith(kind)), "")
 
 
-def truth_map(species: str, box: int, pixel: float, bfactor: float) -> maps.Array:
-    return phantom.density(phantom.load_species()[species], box, pixel, bfactor).astype(np.float64)
+def truth_map(directory: Path, facts: dict[str, Any], box: int, pixel: float) -> maps.Array:
+    """The density of the species of most particles, as the data have it, or made of its atoms at this pixel size."""
+    species = facts["species"][0]
+    path = directory / f"data/truth_{species}.mrc"
+    if path.is_file():
+        return read_map(path)[0]
+    return phantom.density(phantom.load_species()[species], box, pixel, facts["bfactor"]).astype(np.float64)
+
+
+def against_reference(path: Path, known: Path) -> dict[str, float]:
+    """How a map agrees with a published one of the same box and pixel size, after alignment of both, made small."""
+    (density, pixel), (other, _) = read_map(path), read_map(known)
+    if density.shape != other.shape:
+        raise KitError(f"{path}: {len(density)} voxels wide, but {known} is {len(other)}")
+    box = min(len(density), SMALL)
+    pixel *= len(density) / box
+    small, target = (maps.crop(m, box) for m in (density, other))
+    return {"correlation": maps.align(small, target, 0.8 * box).correlation, "resolution_limit": 2 * pixel}
 
 
 def session(directory: Path, jobs: dict[str, str], truth: score.Truth) -> dict[str, Any]:

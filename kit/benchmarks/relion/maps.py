@@ -51,6 +51,14 @@ def low_pass(density: Array, shell: float, edge: float = 2.0) -> Array:
     return np.fft.irfftn(np.fft.rfftn(density) * weight, s=density.shape, axes=(0, 1, 2))
 
 
+def crop(density: Array, box: int) -> Array:
+    """A map on a coarser grid of `box` voxels: its Fourier transform cut to what that grid can hold."""
+    n = len(density)
+    low = (n - box) // 2
+    spectrum = np.fft.fftshift(np.fft.fftn(np.fft.ifftshift(density)))[(slice(low, low + box),) * 3]
+    return np.fft.fftshift(np.fft.ifftn(np.fft.ifftshift(spectrum))).real * (box / n) ** 3
+
+
 def sphere(n: int, diameter: float) -> NDArray[np.bool_]:
     """True within `diameter` voxels of the centre of a cube of n."""
     grid = np.indices((n, n, n)) - n // 2

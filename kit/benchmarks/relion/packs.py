@@ -13,10 +13,11 @@ import numpy as np
 
 from kit.benchmarks.relion.phantom import write_star
 from kit.benchmarks.relion.project import read_job_star
-from kit.benchmarks.relion.workflow import ALIGNING, folders
+from kit.benchmarks.relion.workflow import folders
 from kit.errors import KitError
 from kit.model import read_star
 
+HEAVY = ("class2d", "class3d", "refine3d")
 TRUTH = "truth*"  # of a data set: what a result is held against
 
 
@@ -25,8 +26,8 @@ def pack(directory: Path, stage: str, target: Path) -> dict[str, str]:
     jobs = folders(directory)
     star = directory / jobs.get(stage, "") / "job.star"
     job = read_job_star(star) if star.is_file() else None
-    if job is None or job.type not in ALIGNING:
-        raise KitError(f"{directory}: stage {stage} can not be run alone; jobs that can: {', '.join(ALIGNING)}")
+    if job is None or job.type not in HEAVY:
+        raise KitError(f"{directory}: stage {stage} can not be run alone; jobs that can: {', '.join(HEAVY)}")
     inputs = {}
     for option, value in job.options.items():
         # Of a job's options those that name a file of the project are its inputs.

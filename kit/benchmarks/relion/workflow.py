@@ -66,6 +66,9 @@ class Step(Model):
 
 class Workflow(Model):
     description: str
+    # What published data hold at their top and their STAR files name from there: linked into the run directory.
+    links: list[str] = []
+    reference: str = ""  # the map of the data that a result is held against, where no truth is known
     jobs: list[Step] = Field(min_length=1)
 
     @model_validator(mode="after")
@@ -90,6 +93,12 @@ def load_workflow(name: str) -> Workflow:
         raise unknown("workflow of RELION", name, workflow_names())
     path = FOLDER / name / "workflow.toml"
     return parse(Workflow, read_toml(path), path)
+
+
+def reference(directory: Path) -> str:
+    """The map of the data that the results of a run are held against; empty where there is none."""
+    path = directory / JOBS
+    return str(read_json(path).get("reference", "")) if path.is_file() else ""
 
 
 def folders(directory: Path) -> dict[str, str]:
@@ -118,6 +127,10 @@ def compose(
     env = environment()
     jobs: dict[str, Job] = {}
     stages = [IDENTIFY]
+    for name in workflow.links:
+        link = directory / name
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(os.path.relpath(directory / "data" / name, link.parent))
     for step in workflow.jobs:
         if pack and step.name != pack.stage:
             continue
@@ -159,7 +172,8 @@ def compose(
                 resume_option="--continue" if cont else "",
             )
         )
-    write_json(directory / JOBS, {"workflow": workflow_name, "jobs": {name: job.name for name, job in jobs.items()}})
+    folders_of_jobs = {name: job.name for name, job in jobs.items()}
+    write_json(directory / JOBS, {"workflow": workflow_name, "reference": workflow.reference, "jobs": folders_of_jobs})
     return stages
 
 
