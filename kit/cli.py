@@ -433,12 +433,18 @@ def project(
         Path | None, typer.Option(help="Draw the flow chart of the jobs into this SVG or PNG file instead.")
     ] = None,
     job: Annotated[str | None, typer.Option(help="Only this job: its iterations, or its ancestors in the chart.")] = None,
+    clean: Annotated[bool, typer.Option("--gentle-clean", help="Let RELION move what no job needs to Trash/.")] = False,
+    image: Annotated[str, typer.Option(help="The image whose RELION cleans: of the project's version.")] = "relion-basic",
     as_json: Json = False,
 ) -> None:
     """Tables of a RELION project: jobs and what each took, class distributions, data sizes; and its flow chart."""
     from kit.benchmarks.relion import tables
 
     directory = directory.absolute()
+    if clean:
+        rows = tables.clean(directory, image)
+        print(json.dumps(rows, indent=2) if as_json else tables.clean_report(directory, rows))
+        return
     if directory.suffix == ".star":
         row = tables.particles(directory)
         print(json.dumps(row, indent=2) if as_json else tables.particle_report(row))

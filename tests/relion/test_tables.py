@@ -168,6 +168,21 @@ def test_a_run_of_the_kit(made_runs: Path, tmp_path: Path) -> None:
     assert {row["status"] for row in found["jobs"]} == {"Succeeded"}
     text = kit("project", str(run), "--job", folders["refine3d"]).stdout
     assert "expectation (s)" in text
-    shutil.copytree(run, tmp_path / "copy", symlinks=True)
-    (tmp_path / "copy/stages.jsonl").unlink()
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy, symlinks=True)
+    text = (copy / "run.json").read_text()
+    (copy / "run.json").write_text(text.replace('"name": "valid"', '"name": "finished"'))
+    assert (
+        "collect it first, which needs what a clean takes away" in kit("project", str(copy), "--gentle-clean", code=1).stderr
+    )
+    (copy / "run.json").write_text(text)
+    rows = {row["folder"]: row for row in json.loads(kit("project", str(copy), "--gentle-clean", "--json").stdout)}
+    assert rows["all jobs"]["after"] < 0.8 * rows["all jobs"]["before"]
+    assert not list((copy / folders["class3d"]).glob("run_it001*"))
+    assert list((copy / "Trash" / folders["class3d"]).glob("run_it001*"))
+    assert (copy / folders["refine3d_polished"] / "run_class001.mrc").is_file()
+    again = kit("project", str(copy), "--gentle-clean").stdout
+    assert again.splitlines()[0].split() == ["folder", "before", "after"]
+    assert again.strip().endswith("Trash holds the rest; remove it to free the space")
+    (copy / "stages.jsonl").unlink()
     assert all(row["seconds"] is None for row in tables.jobs(tmp_path / "copy"))  # scheduled by note.txt, never said to run

@@ -227,6 +227,13 @@ class RelionProject:
             if number + 1 < nr_repeat:
                 time.sleep(max(0.0, 60 * minutes_wait - (time.monotonic() - began)))
 
+    def gentle_clean(self) -> None:
+        """RELION's own gentle clean of every job that succeeded: what no later job needs goes to Trash/."""
+        for name, _, _, status, *_ in pipeline_rows(self.directory, "processes"):
+            if status in map(str, STATUS["SUCCESS"]):
+                (number,) = re.findall(r"job(\d+)", name)
+                self.relion("relion_pipeliner", "--gentle_clean", str(int(number)))
+
     def run_job(self, job: Job, schedule: str, engine: str) -> None:
         """Runs one job to its end; KitError unless it left everything that says it went well.
 

@@ -218,6 +218,30 @@ def sizes(directory: Path) -> list[Row]:
     return [*rows, {"folder": "all jobs", "bytes": sum(found.values())}]
 
 
+def clean(directory: Path, image: str) -> list[Row]:
+    """RELION's gentle clean of a project, by the RELION of an image: bytes of each kind of job before and after.
+
+    KitError for a run of the benchmark that is not valid: what judges it must still be there when it is collected.
+    """
+    from kit.benchmarks.relion.project import RelionProject
+    from kit.image import load_image
+    from kit.run import FILE, load_run
+
+    check_project(directory)
+    if (directory / FILE).is_file() and load_run(directory).state.name != "valid":
+        raise KitError(f"{directory}: {load_run(directory).state}: collect it first, which needs what a clean takes away")
+    before = sizes(directory)
+    RelionProject(directory, load_image(image)).gentle_clean()
+    after = {row["folder"]: row["bytes"] for row in sizes(directory)}
+    return [{"folder": row["folder"], "before": row["bytes"], "after": after[row["folder"]]} for row in before]
+
+
+def clean_report(directory: Path, rows: list[Row]) -> str:
+    table = ((row["folder"], human(row["before"]), human(row["after"])) for row in rows)
+    trash = directory / "Trash"
+    return "\n".join([*lines(("folder", "before", "after"), table), f"{trash} holds the rest; remove it to free the space"])
+
+
 def ancestry(directory: Path, job: str | None = None) -> Any:
     """A graph of jobs (networkx.DiGraph), edges along the files that one writes and another reads; or of one's ancestors."""
     import networkx as nx
