@@ -15,7 +15,7 @@ from kit.benchmarks.relion.phantom import write_star
 from kit.benchmarks.relion.project import Job, RelionProject, pipeline_rows, read_job_star
 from kit.benchmarks.relion.workflow import JOBS, Rule, Workflow, compose, load_workflow, select, share, workflow_names
 from kit.errors import KitError
-from kit.image import load_image
+from kit.image import load_image, sif_of
 from kit.model import parse, read_json
 from kit.render import Layout
 from kit.runtimes import RUNTIMES
@@ -75,6 +75,20 @@ def test_tiny_is_composed_by_relion(tmp_path: Path) -> None:
     assert "relion_display" not in stages["select2d"].command
     assert [row[0] for row in pipeline_rows(tmp_path, "processes")] == list(folders.values())
     assert "with the following command(s)" in (tmp_path / folders["class2d"] / "note.txt").read_text()
+
+
+def test_tiny_is_composed_by_relion_5(tmp_path: Path) -> None:
+    """The options that it names otherwise are in job.star files of its own; what one job takes from another is the same."""
+    image = load_image("relion-5")
+    if not sif_of(image).is_file():
+        pytest.skip("not built here: make image/relion-5")
+    stages = {s.name: s for s in compose("tiny", tmp_path, image, "apptainer", ONE_NODE, NUMBERS)}
+    folders = read_json(tmp_path / JOBS)["jobs"]
+    assert "--iter 12 " in stages["class2d"].command
+    assert "--grad " not in stages["class2d"].command
+    assert f"{folders['class2d']}run_it012_model.star data_model_classes" in stages["select2d"].command
+    assert f"--ref {folders['initialmodel']}initial_model.mrc" in stages["class3d"].command
+    assert f"--i {folders['reextract']}particles.star" in stages["refine3d"].command
 
 
 def test_acceleration_that_a_binary_has_not_is_an_error(tmp_path: Path) -> None:

@@ -135,7 +135,7 @@ def compose(
         if pack and step.name != pack.stage:
             continue
         where = f"workflow {workflow_name}: job {step.name}"
-        given = read_job_star(FOLDER / workflow_name / f"{step.name}_job.star")
+        given = read_job_star(job_star(workflow_name, step.name, project))
         kind = given.type
         changes = {key: env.from_string(value).render(numbers) for key, value in step.options.items()}
         for option, source in step.inputs.items():
@@ -177,6 +177,12 @@ def compose(
     return stages
 
 
+def job_star(workflow_name: str, step: str, project: RelionProject) -> Path:
+    """The job.star of a step. For RELION 4 and later one in the folder `5` takes the place of its namesake."""
+    own = FOLDER / workflow_name / "5" / f"{step}_job.star"
+    return own if own.is_file() and not project.numbered else FOLDER / workflow_name / f"{step}_job.star"
+
+
 def share(kind: str, plan: Layout, training: bool = False) -> tuple[int, int]:
     """Ranks and threads of a job.
 
@@ -195,6 +201,8 @@ def produced(jobs: Mapping[str, Job], source: str, where: str) -> str:
     name, _, end = source.partition(":")
     job = jobs[name]
     found = [path for path in job.outputs if path.endswith(end)]
+    if not found and end == MODEL:  # later versions name the optimiser, beside which the model lies
+        found = [path for path in job.outputs if path.endswith(OPTIMISER)]
     if not found and job.type == "select" and end == MAP:
         return job.name + MAP
     if not found:
@@ -202,6 +210,7 @@ def produced(jobs: Mapping[str, Job], source: str, where: str) -> str:
     return found[0]
 
 
+MODEL, OPTIMISER = "model.star", "optimiser.star"
 MAP = "map.mrc"  # the map of the largest class that a Select job keeps
 SELECT = r"""
 in_image relion_star_printtable {model} data_model_classes rlnClassDistribution rlnEstimatedResolution rlnReferenceImage |
@@ -225,7 +234,7 @@ in_image relion_image_handler --i "$image" --o {job}{map} {scale}
 
 def select(rule: Rule, job: Job) -> list[str]:
     """The commands of a Select job by rule. RELION reads its own tables; what is compared are numbers of its columns."""
-    (model,) = job.inputs
+    model = job.inputs[0].replace(OPTIMISER, MODEL)
     scale = f"--rescale_angpix {rule.map_pixel_size}" if rule.map_pixel_size else ""
     scale += f" --new_box {rule.map_box}" if rule.map_box else ""
     largest = LARGEST.format(job=job.name, map=MAP, scale=scale) if model.startswith("Class3D") else ""
