@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kit.benchmark import Benchmark, read_value
+from kit.benchmark import Benchmark, load_benchmark, read_value
 from kit.errors import KitError
 from kit.image import sha256
 from kit.model import parse, read_json
@@ -147,6 +147,31 @@ def metrics(folder: Path) -> Iterator[Finding]:
             yield Finding(f"run/{metric.file}", problem)
 
 
+GATES = ("stage", "label", "at_least", "at_most", "reference", "tolerance")
+
+
+def gates(folder: Path) -> Iterator[Finding]:
+    """The run was held against every gate that its benchmark has here, and against no other."""
+    run = load(folder)
+    if run is None or not (folder / "run/benchmark.json").is_file():
+        return
+    own = parse(Benchmark, read_json(folder / "run/benchmark.json"), "run/benchmark.json")
+    found = {metric.name: metric for metric in own.metrics}
+    hint = f"; a submission is checked by the kit that made it, commit {run.commit}"
+    benchmark = load_benchmark(run.benchmark)
+    benchmark.size(run.size)
+    for metric in benchmark.metrics:
+        if (metric.sizes and run.size not in metric.sizes) or (run.alone and metric.stage != run.alone):
+            continue
+        if metric.name not in found:
+            yield Finding("run/benchmark.json", f"has no metric {metric.name}, which size {run.size} has{hint}")
+            continue
+        for gate in GATES:
+            here, there = getattr(metric, gate), getattr(found[metric.name], gate)
+            if here != there:
+                yield Finding("run/benchmark.json", f"metric {metric.name}: {gate} is {there}, not {here}{hint}")
+
+
 def log(folder: Path) -> Iterator[Finding]:
     """result-1.txt is an MLPerf log with the keys the working group asks for, and the numbers of run.json."""
     path = folder / "result-1.txt"
@@ -191,6 +216,7 @@ CHECKS: tuple[Callable[[Path], Iterator[Finding]], ...] = (
     schema,
     verdict,
     metrics,
+    gates,
     log,
     placeholders,
 )

@@ -275,7 +275,12 @@ def unpack(archive: Path, folder: Path) -> None:
         except (tarfile.TarError, EOFError, zlib.error) as error:
             archive.unlink()
             raise KitError(f"{archive}: not a whole tar archive: {error}; it was thrown away, fetch it again") from None
+        except OSError as error:  # the disk is full, or a name is too long for it
+            raise KitError(
+                f"{archive}: can not be unpacked: {error}; it is kept, and the same command tries again"
+            ) from None
         top = list(Path(name).iterdir())
         for path in top[0].iterdir() if len(top) == 1 and top[0].is_dir() else top:
-            path.rename(folder / path.name)
+            shutil.rmtree(folder / path.name, ignore_errors=True)  # of an attempt that was cut off here
+            path.replace(folder / path.name)
     archive.unlink()

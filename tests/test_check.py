@@ -94,6 +94,24 @@ def test_metric_left_out(submission: Path) -> None:
     assert "metric resolution is missing" in problems(submission)
 
 
+def test_gate_that_was_loosened(submission: Path) -> None:
+    """The run's own copy of the benchmark says what it was held against; so it must be that of record."""
+    path = submission / "run/benchmark.json"
+    benchmark = json.loads(path.read_text())
+    (metric,) = [entry for entry in benchmark["metrics"] if entry["name"] == "resolution"]
+    assert metric["at_most"] is not None
+    metric["at_most"] = 1e9
+    path.write_text(json.dumps(benchmark))
+    rewritten(submission)
+    said = problems(submission)
+    assert "run/benchmark.json: metric resolution: at_most is 1000000000.0, not " in said
+    assert "checked by the kit that made it, commit " in said
+    metric["name"] = "another"
+    path.write_text(json.dumps(benchmark))
+    rewritten(submission)
+    assert "run/benchmark.json: has no metric resolution, which size tiny has" in problems(submission)
+
+
 def test_failed_run_called_valid(submission: Path) -> None:
     record = submission / "run/stages.jsonl"
     record.write_text(record.read_text().replace('"exit": 0', '"exit": 1'))
