@@ -152,7 +152,7 @@ def test_job_that_slurm_refuses(tmp_path: Path) -> None:
     """A wrong queue is Slurm's to find out; its words reach the user, and the run stays unlaunched."""
     path = tmp_path / "test.toml"
     path.write_text(SITE.replace("LAUNCHER", "mpirun").replace('queue = "test"', 'queue = "nowhere"'))
-    result = kit("run", "relion", "--site", str(path), "--runs", str(tmp_path / "runs"), code=1)
+    result = kit("run", "relion", "--size", "particles", "--site", str(path), "--runs", str(tmp_path / "runs"), code=1)
     assert "invalid partition" in result.stderr
     run = next((tmp_path / "runs/relion").iterdir())
     assert "rendered" in kit("status", str(run)).stdout
