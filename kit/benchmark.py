@@ -94,6 +94,9 @@ class Metric(Model):
             raise ValueError("a reference or a gate needs its source")
         return self
 
+    def belongs(self, size: str) -> bool:
+        return not self.sizes or size in self.sizes
+
     def problem(self, value: float) -> str | None:
         """Why a value fails the gates of this metric, or None."""
         if value != value or value in (float("inf"), float("-inf")):
@@ -133,7 +136,7 @@ class Benchmark(Model):
             if size.workflow:
                 continue  # its stages are known when a run resolves them
             for metric in self.metrics:
-                if (not metric.sizes or name in metric.sizes) and metric.stage not in (*stages, "collect"):
+                if metric.belongs(name) and metric.stage not in (*stages, "collect"):
                     raise ValueError(f"metric {metric.name} names the stage {metric.stage}, which does not exist")
             for stage in size.floor_seconds:
                 if stage not in stages:
@@ -156,7 +159,7 @@ class Benchmark(Model):
         folders = {stage.name: Path(stage.outputs[0]).parent.as_posix() for stage in stages}
         metrics = []
         for metric in self.metrics:
-            if (not metric.sizes or size_name in metric.sizes) and (not alone or metric.stage in names):
+            if metric.belongs(size_name) and (not alone or metric.stage in names):
                 stage, mark, name = metric.file.partition(":")
                 if mark and stage not in folders:
                     raise KitError(f"{where}: metric {metric.name} reads {metric.file}, but no stage is named {stage}")

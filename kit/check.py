@@ -122,12 +122,20 @@ def verdict(folder: Path) -> Iterator[Finding]:
         yield Finding("run/stages.jsonl", str(fast))
 
 
-def metrics(folder: Path) -> Iterator[Finding]:
-    """Every metric of the benchmark is there, was read from a file that is there, and passes its gate."""
+def judged(folder: Path) -> tuple[Run, Benchmark] | None:
+    """The run, and the benchmark that it says it was judged by; None where another check has said that one is missing."""
     run = load(folder)
     if run is None or not (folder / "run/benchmark.json").is_file():
+        return None
+    return run, parse(Benchmark, read_json(folder / "run/benchmark.json"), "run/benchmark.json")
+
+
+def metrics(folder: Path) -> Iterator[Finding]:
+    """Every metric of the benchmark is there, was read from a file that is there, and passes its gate."""
+    both = judged(folder)
+    if both is None:
         return
-    benchmark = parse(Benchmark, read_json(folder / "run/benchmark.json"), "run/benchmark.json")
+    run, benchmark = both
     found = {metric.name: metric for metric in run.metrics}
     for metric in benchmark.metrics:
         if metric.name not in found:
@@ -152,16 +160,16 @@ GATES = ("stage", "label", "at_least", "at_most", "reference", "tolerance")
 
 def gates(folder: Path) -> Iterator[Finding]:
     """The run was held against every gate that its benchmark has here, and against no other."""
-    run = load(folder)
-    if run is None or not (folder / "run/benchmark.json").is_file():
+    both = judged(folder)
+    if both is None:
         return
-    own = parse(Benchmark, read_json(folder / "run/benchmark.json"), "run/benchmark.json")
+    run, own = both
     found = {metric.name: metric for metric in own.metrics}
     hint = f"; a submission is checked by the kit that made it, commit {run.commit}"
     benchmark = load_benchmark(run.benchmark)
     benchmark.size(run.size)
     for metric in benchmark.metrics:
-        if (metric.sizes and run.size not in metric.sizes) or (run.alone and metric.stage != run.alone):
+        if not metric.belongs(run.size) or (run.alone and metric.stage != run.alone):
             continue
         if metric.name not in found:
             yield Finding("run/benchmark.json", f"has no metric {metric.name}, which size {run.size} has{hint}")
