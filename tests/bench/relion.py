@@ -3,8 +3,9 @@
 Both binaries run the same commands on the same particles (projections of a ribosome with CTF and noise), from their SIFs.
 For each job and box the number of ranks, threads and pooled particles is swept for each binary on a part of the
 particles; then the best of each run in turn, in pairs, on all of them. A time is the wall clock of the whole program; the
-speed-up is the median over pairs of basic divided by accelerated. Environment: PARTICLES, SWEEP (particles of the sweep),
-BOXES, PAIRS, JOBS, CORES.
+speed-up is the median over pairs of basic divided by accelerated. The seconds that the processors worked stand beside the
+wall clock: on a machine that others use too they hold what the wall clock does not. What was measured is kept: a bench
+that was cut off goes on where it was. Environment: PARTICLES, SWEEP (particles of the sweep), BOXES, PAIRS, JOBS, CORES.
 """
 
 from __future__ import annotations
@@ -12,25 +13,26 @@ from __future__ import annotations
 import json
 import os
 import platform
+import resource
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from kit.benchmarks.relion import phantom
 from kit.image import built_sif, load_image, no_privileges, singularity
-from kit.model import read_star
+from kit.model import read_star, write_json
 from kit.paths import cache
 from kit.system import processor
 
 ROOT = Path(__file__).parent.parent.parent
-PARTICLES = int(os.environ.get("PARTICLES", "1000"))
-SWEEP = int(os.environ.get("SWEEP", "100"))
+PARTICLES = int(os.environ.get("PARTICLES", "2000"))
+SWEEP = int(os.environ.get("SWEEP", "60"))
 BOXES = [int(box) for box in os.environ.get("BOXES", "128 256").split()]
 PAIRS = int(os.environ.get("PAIRS", "3"))
 CORES = int(os.environ.get("CORES", len(os.sched_getaffinity(0))))
@@ -76,6 +78,12 @@ def data(box: int) -> Path:
     return folder
 
 
+def processor_seconds() -> float:
+    """What the processes started so far have worked, in user and system mode; those that still run are not counted."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def run(
     image: str,
     job: str,
@@ -100,18 +108,20 @@ def run(
         program = "relion_refine_mpi" if ranks > 1 else "relion_refine"
         words = [*inside, *mpi, program, "--i", f"data/{star}", "--o", "out/run", *JOBS[job].split()]
         words += ["--pool", str(pool), "--j", str(threads), *ACCELERATION[image].split()]
-        started = time.perf_counter()
+        started, worked = time.perf_counter(), processor_seconds()
         variables = {**os.environ, "OMP_NUM_THREADS": "1", **(environment or {})}
         result = subprocess.run(words, cwd=name, capture_output=True, text=True, env=variables)
-        seconds = time.perf_counter() - started
+        seconds, worked = time.perf_counter() - started, processor_seconds() - worked
         if result.returncode or "not a valid RELION argument" in result.stdout + result.stderr:
             raise SystemExit(f"{' '.join(words)}\n{result.stdout[-2000:]}\n{result.stderr[-2000:]}")
         model = read_star(sorted((work / "out").glob("run_it*_model.star"))[-1])
         classes = sorted((float(x) for x in model["model_classes"]["rlnClassDistribution"]), reverse=True)
         resolution = float(model["model_general"]["rlnCurrentResolution"])
-    print(f"  {image:<20} {job:<9} ranks {ranks} threads {threads} pool {pool:>3}: {seconds:8.2f} s", flush=True)
+    what = f"{image:<20} {job:<9} ranks {ranks} threads {threads} pool {pool:>3}"
+    print(f"  {what}: {seconds:8.2f} s ({worked:.2f})", flush=True)
     return {
         "seconds": seconds,
+        "processor_seconds": worked,
         "ranks": ranks,
         "threads": threads,
         "pool": pool,
@@ -147,51 +157,62 @@ def overhead(folder: Path) -> dict[str, Any]:
     return {"seconds": pairs, "median_ratio": statistics.median(ratios)}
 
 
+def measure(job: str, box: int, entry: dict[str, Any], save: Callable[[], None]) -> None:
+    """The sweep and the pairs of one job, as far as `entry` lacks them; saved after each."""
+    folder = data(box)
+    if "sweep" not in entry:
+        print(f"{job}, box {box}: sweep on {SWEEP} particles", flush=True)
+        entry["sweep"] = {
+            image: [run(image, job, choice, folder, "part.star") for choice in choices(job)] for image in ACCELERATION
+        }
+        save()
+    best = {image: min(tried, key=lambda r: r["seconds"]) for image, tried in entry["sweep"].items()}
+    print(f"{job}, box {box}: {PAIRS} pairs on {PARTICLES} particles", flush=True)
+    pairs = entry.setdefault("pairs", [])
+    while len(pairs) < PAIRS:
+        order = list(ACCELERATION) if len(pairs) % 2 == 0 else list(reversed(ACCELERATION))
+        pair = {}
+        for image in order:
+            choice = (best[image]["ranks"], best[image]["threads"], best[image]["pool"])
+            pair[image] = run(image, job, choice, folder, "particles.star")
+        pairs.append(pair)
+        for name, key in (("speedup", "seconds"), ("processor_speedup", "processor_seconds")):
+            ratios = [pair["relion-basic"][key] / pair["relion-accelerated"][key] for pair in pairs]
+            entry[name] = statistics.median(ratios)
+            entry[f"{name}_of_pairs"] = ratios
+        save()
+
+
 def main() -> None:
     model, _ = processor()
-    result: dict[str, Any] = {
+    begun: dict[str, Any] = {
         "unit": "second (wall clock of the whole program); speedup: basic / accelerated, median over pairs",
         "machine": {"processor": model, "cores": CORES, "system": platform.release()},
         "particles": PARTICLES,
         "commands": JOBS,
     }
-    speedups: dict[str, dict[str, float]] = {}
     target = ROOT / "build/bench/relion.json"
     target.parent.mkdir(parents=True, exist_ok=True)
-    for box in BOXES:
-        folder = data(box)
-        for job in os.environ.get("JOBS", " ".join(JOBS)).split():
-            print(f"{job}, box {box}: sweep on {SWEEP} particles", flush=True)
-            sweep = {
-                image: [run(image, job, choice, folder, "part.star") for choice in choices(job)] for image in ACCELERATION
-            }
-            best = {image: min(tried, key=lambda r: r["seconds"]) for image, tried in sweep.items()}
-            print(f"{job}, box {box}: {PAIRS} pairs on {PARTICLES} particles", flush=True)
-            pairs = []
-            for number in range(PAIRS):
-                order = list(ACCELERATION) if number % 2 == 0 else list(reversed(ACCELERATION))
-                pairs.append(
-                    {
-                        image: run(
-                            image,
-                            job,
-                            (best[image]["ranks"], best[image]["threads"], best[image]["pool"]),
-                            folder,
-                            "particles.star",
-                        )
-                        for image in order
-                    }
-                )
-            ratios = [pair["relion-basic"]["seconds"] / pair["relion-accelerated"]["seconds"] for pair in pairs]
-            entry = result.setdefault(job, {"box": {}})
-            entry["box"][str(box)] = {"speedup": statistics.median(ratios), "ratios": ratios, "sweep": sweep, "pairs": pairs}
-            speedups.setdefault(job, {})[str(box)] = statistics.median(ratios)
+    result = json.loads(target.read_text()) if target.is_file() else {}
+    if any(result.get(key) != value for key, value in begun.items()):
+        result = begun
+
+    def save() -> None:
+        for job in JOBS.keys() & result.keys():
             # Of several boxes the smallest speed-up is the one that is claimed.
-            entry["speedup"] = min(speedups[job].values())
-            print(f"{job}, box {box}: {statistics.median(ratios):.2f} x", flush=True)
-            target.write_text(json.dumps(result, indent=2) + "\n")
-    result["container_overhead"] = overhead(data(BOXES[0]))
-    target.write_text(json.dumps(result, indent=2) + "\n")
+            done = [entry["speedup"] for entry in result[job]["box"].values() if "speedup" in entry]
+            result[job]["speedup"] = min(done, default=None)
+        write_json(target, result)
+
+    for box in BOXES:
+        for job in os.environ.get("JOBS", " ".join(JOBS)).split():
+            entry = result.setdefault(job, {"box": {}})["box"].setdefault(str(box), {})
+            measure(job, box, entry, save)
+            print(f"{job}, box {box}: {entry['speedup']:.2f} x ({entry['processor_speedup']:.2f})", flush=True)
+    if "container_overhead" not in result:
+        result["container_overhead"] = overhead(data(BOXES[0]))
+        save()
+    speedups = {job: result[job]["speedup"] for job in JOBS if job in result}
     json.dump({"speedup": speedups, "container_overhead": result["container_overhead"]}, sys.stdout, indent=2)
     print()
 
