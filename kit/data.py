@@ -5,6 +5,8 @@ A pack is a data set that a run left: what one of its stages read, and nothing e
 
 from __future__ import annotations
 
+import fnmatch
+import gzip
 import hashlib
 import json
 import shutil
@@ -16,8 +18,9 @@ import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from kit import paths
 from kit.benchmark import Benchmark
@@ -58,8 +61,13 @@ def make(benchmark: Benchmark, size_name: str) -> Path:
 
     A published data set is not fetched on the way: KitError says with which command it is.
     """
-    if benchmark.size(size_name).dataset:
-        return fetched(load_data_set(f"{benchmark.name}/{benchmark.size(size_name).dataset}"))
+    size = benchmark.size(size_name)
+    if size.dataset:
+        folder = fetched(load_data_set(f"{benchmark.name}/{size.dataset}"))
+        for name in benchmark.code.needed(size.workflow):
+            if not (folder / name).exists():
+                raise KitError(f"{folder / name}: not in the data set, but workflow {size.workflow} needs it")
+        return folder
     folder = paths.cache() / "data" / f"{benchmark.name}-{size_name}-{data_key(benchmark, size_name)}"
     if folder.is_dir():
         verify(folder, f"remove {folder} and it is made again")
@@ -142,12 +150,20 @@ def load_pack(folder: Path) -> Pack:
 
 
 class Source(Model):
-    """A file of a published data set. Its size is about; the checksum is that of the file as it is fetched."""
+    """A file of a published data set, or a tree of them. Its size is about; the checksum is that of the file as fetched."""
 
     url: str
     gigabytes: float = Field(gt=0)
     sha256: str = ""  # where the publisher gives one; otherwise that of the first fetch is recorded
-    unpack: bool = False  # a tar archive, whose files are wanted
+    unpack: bool = False  # a tar archive, whose files are wanted, or a compressed file
+    tree: str = ""  # the url is a folder: its files of this pattern (*.tif), in its folders too, are wanted
+    into: str = Field("", pattern=r"^([\w.-]+)?$")  # the folder of the data set that they go to; its top when empty
+
+    @model_validator(mode="after")
+    def one_kind(self) -> Source:
+        if self.tree and (self.sha256 or self.unpack):
+            raise ValueError("a tree has no sha256 and is not unpacked")
+        return self
 
 
 class DataSet(Model):
@@ -217,17 +233,25 @@ def get(data_set: DataSet, mirror: str = "", say: Callable[[str], None] = lambda
     left = [source for source in data_set.sources if source.url not in done]
     require_room(partial, left)
     for source in left:
-        url = f"{mirror.rstrip('/')}/{file_name(source.url)}" if mirror else source.url
-        target = partial / file_name(source.url)
+        url = f"{mirror.rstrip('/')}/{source.into if source.tree else file_name(source.url)}" if mirror else source.url
         say(f"{url} (about {source.gigabytes:g} GB)")
-        download(url, target)
-        digest = sha256(target)
-        if source.sha256 and digest != source.sha256:
-            target.unlink()
-            raise KitError(f"{url}: has the sha256 {digest}, not {source.sha256}; it was thrown away, fetch it again")
-        if source.unpack:
-            unpack(target, partial)
-        done[source.url] = f"sha256:{digest}"
+        # Of a tree every file counts for itself, so that what came is not fetched again.
+        for name in listed(url, source.tree) if source.tree else [""]:
+            file_url = f"{url.rstrip('/')}/{quote(name)}" if name else url
+            if file_url in done:
+                continue
+            target = partial / source.into / (name or file_name(source.url))
+            target.parent.mkdir(parents=True, exist_ok=True)
+            download(file_url, target)
+            digest = sha256(target)
+            if source.sha256 and digest != source.sha256:
+                target.unlink()
+                raise KitError(f"{url}: has the sha256 {digest}, not {source.sha256}; it was thrown away, fetch it again")
+            if source.unpack:
+                unpack(target, partial)
+            done[file_url if name else source.url] = f"sha256:{digest}"
+            write_json(record, done)
+        done[source.url] = done.get(source.url, "tree")
         write_json(record, done)
     write_json(partial / MANIFEST, manifest(partial))
     partial.rename(folder)
@@ -238,9 +262,26 @@ def file_name(url: str) -> str:
     return url.rpartition("/")[2]
 
 
+def listed(url: str, pattern: str) -> list[str]:
+    """The files of a pattern in a folder (http with an index, ftp, file), by their paths below it; KitError for none."""
+    import fsspec
+    from fsspec.core import url_to_fs
+
+    try:
+        system, root = url_to_fs(url)
+        paths_below = [path.removeprefix(root.rstrip("/")).lstrip("/") for path in system.find(root)]
+    except Exception as error:  # each protocol has errors of its own
+        raise KitError(f"{url}: can not be listed: {type(error).__name__}: {error}") from None
+    names = sorted(unquote(path) for path in paths_below)
+    found = [name for name in names if fnmatch.fnmatch(name, pattern) and ".." not in name.split("/")]
+    if not found:
+        raise KitError(f"{url}: has no files {pattern}, but {len(names)} others; fsspec {fsspec.__version__} listed it")
+    return found
+
+
 def require_room(folder: Path, sources: Sequence[Source]) -> None:
     """KitError unless what is still to come has room: an archive and what is in it lie side by side for a while."""
-    here = sum(path.stat().st_size for path in folder.glob("*") if path.is_file()) / 1e9
+    here = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e9
     needed = sum(source.gigabytes * (2 if source.unpack else 1) for source in sources) - here
     free = shutil.disk_usage(folder).free / 1e9
     if free < needed:
@@ -267,7 +308,21 @@ def download(url: str, target: Path) -> None:
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """Takes the files of a tar archive out of it and into `folder`, without the one folder that may be around them all."""
+    """Takes the files of a tar archive out of it and into `folder`, without the one folder that may be around them all.
+
+    What is compressed and no archive is one file, which loses its `.gz`.
+    """
+    if archive.suffix == ".gz" and not archive.name.endswith(".tar.gz"):
+        plain = archive.with_suffix("")
+        try:
+            with gzip.open(archive) as source, plain.open("wb") as target:
+                shutil.copyfileobj(source, target)
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+            archive.unlink()
+            plain.unlink(missing_ok=True)
+            raise KitError(f"{archive}: not a whole gzip file: {error}; it was thrown away, fetch it again") from None
+        archive.unlink()
+        return
     with tempfile.TemporaryDirectory(dir=folder, prefix=".unpack") as name:
         try:
             with tarfile.open(archive) as tar:

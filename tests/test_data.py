@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import functools
+import gzip
 import hashlib
 import io
 import json
 import tarfile
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import kit
+from pyftpdlib.authorizers import DummyAuthorizer
+from pyftpdlib.handlers import FTPHandler
+from pyftpdlib.servers import FTPServer
 
 from kit import data, paths
 from kit.benchmark import load_benchmark
 from kit.data import DataSet, Source, get, load_data_set
 from kit.errors import KitError
+from kit.model import parse
 
 CONTENT = bytes(range(256)) * 4096  # a megabyte
 
@@ -138,6 +145,79 @@ def test_bad_archives(server: str) -> None:
     assert (get(wanted) / "map.mrc").is_file()
 
 
+@pytest.fixture(params=["http", "ftp", "file"])
+def tree(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A folder of files, one of them in a folder of its own and with a blank in its name, over three protocols."""
+    monkeypatch.setattr(paths, "cache", lambda: tmp_path / "cache")
+    served = tmp_path / "served/data"
+    (served / "grid two").mkdir(parents=True)
+    for name in ("a.tif", "grid two/b 1.tif", "notes.txt"):
+        (served / name).write_bytes(CONTENT + name.encode())
+    if request.param == "file":
+        yield f"file://{served}"
+        return
+    running: Any
+    if request.param == "http":
+        handler = functools.partial(SimpleHTTPRequestHandler, directory=str(served.parent))
+        running = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        address, stop = running.server_address, running.shutdown
+    else:
+        authorizer = DummyAuthorizer()
+        authorizer.add_anonymous(str(served.parent))
+        kind = type("Handler", (FTPHandler,), {"authorizer": authorizer})
+        running = FTPServer(("127.0.0.1", 0), kind)
+        address, stop = running.address, running.close_all
+    thread = threading.Thread(target=running.serve_forever, daemon=True)
+    thread.start()
+    yield f"{request.param}://127.0.0.1:{address[1]}/data"
+    stop()
+
+
+def test_a_tree_of_files(tree: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = data_set(Source.model_validate({"url": tree, "gigabytes": 0.003, "tree": "*.tif", "into": "Movies"}))
+    fetched_files: list[str] = []
+    real = data.download
+
+    def download(url: str, target: Path) -> None:
+        if len(fetched_files) == 1:
+            fetched_files.append("cut")
+            raise KitError(f"{url}: cut off")
+        fetched_files.append(url)
+        real(url, target)
+
+    monkeypatch.setattr(data, "download", download)
+    with pytest.raises(KitError, match="cut off"):
+        get(wanted)
+    folder = get(wanted)
+    assert (folder / "Movies/a.tif").read_bytes() == CONTENT + b"a.tif"
+    assert (folder / "Movies/grid two/b 1.tif").read_bytes() == CONTENT + b"grid two/b 1.tif"
+    assert not list(folder.rglob("notes.txt"))
+    assert fetched_files == [f"{tree}/a.tif", "cut", f"{tree}/grid%20two/b%201.tif"]
+
+
+def test_a_tree_that_is_not_there(tree: str) -> None:
+    nothing = Source.model_validate({"url": tree, "gigabytes": 0.003, "tree": "*.mrc"})
+    with pytest.raises(KitError, match=r"/data: has no files \*.mrc, but 3 others"):
+        get(data_set(nothing))
+    lost = Source.model_validate({"url": f"{tree}/lost", "gigabytes": 0.003, "tree": "*"})
+    with pytest.raises(KitError, match=r"/data/lost: (can not be listed|has no files \*, but 0 others)"):
+        get(data_set(lost))
+    with pytest.raises(KitError, match="a tree has no sha256 and is not unpacked"):
+        parse(Source, {"url": tree, "gigabytes": 1, "tree": "*", "unpack": True}, "here.toml")
+
+
+def test_a_compressed_file(server: str) -> None:
+    whole = gzip.compress(CONTENT)
+    wanted = data_set(source(server, "map.map.gz", unpack=True))
+    Server.files["map.map.gz"] = whole[:-100]
+    with pytest.raises(KitError, match="not a whole gzip file"):
+        get(wanted)
+    Server.files["map.map.gz"] = whole
+    folder = get(wanted)
+    assert (folder / "map.map").read_bytes() == CONTENT
+    assert not (folder / "map.map.gz").exists()
+
+
 def test_too_little_room_is_said_before_anything_is_fetched(server: str) -> None:
     wanted = data_set(source(server, gigabytes=1e6, unpack=True))
     with pytest.raises(KitError, match=r"2e\+06 GB are needed and .* GB are free; KIT_CACHE can name another folder"):
@@ -165,6 +245,11 @@ def test_from_a_mirror_by_the_command(server: str, tmp_path: Path) -> None:
     assert "did you mean relion/tutorial" in kit("data", "get", "relion/tutoria", env=env, code=1).stderr
 
 
-def test_a_size_says_what_it_needs(server: str) -> None:
+def test_a_size_says_what_it_needs(server: str, tmp_path: Path) -> None:
     with pytest.raises(KitError, match=r"not here; fetch it with kit data get relion/plasmodium \(50 GB\)"):
+        data.make(load_benchmark("relion"), "plasmodium")
+    folder = tmp_path / "cache/data/relion-plasmodium"
+    (folder / "Particles").mkdir(parents=True)
+    (folder / data.MANIFEST).write_text("{}")
+    with pytest.raises(KitError, match=r"emd_2660.map: not in the data set, but workflow plasmodium needs it"):
         data.make(load_benchmark("relion"), "plasmodium")
