@@ -47,3 +47,16 @@ def test_wrong_map_is_not_aligned_into_a_right_one(ribosome: maps.Array) -> None
     wrong = maps.low_pass(np.random.default_rng(1).normal(size=ribosome.shape), 6) * maps.sphere(BOX, 26)
     assert maps.align(wrong, ribosome, 29, count=200).correlation < 0.8
     assert Settings().box == BOX
+
+
+def test_resample_keeps_the_map_on_another_grid(ribosome: maps.Array) -> None:
+    """Finer and coarser, from the same atoms: what one grid shows and what the other was brought to."""
+    fine = density(load_species()["80S"], 2 * BOX, PIXEL / 2, 500.0).astype(np.float64)
+    inside = maps.sphere(BOX, 28)
+    assert maps.correlation(maps.resample(fine, 2.0, BOX), ribosome, inside) > 0.97
+    back = maps.resample(ribosome, 0.5, 2 * BOX)
+    smooth = [maps.low_pass(m, BOX // 2 - 3) for m in (back, fine)]
+    assert maps.correlation(*smooth, maps.sphere(2 * BOX, 56)) > 0.97
+    wide = maps.resample(ribosome, 1.0, BOX + 8)
+    assert np.allclose(wide[4:-4, 4:-4, 4:-4], ribosome, atol=1e-6 * ribosome.max())
+    assert wide[:3].max() == 0

@@ -8,12 +8,24 @@ from pathlib import Path
 
 import pytest
 from conftest import kit
+from scipy.spatial.transform import Rotation
 
-from kit.benchmark import load_benchmark
+from kit.benchmark import Stage, load_benchmark
 from kit.benchmarks.relion import workflow
 from kit.benchmarks.relion.phantom import write_star
 from kit.benchmarks.relion.project import Job, RelionProject, pipeline_rows, read_job_star
-from kit.benchmarks.relion.workflow import JOBS, Rule, Workflow, compose, load_workflow, select, share, workflow_names
+from kit.benchmarks.relion.workflow import (
+    JOBS,
+    Fit,
+    Rule,
+    Workflow,
+    compose,
+    fit,
+    load_workflow,
+    select,
+    share,
+    workflow_names,
+)
 from kit.errors import KitError
 from kit.image import load_image, sif_of
 from kit.model import parse, read_json
@@ -28,11 +40,12 @@ NUMBERS = {**load_benchmark("relion").sizes["tiny"].parameters, "acceleration": 
 def test_shipped_workflows_are_whole(name: str) -> None:
     jobs = load_workflow(name).jobs
     stars = {path.name.removesuffix("_job.star") for path in (workflow.FOLDER / name).glob("*_job.star")}
-    assert stars == {step.name for step in jobs}
+    assert stars == {step.star or step.name for step in jobs}
 
 
 def test_tiny_holds_every_step_from_movies_to_a_polished_map() -> None:
-    kinds = [read_job_star(workflow.FOLDER / f"tiny/{step.name}_job.star").type for step in load_workflow("tiny").jobs]
+    stars = [step.star or step.name for step in load_workflow("generated").jobs]
+    kinds = [read_job_star(workflow.FOLDER / f"generated/{star}_job.star").type for star in stars]
     order = ["import", "motioncorr", "ctffind", "autopick", "extract", "class2d", "select", "initialmodel", "class3d"]
     order += ["select", "extract", "refine3d", "maskcreate", "postprocess", "ctfrefine", "polish", "refine3d", "postprocess"]
     left = iter(kinds)
@@ -40,11 +53,17 @@ def test_tiny_holds_every_step_from_movies_to_a_polished_map() -> None:
 
 
 def test_unknown_names_are_said() -> None:
-    with pytest.raises(KitError, match=r"unknown workflow of RELION 'tinny': did you mean tiny\?"):
-        load_workflow("tinny")
+    with pytest.raises(KitError, match=r"unknown workflow of RELION 'generatd': did you mean generated\?"):
+        load_workflow("generatd")
     jobs = [{"name": "extract"}, {"name": "class2d", "inputs": {"fn_img": "extrakt"}}]
     with pytest.raises(KitError, match="job class2d: fn_img = 'extrakt', but no earlier job has that name"):
         parse(Workflow, {"description": "x", "jobs": jobs}, "workflow.toml")
+    dropped = [{**jobs[0], "dropped": "poor result"}, {"name": "class2d", "inputs": {"fn_img": "extract"}}]
+    with pytest.raises(KitError, match="job class2d: fn_img = 'extract', but that job was dropped"):
+        parse(Workflow, {"description": "x", "jobs": dropped}, "workflow.toml")
+    fitted = [{"name": "refine3d", "maps": {"fn_ref": {"pixel_size": 1.0, "box": 32}}}]
+    with pytest.raises(KitError, match="job refine3d: maps has fn_ref, but neither inputs nor options have"):
+        parse(Workflow, {"description": "x", "jobs": fitted}, "workflow.toml")
     with pytest.raises(KitError, match="two jobs are named extract"):
         parse(Workflow, {"description": "x", "jobs": [jobs[0], jobs[0]]}, "workflow.toml")
 
@@ -59,12 +78,14 @@ def test_ranks_and_threads() -> None:
 
 
 def test_tiny_is_composed_by_relion(tmp_path: Path) -> None:
-    stages = {s.name: s for s in compose("tiny", tmp_path, load_image("relion-basic"), "apptainer", ONE_NODE, NUMBERS)}
+    stages = {s.name: s for s in compose("generated", tmp_path, load_image("relion-basic"), "apptainer", ONE_NODE, NUMBERS)}
     folders = read_json(tmp_path / JOBS)["jobs"]
     assert list(stages) == ["identify", *folders]
     refine = stages["refine3d"]
     assert "launch relion_refine_mpi" in refine.command
-    assert f"--i {folders['reextract']}particles.star --ref {folders['select3d']}map.mrc" in refine.command
+    assert f"relion_image_handler --i {folders['select3d']}map.mrc --o Maps/refine3d_fn_ref.mrc" in refine.command
+    assert "--rescale_angpix 7.08 --new_box 48" in refine.command
+    assert f"--i {folders['reextract']}particles.star --ref Maps/refine3d_fn_ref.mrc" in refine.command
     assert "--random_seed 7 --pipeline_control" in refine.command
     assert refine.command.count('"${resume[@]}"') == 1
     assert f"test -e {folders['refine3d']}RELION_JOB_EXIT_SUCCESS" in refine.command
@@ -82,7 +103,7 @@ def test_tiny_is_composed_by_relion_5(tmp_path: Path) -> None:
     image = load_image("relion-5")
     if not sif_of(image).is_file():
         pytest.skip("not built here: make image/relion-5")
-    stages = {s.name: s for s in compose("tiny", tmp_path, image, "apptainer", ONE_NODE, NUMBERS)}
+    stages = {s.name: s for s in compose("generated", tmp_path, image, "apptainer", ONE_NODE, NUMBERS)}
     folders = read_json(tmp_path / JOBS)["jobs"]
     assert "--iter 12 " in stages["class2d"].command
     assert "--grad " not in stages["class2d"].command
@@ -95,14 +116,14 @@ def test_acceleration_that_a_binary_has_not_is_an_error(tmp_path: Path) -> None:
     """A plain build only warns of --cpu, and runs its plain code."""
     numbers = {**NUMBERS, "acceleration": "--cpu"}
     with pytest.raises(KitError, match="relion_refine of relion-basic has no flag '--cpu'"):
-        compose("tiny", tmp_path, load_image("relion-basic"), "apptainer", ONE_NODE, numbers)
+        compose("generated", tmp_path, load_image("relion-basic"), "apptainer", ONE_NODE, numbers)
 
 
 @pytest.fixture
 def other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The first jobs of tiny as a workflow `other`, to be changed."""
     folder = tmp_path / "workflows/other"
-    shutil.copytree(workflow.FOLDER / "tiny", folder)
+    shutil.copytree(workflow.FOLDER / "generated", folder)
     text = (folder / "workflow.toml").read_text()
     (folder / "workflow.toml").write_text(text[: text.index('[[jobs]]\nname = "ctffind"')])
     monkeypatch.setattr(workflow, "FOLDER", tmp_path / "workflows")
@@ -244,10 +265,10 @@ def test_relion_opens_the_project(made_runs: Path) -> None:
     shutil.copytree(run, copy, symlinks=True)
     rows = pipeline_rows(copy, "processes")
     assert {row[3] for row in rows} == {"2"}
-    assert len(rows) == len(load_workflow("tiny").jobs)
+    assert len(rows) == len(load_workflow("generated").jobs)
     project = RelionProject(copy, load_image("relion-basic"))
     project.relion("relion_pipeliner", "--check_job_completion")
-    job = project.schedule_job(workflow.FOLDER / "tiny/maskcreate_job.star", fn_in="Refine3D/job016/run_class001.mrc")
+    job = project.schedule_job(workflow.FOLDER / "generated/maskcreate_job.star", fn_in="Refine3D/job016/run_class001.mrc")
     assert job.name == f"MaskCreate/job{len(rows) + 1:03d}/"
     assert len(pipeline_rows(copy, "processes")) == len(rows) + 1
 
@@ -273,3 +294,101 @@ def test_plasmodium_has_the_parameters_of_the_published_times(tmp_path: Path) ->
     assert "--skip_gridding" not in stages["class3d"]
     (tmp_path / "data/Particles").mkdir(parents=True)
     assert (tmp_path / "Particles").samefile(tmp_path / "data/Particles")
+
+
+def published(name: str, directory: Path) -> dict[str, str]:
+    """The commands of a workflow on published data, by stage, as they are on two nodes; blanks made one."""
+    numbers = {"acceleration": "", "random_seed": 1}
+    many = Layout(nodes=2, ranks=9, ranks_per_node=5, threads=6, cores=30)
+    stages = compose(name, directory, load_image("relion-basic"), "apptainer", many, numbers)
+    return {stage.name: " ".join(stage.command.split()) for stage in stages}
+
+
+def test_aldolase_has_the_parameters_that_were_published(tmp_path: Path) -> None:
+    """Those of the command lines of the end-to-end benchmarks, whose times for whole nodes are published."""
+    commands = published("aldolase", tmp_path)
+    wanted = {
+        "class2d": "--K 100 --iter 25 --tau2_fudge 2 --pad 2 --ctf --fast_subsets --flatten_solvent --zero_mask "
+        "--oversampling 1 --psi_step 12 --offset_range 5 --offset_step 2 --norm --scale --particle_diameter 120",
+        "class3d": "--K 4 --iter 25 --tau2_fudge 2 --firstiter_cc --ini_high 30 --pad 1 --skip_gridding "
+        "--strict_highres_exp 7 --healpix_order 2 --sym D2 --solvent_mask",
+        "refine3d": "--auto_refine --split_random_halves --ini_high 30 --healpix_order 2 --auto_local_healpix_order 4 "
+        "--low_resol_join_halves 40 --sym D2",
+        "maskcreate": "--lowpass 15 --ini_threshold 0.007 --extend_inimask 0 --width_soft_edge 5",
+        "maskcreate_full": "--lowpass 15 --ini_threshold 0.001 --extend_inimask 0 --width_soft_edge 8",
+        "postprocess": "--auto_bfac --autob_lowres 10 --angpix -1",
+        "ctfrefine": "--fit_defocus --kmin_defocus 30 --fit_mode fpmff --fit_beamtilt --kmin_tilt 30",
+        "extract_full": "--extract_size 512 --bg_radius 192 --recenter --invert_contrast",
+        "select_duplicates": "--remove_duplicates 30 --image_angpix 0.56",
+        "polish_train": "--min_p 10000 --eval_frac 0.5 --align_frac 0.5 --params3",
+        "polish": "--combine_frames --bfac_minfreq 20 --bfac_maxfreq -1",
+    }
+    for name, words in wanted.items():
+        for word in words.split(" --"):
+            assert f"--{word.removeprefix('--')} " in f"{commands[name]} ", (name, word)
+    steps = {step.name: step.dropped for step in load_workflow("aldolase").jobs}
+    assert [name for name, why in steps.items() if why] == ["class3d_unmasked", "refine3d_2x"]
+    assert steps.keys() - commands.keys() == {"class3d_unmasked", "refine3d_2x"}
+    load_benchmark("relion").resolve("aldolase", compose_stages("aldolase", tmp_path / "again"))
+
+
+def compose_stages(name: str, directory: Path) -> list[Stage]:
+    directory.mkdir()
+    numbers = {"acceleration": "", "random_seed": 1}
+    return compose(name, directory, load_image("relion-basic"), "apptainer", ONE_NODE, numbers)
+
+
+def test_tutorial_has_the_parameters_of_the_tutorial(tmp_path: Path) -> None:
+    commands = published("tutorial", tmp_path)
+    wanted = {
+        "import": "--angpix 0.885 --kV 200 --Cs 1.4 --Q0 0.1",
+        "motioncorr": "--use_own --bfactor 150 --dose_per_frame 1.277 --patch_x 5 --patch_y 5 --gainref Movies/gain.mrc "
+        "--dose_weighting --grouping_for_ps 3",  # 4 electrons a square angstrom
+        "ctffind": "--Box 512 --ResMin 30 --ResMax 5 --dFMin 5000 --dFMax 50000 --FStep 500 --dAst 100 --use_given_ps",
+        "autopick_log": "--LoG_diam_min 150 --LoG_diam_max 180 --LoG_upper_threshold 5",
+        "extract": "--extract_size 256 --scale 64",
+        "class2d": "--K 100 --iter 25 --tau2_fudge 2 --particle_diameter 200",
+        "class3d": "--K 4 --iter 25 --tau2_fudge 4 --ini_high 50 --ctf_corrected_ref --sym C1",
+        "reextract": "--extract_size 360 --scale 256 --recenter",
+        "refine3d": "--sym D2 --ini_high 50 --firstiter_cc",
+        "ctfrefine_aberrations": "--fit_beamtilt --odd_aberr_max_n 3 --fit_aberr",
+        "ctfrefine_magnification": "--fit_aniso",
+        "refine3d_polished": "--solvent_mask MaskCreate/job017/mask.mrc --solvent_correct_fsc",
+        "polish_train": "--min_p 3500 --params3",
+    }
+    for name, words in wanted.items():
+        for word in words.split(" --"):
+            assert f"--{word.removeprefix('--')} " in f"{commands[name]} ", (name, word)
+    assert "relion_align_symmetry --i Maps/refine3d_fn_ref.mrc" in commands["refine3d"]
+    load_benchmark("relion").resolve("tutorial", compose_stages("tutorial", tmp_path / "again"))
+
+
+def test_a_map_is_fitted_to_the_images_it_is_a_reference_of(tmp_path: Path) -> None:
+    """By real RELION: another grid, and turned onto the axes of its symmetry."""
+    import mrcfile
+    import numpy as np
+
+    from kit.benchmarks.relion import maps
+    from kit.benchmarks.relion.files import read_map
+
+    grid = np.indices((32, 32, 32)) - 16.0
+    turned = Rotation.from_euler("ZYZ", [20, 35, 50], degrees=True).as_matrix()
+    z, y, x = np.einsum("ij,jabc->iabc", turned, grid)
+    blob = np.exp(-((x / 4) ** 2) - (y / 7) ** 2 - (z / 10) ** 2)  # three axes of two-fold symmetry, askew
+    with mrcfile.new(tmp_path / "map.mrc") as file:
+        file.set_data(blob.astype(np.float32))
+        file.voxel_size = 4.0
+    wanted = Fit(pixel_size="{{ 2 * pixel }}", box=72, symmetry="D2")  # the program works on 64 voxels, and wants no fewer
+    commands = fit("map.mrc", "Maps/out.mrc", wanted, lambda text: text.replace("{{ 2 * pixel }}", "2.0"))
+    container = RUNTIMES["apptainer"].command(load_image("relion-basic"), [str(tmp_path)], {}, [], str(tmp_path))
+    script = "set -euo pipefail\nin_image() { " + " ".join(container) + ' "$@"; }\n' + "\n".join(commands)
+    subprocess.run(["bash", "-c", script], cwd=tmp_path, check=True, capture_output=True)
+    density, pixel = read_map(tmp_path / "Maps/out.mrc")
+    assert density.shape == (72, 72, 72)
+    assert pixel == pytest.approx(2.0)
+    inside = maps.sphere(72, 50)
+    for axis in range(3):
+        half_turn = Rotation.from_rotvec(180 * np.eye(3)[axis], degrees=True)
+        assert maps.correlation(maps.transform(density, half_turn, np.zeros(3)), density, inside) > 0.98
+    half_turn = Rotation.from_rotvec([0, 0, 180], degrees=True)
+    assert maps.correlation(maps.transform(blob, half_turn, np.zeros(3)), blob, maps.sphere(32, 28)) < 0.9

@@ -28,6 +28,14 @@ def compose(*arguments: Any) -> list[Any]:
     return compose(*arguments)
 
 
+def needed(workflow: str) -> list[str]:
+    """What the published data of a workflow must hold."""
+    from kit.benchmarks.relion.workflow import load_workflow
+
+    found = load_workflow(workflow)
+    return [*found.links, *([found.reference] if found.reference else [])]
+
+
 def pack(directory: Path, stage: str, target: Path) -> dict[str, str]:
     from kit.benchmarks.relion.packs import pack
 

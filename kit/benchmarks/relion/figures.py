@@ -43,18 +43,18 @@ def draw_fsc(directory: Path, curves: Mapping[str, Any]) -> None:
     for level in (0.143, 0.5):
         axes.axhline(level, color="0.6", lw=0.8, ls="--")
         axes.annotate(f"{level}", (0.2, level + 0.015), color="0.4", fontsize=8)
-    ticks = np.arange(2, len(curves["unmasked"]), 2)
+    ticks = np.arange(0, len(curves["unmasked"]), max(2, len(curves["unmasked"]) // 12))[1:]
     axes.set_xticks(ticks, [f"{curves['resolution_unit'] / t:.0f}" for t in ticks], fontsize=8)
     axes.set(xlabel="resolution (Å)", ylabel="Fourier shell correlation", ylim=(-0.1, 1.05), xlim=(0, ticks[-1]))
     axes.legend(frameon=False, fontsize=8)
     save(figure, directory, "fsc.png")
 
 
-def draw_map(directory: Path, aligned: Any, truth: Any) -> None:
-    """map.png: the middle slices of the map, as it was aligned to the truth, above those of the truth."""
+def draw_map(directory: Path, aligned: Any, truth: Any, name: str) -> None:
+    """map.png: the middle slices of the map, as it was aligned to the truth or a published map, above those of that."""
     middle = len(truth) // 2
     figure, panels = plt.subplots(2, 3, figsize=(6, 4.2), layout="constrained")
-    for row, (density, text) in enumerate(((aligned, "this run"), (truth, "truth"))):
+    for row, (density, text) in enumerate(((aligned, "this run"), (truth, name))):
         for axis in range(3):
             panels[row, axis].imshow(np.take(density, middle, axis=axis), cmap="gray", origin="lower")
             panels[row, axis].set(xticks=[], yticks=[], title=f"{text}, {'zyx'[axis]} = 0")

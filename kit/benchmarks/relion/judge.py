@@ -21,7 +21,7 @@ from kit.image import sha256
 from kit.model import read_json, read_star, write_json
 from kit.run import load_run, read_stages, resolved
 
-SMALL = 64  # voxels to which large maps are cropped in Fourier space before they are aligned
+SMALL = 64  # voxels of the grid on which a map and a published one are aligned
 DIAMETER = 290.0  # angstrom; the sphere in which map and truth are compared, within the 310 that the stages mask
 
 
@@ -202,16 +202,13 @@ def evaluate(directory: Path, ranks: int) -> None:
         match = functools.partial(by_image, truth=directory / "data/truth.star")
     if "class3d" in jobs:
         result["class3d"] = classes(directory / jobs["class3d"], match)
-        if reference(directory):
-            map_of_class = directory / jobs["class3d"] / result["class3d"]["largest_map"]
-            result["reference"] = against_reference(map_of_class, directory / "data" / reference(directory))
     # The last refinement is the result.
     refine, post = (last(jobs, kind) for kind in ("refine3d", "postprocess"))
     if refine:
         refuse_copies(directory, refine)
         final, pixel = read_map(directory / refine / "run_class001.mrc")
         if post:
-            judged = postprocess(directory, refine, jobs["maskcreate"], post)
+            judged = postprocess(directory, refine, last(jobs, "maskcreate"), post)
             curves = judged.pop("curves")
             result["postprocess"] = judged
             shell = judged["shell"]
@@ -220,13 +217,20 @@ def evaluate(directory: Path, ranks: int) -> None:
             reported = np.asarray(column(model, "model_class_1", "rlnGoldStandardFsc"), dtype=float)
             curves = {"unmasked": reported.tolist(), "resolution_unit": len(final) * pixel}
             shell = maps.crossing(reported, 0.143)
-        true = truth_map(directory, facts, len(final), pixel)
-        held, alignment = against_truth(final, pixel, true, shell)
-        curves["truth"] = held.pop("curve")
-        result |= {"truth": held, "fsc": curves}
-        figures.draw_map(directory, alignment.aligned, true)
+        if facts:
+            true = truth_map(directory, facts, len(final), pixel)
+            held, alignment = against_truth(final, pixel, true, shell)
+            curves["truth"] = held.pop("curve")
+            result["truth"] = held
+            figures.draw_map(directory, alignment.aligned, true, "truth")
+        result["fsc"] = curves
         figures.draw_fsc(directory, curves)
         figures.draw_angles(directory, directory / refine / "run_data.star")
+    if reference(directory):
+        largest = result.get("class3d", {}).get("largest_map", "")
+        judged_map = f"{refine}run_class001.mrc" if refine else f"{jobs['class3d']}{largest}" if largest else ""
+        if judged_map:
+            result["reference"] = against_reference(directory, directory / judged_map)
     if "class2d" in jobs:
         figures.draw_class_averages(directory, directory / jobs["class2d"])
     figures.draw_iterations(directory, {name: jobs[name] for name in aligning(directory)})
@@ -258,15 +262,16 @@ def truth_map(directory: Path, facts: dict[str, Any], box: int, pixel: float) ->
     return phantom.density(phantom.load_species()[species], box, pixel, facts["bfactor"]).astype(np.float64)
 
 
-def against_reference(path: Path, known: Path) -> dict[str, float]:
-    """How a map agrees with a published one of the same box and pixel size, after alignment of both, made small."""
-    (density, pixel), (other, _) = read_map(path), read_map(known)
-    if density.shape != other.shape:
-        raise KitError(f"{path}: {len(density)} voxels wide, but {known} is {len(other)}")
-    box = min(len(density), SMALL)
-    pixel *= len(density) / box
-    small, target = (maps.crop(m, box) for m in (density, other))
-    return {"correlation": maps.align(small, target, 0.8 * box).correlation, "resolution_limit": 2 * pixel}
+def against_reference(directory: Path, path: Path) -> dict[str, Any]:
+    """How a map agrees with the published one of the data set, after alignment, both on one coarse grid; with a picture."""
+    (density, pixel), (other, other_pixel) = read_map(path), read_map(directory / "data" / reference(directory))
+    side = min(len(density) * pixel, len(other) * other_pixel)  # angstrom
+    box = min(len(density), len(other), SMALL)
+    small = maps.resample(density, side / box / pixel, box)
+    target = maps.resample(other, side / box / other_pixel, box)
+    alignment = maps.align(small, target, 0.8 * box)
+    figures.draw_map(directory, alignment.aligned, target, reference(directory))
+    return {"correlation": alignment.correlation, "resolution_limit": 2 * side / box, "mirrored": alignment.mirrored}
 
 
 def session(directory: Path, jobs: dict[str, str], truth: score.Truth) -> dict[str, Any]:

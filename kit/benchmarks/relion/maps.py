@@ -51,12 +51,16 @@ def low_pass(density: Array, shell: float, edge: float = 2.0) -> Array:
     return np.fft.irfftn(np.fft.rfftn(density) * weight, s=density.shape, axes=(0, 1, 2))
 
 
-def crop(density: Array, box: int) -> Array:
-    """A map on a coarser grid of `box` voxels: its Fourier transform cut to what that grid can hold."""
+def resample(density: Array, ratio: float, box: int) -> Array:
+    """A map on a grid of `box` voxels, each `ratio` times as large as its own, about the same origin.
+
+    What the new grid can not hold is taken out first; what lies outside the map is 0.
+    """
     n = len(density)
-    low = (n - box) // 2
-    spectrum = np.fft.fftshift(np.fft.fftn(np.fft.ifftshift(density)))[(slice(low, low + box),) * 3]
-    return np.fft.fftshift(np.fft.ifftn(np.fft.ifftshift(spectrum))).real * (box / n) ** 3
+    if ratio > 1:
+        density = low_pass(density, n / (2 * ratio))
+    offset = n // 2 - ratio * (box // 2)
+    return np.asarray(ndimage.affine_transform(density, np.full(3, ratio), offset, output_shape=(box,) * 3, order=3))
 
 
 def sphere(n: int, diameter: float) -> NDArray[np.bool_]:

@@ -1,9 +1,9 @@
 """Workflows: job.star files of RELION, and a small file that says their order, what each takes from which, and the rules.
 
-`workflows/NAME/workflow.toml` lists the jobs; the options of a job are those of its `JOB_job.star` beside it. What hands
-one job's files to the next is a name, not a number: `fn_img = "extract"` is the first file that the job `extract` is to
-write, `"class2d:model.star"` the one whose name ends so. `compose` takes the jobs into a project, in which RELION itself
-writes their commands, and returns them as the stages of a run.
+`workflows/NAME/workflow.toml` lists the jobs; the options of a job are those of its `JOB_job.star` beside it, or of the
+one that it names as its `star`. What hands one job's files to the next is a name, not a number: `fn_img = "extract"` is the
+first file that the job `extract` is to write, `"class2d:model.star"` the one whose name ends so. `compose` takes the jobs
+into a project, in which RELION itself writes their commands, and returns them as the stages of a run.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,18 +50,32 @@ class Rule(Model):
     best: int | None = Field(None, ge=1)
     least_fraction: float = Field(0.0, ge=0, le=1)  # of the class distribution
     worst_resolution: float = Field(math.inf, gt=0)  # angstrom, rlnEstimatedResolution
-    # What the map of the largest class is brought to, as the reference of larger images: angstrom a pixel, and pixels.
-    map_pixel_size: float | None = Field(None, gt=0)
-    map_box: int | None = Field(None, gt=0, multiple_of=2)
+
+
+class Fit(Model):
+    """What a map is brought to before a job takes it as reference: RELION wants that of its images.
+
+    Each may be a template over the size's numbers. With a symmetry the map is turned onto its axes, and it is applied.
+    """
+
+    pixel_size: float | str  # angstrom
+    box: int | str  # pixels
+    symmetry: str = ""
 
 
 class Step(Model):
-    """A job of a workflow. `inputs` are options filled by files of earlier jobs; `options` replace those of job.star."""
+    """A job of a workflow. `inputs` are options filled by files of earlier jobs; `options` replace those of job.star.
+
+    A job that was tried and `dropped`, with the reason, is part of the history of a workflow and is not run.
+    """
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    star: str = Field("", pattern=r"^([a-z][a-z0-9_]*)?$")  # the job whose job.star it shares; its own when empty
     inputs: dict[str, str] = {}
     options: dict[str, str] = {}
+    maps: dict[str, Fit] = {}
     rule: Rule | None = None
+    dropped: str = ""
 
 
 class Workflow(Model):
@@ -73,14 +87,20 @@ class Workflow(Model):
 
     @model_validator(mode="after")
     def chained(self) -> Workflow:
-        known: list[str] = []
+        known: dict[str, Step] = {}
         for step in self.jobs:
             if step.name in known:
                 raise ValueError(f"two jobs are named {step.name}")
             for option, source in step.inputs.items():
-                if source.split(":")[0] not in known:
+                giver = known.get(source.split(":")[0])
+                if giver is None:
                     raise ValueError(f"job {step.name}: {option} = '{source}', but no earlier job has that name")
-            known.append(step.name)
+                if giver.dropped and not step.dropped:
+                    raise ValueError(f"job {step.name}: {option} = '{source}', but that job was dropped")
+            for option in step.maps:
+                if option not in step.inputs and option not in step.options:
+                    raise ValueError(f"job {step.name}: maps has {option}, but neither inputs nor options have")
+            known[step.name] = step
         return self
 
 
@@ -132,16 +152,21 @@ def compose(
         link.parent.mkdir(parents=True, exist_ok=True)
         link.symlink_to(os.path.relpath(directory / "data" / name, link.parent))
     for step in workflow.jobs:
-        if pack and step.name != pack.stage:
+        if step.dropped or (pack and step.name != pack.stage):
             continue
         where = f"workflow {workflow_name}: job {step.name}"
-        given = read_job_star(job_star(workflow_name, step.name, project))
+        given = read_job_star(job_star(workflow_name, step.star or step.name, project))
         kind = given.type
         changes = {key: env.from_string(value).render(numbers) for key, value in step.options.items()}
+        before: list[str] = []
         for option, source in step.inputs.items():
             if pack and option not in pack.inputs:
                 raise KitError(f"{where}: the pack has no {option}; it is of another version of this workflow")
             changes[option] = f"data/{pack.inputs[option]}" if pack else produced(jobs, source, where)
+        for option, wanted in step.maps.items() if not pack else ():  # a pack holds the map as it was read
+            target = f"{MAPS}/{step.name}_{option}.mrc"
+            before += fit(changes[option], target, wanted, lambda text: env.from_string(text).render(numbers))
+            changes[option] = target
         options = {**given.options, **changes}
         ranks, threads = share(kind, plan, training=options.get("do_param_optim") == "Yes")
         if kind not in SINGLE:
@@ -162,6 +187,7 @@ def compose(
         cont = f"{job.name}run_it???_optimiser.star" if kind in ALIGNING else ""
         if cont:
             text[1] += ' "${resume[@]}"'
+        text[1:1] = before
         outputs = [name for name in job.outputs if not name.endswith(".pdf")]
         stages.append(
             Stage(
@@ -212,6 +238,7 @@ def produced(jobs: Mapping[str, Job], source: str, where: str) -> str:
 
 MODEL, OPTIMISER = "model.star", "optimiser.star"
 MAP = "map.mrc"  # the map of the largest class that a Select job keeps
+MAPS = "Maps"  # of a project: references that were brought to the size of the images
 SELECT = r"""
 in_image relion_star_printtable {model} data_model_classes rlnClassDistribution rlnEstimatedResolution rlnReferenceImage |
     awk '$1 >= {least} && ($2 <= {worst}) {{ print $1, NR, $3 }}' | sort -rg | head -n {best} >{job}classes.txt
@@ -228,16 +255,27 @@ in_image relion_star_handler --combine --i "$parts" --o {job}particles.star
 """
 LARGEST = """
 read -r _ class image <{job}classes.txt
-in_image relion_image_handler --i "$image" --o {job}{map} {scale}
+cp "$image" {job}{map}
 """
+
+
+def fit(source: str, target: str, wanted: Fit, render: Callable[[str], str]) -> list[str]:
+    """The commands that bring a map to the pixel size, box and symmetry of the images that it is to be a reference of."""
+    scale = f"--rescale_angpix {render(str(wanted.pixel_size))} --new_box {render(str(wanted.box))}"
+    commands = [f"mkdir -p {MAPS}", f"in_image relion_image_handler --i {source} --o {target} {scale}"]
+    if wanted.symmetry:
+        turned = target.replace(".mrc", "_turned.mrc")
+        commands += [
+            f"in_image relion_align_symmetry --i {target} --o {turned} --sym {wanted.symmetry}",
+            f"in_image relion_image_handler --i {turned} --o {target} --sym {wanted.symmetry}",
+        ]
+    return commands
 
 
 def select(rule: Rule, job: Job) -> list[str]:
     """The commands of a Select job by rule. RELION reads its own tables; what is compared are numbers of its columns."""
     model = job.inputs[0].replace(OPTIMISER, MODEL)
-    scale = f"--rescale_angpix {rule.map_pixel_size}" if rule.map_pixel_size else ""
-    scale += f" --new_box {rule.map_box}" if rule.map_box else ""
-    largest = LARGEST.format(job=job.name, map=MAP, scale=scale) if model.startswith("Class3D") else ""
+    largest = LARGEST.format(job=job.name, map=MAP) if model.startswith("Class3D") else ""
     text = SELECT.format(
         model=model,
         data=model.replace("_model.star", "_data.star"),
