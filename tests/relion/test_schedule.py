@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Literal
+from typing import get_args
 
 import mrcfile
 import numpy as np
 import pytest
 
 from kit.benchmarks.relion import movies
-from kit.benchmarks.relion.project import RelionProject, pipeline_rows, write_job_star
+from kit.benchmarks.relion.ccpem_driver import differences
+from kit.benchmarks.relion.project import Engine, RelionProject, pipeline_rows, write_job_star
 from kit.benchmarks.relion.score import Truth, drifts
 from kit.errors import KitError
 from kit.image import load_image
@@ -36,6 +37,31 @@ OPTIONS = {
 }
 
 
+MICROGRAPHS = """
+# version 30001
+
+data_optics
+
+loop_
+_rlnOpticsGroupName #1
+_rlnOpticsGroup #2
+_rlnMicrographPixelSize #3
+_rlnVoltage #4
+_rlnSphericalAberration #5
+_rlnAmplitudeContrast #6
+opticsGroup1 1 3.54 300 2.7 0.1
+
+# version 30001
+
+data_micrographs
+
+loop_
+_rlnMicrographName #1
+_rlnOpticsGroup #2
+mic.mrc 1
+"""
+
+
 @pytest.fixture
 def my_project(tmp_path: Path) -> RelionProject:
     movies.generate(tmp_path, SETTINGS)
@@ -50,8 +76,8 @@ def statuses(project: RelionProject) -> list[str]:
     return [row[3] for row in pipeline_rows(project.directory, "processes")]
 
 
-@pytest.mark.parametrize("engine", ["direct", "relion_pipeliner"])
-def test_the_printed_script(my_project: RelionProject, engine: Literal["direct", "relion_pipeliner"]) -> None:
+@pytest.mark.parametrize("engine", get_args(Engine))
+def test_the_printed_script(my_project: RelionProject, engine: Engine) -> None:
     """What the script of the first benchmark of this kind does, with its names and arguments."""
     my_project.schedule_job("JobFiles/import_job.star")  # Schedules Import/job001/
     my_project.schedule_job("JobFiles/motioncorr_job.star")  # Schedules MotionCorr/job002/
@@ -74,6 +100,56 @@ def test_the_printed_script(my_project: RelionProject, engine: Literal["direct",
     assert "Executing new job" in (my_project.directory / names[0] / "note.txt").read_text()
 
 
+def test_ccpem_leaves_the_project_to_relion(my_project: RelionProject) -> None:
+    """What it makes of a pipeline or a job.star is not what RELION 3.1 reads."""
+    my_project.schedule_job("JobFiles/import_job.star")
+    star = my_project.directory / "Import/job001/job.star"
+    before = star.read_text()
+    my_project.run_schedule("once", ["Import/job001/"], engine="ccpem")
+    assert star.read_text() == before
+    my_project.schedule_job("JobFiles/motioncorr_job.star")
+    my_project.relion("relion_pipeliner", "--check_job_completion")
+    assert statuses(my_project) == ["2", "1"]
+
+
+def test_ccpem_does_not_run_what_relion_would_not(my_project: RelionProject) -> None:
+    """Its Extract is that of RELION 4, which takes a list of coordinates."""
+    my_project.schedule_job("JobFiles/import_job.star")
+    (my_project.directory / "mics.star").write_text(MICROGRAPHS)
+    mrcfile.write(my_project.directory / "mic.mrc", np.zeros((64, 64), dtype=np.float32))
+    options = {"star_mics": "mics.star", "coords_suffix": "picks/coords_suffix_autopick.star", "extract_size": "32"}
+    (my_project.directory / "picks").mkdir()
+    (my_project.directory / "picks/coords_suffix_autopick.star").write_text("mics.star\n")
+    write_job_star(my_project.directory / "JobFiles/extract_job.star", "extract", options, my_project.numbered)
+    my_project.schedule_job("JobFiles/extract_job.star")
+    with pytest.raises(KitError, match=r"Extract/job002: ccpem-pipeliner would not run what RELION would: .*coord"):
+        my_project.run_schedule("once", ["Extract/job002/"], engine="ccpem")
+    assert not (my_project.directory / "Extract/job002/run.out").exists()
+
+
+def test_commands_that_differ_are_told_apart() -> None:
+    defaults = {"relion_refine": {"--i": "", "--K": "1", "--ctf": "false", "--angpix": "-1", "--o": ""}}
+    own = ["relion_refine", "--i", "a.star", "--K", "4", "--ctf"]
+
+    def told(*theirs: str) -> list[str]:
+        return differences([own], [["/wrappers/relion_refine", *theirs]], defaults)
+
+    assert told("--K", "4.0", "--ctf", "--i", "a.star", "--angpix", "-1.0") == []
+    assert told("--K", "5", "--ctf", "--i", "a.star") == ["--K: '4' of RELION, '5' of the pipeliner"]
+    assert told("--K", "4", "--i", "a.star") == ["--ctf: '' of RELION, None of the pipeliner"]
+    assert told("--K", "4", "--ctf", "--i", "a.star", "--grad") == ["relion_refine has no flag --grad"]
+    assert "it runs ['relion_import']" in differences([own], [["relion_import"]], defaults)[0]
+
+
+def test_without_ccpem_the_way_to_it_is_said(my_project: RelionProject, monkeypatch: pytest.MonkeyPatch) -> None:
+    my_project.schedule_job("JobFiles/import_job.star")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(KitError, match=r"ccpem-pipeliner is not installed: pip install 'science-kit\[ccpem\]'"):
+        my_project.run_schedule("once", ["Import/job001/"], engine="ccpem")
+    with pytest.raises(KitError, match="unknown engine 'cpem': did you mean ccpem"):
+        my_project.run_schedule("once", ["Import/job001/"], engine="cpem")  # type: ignore[arg-type]
+
+
 def test_repeats_and_waits(my_project: RelionProject) -> None:
     job = my_project.schedule_job("JobFiles/import_job.star")
     started = time.monotonic()
@@ -82,9 +158,9 @@ def test_repeats_and_waits(my_project: RelionProject) -> None:
     assert (my_project.directory / job.name / "note.txt").read_text().count("Executing new job") == 2
 
 
-@pytest.mark.parametrize("engine", ["direct", "relion_pipeliner"])
-def test_a_failed_job_ends_the_schedule(my_project: RelionProject, engine: Literal["direct", "relion_pipeliner"]) -> None:
-    """relion_pipeliner returns normally after this; what follows a failed job must not run."""
+@pytest.mark.parametrize("engine", get_args(Engine))
+def test_a_failed_job_ends_the_schedule(my_project: RelionProject, engine: Engine) -> None:
+    """The pipeliners return normally after this; what follows a failed job must not run."""
     # A gain of another size than the movies, which only the program finds out.
     mrcfile.write(my_project.directory / "gain.mrc", np.ones((8, 8), dtype=np.float32), overwrite=True)
     for kind in OPTIONS:

@@ -11,6 +11,7 @@ import difflib
 import functools
 import re
 import shlex
+import shutil
 import subprocess
 import tempfile
 import time
@@ -18,11 +19,12 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
+from kit.benchmarks.relion import ccpem
 from kit.benchmarks.relion.inputs import check_inputs
 from kit.benchmarks.relion.phantom import write_star
-from kit.errors import KitError
+from kit.errors import KitError, unknown
 from kit.image import Image, built_sif
 from kit.launchers import LAUNCHERS
 from kit.model import Model, parse, read_json, read_star, write_atomic, write_json
@@ -55,6 +57,7 @@ TYPES = {
 STATUS = {"SUCCESS": (2, "Succeeded"), "FAILURE": (3, "Failed"), "ABORTED": (4, "Aborted")}
 # Options that say how a job is handed to a queue; here that is how its commands are learnt.
 QUEUE = ("do_queue", "qsub", "qsubscript", "queuename", "min_dedicated")
+Engine = Literal["direct", "relion_pipeliner", "ccpem"]
 FOLDER = ".kit"  # of a project: what the kit hands to RELION
 IGNORED = re.compile(r".*is not a valid RELION argument.*")  # what RELION says of an option that it leaves aside
 TEMPLATE = "ranks XXXmpinodesXXX threads XXXthreadsXXX\nXXXcommandXXX\n"
@@ -120,7 +123,7 @@ class RelionProject:
         self.directory = Path(directory).absolute()
         self.image = image
         self.runtime = runtime
-        self.known_flags: dict[str, list[str]] = {}
+        self.known_flags: dict[str, dict[str, str]] = {}
         if runtime == "apptainer":
             built_sif(image)  # says how to get an image that is not here
         initialise(self.directory)
@@ -206,14 +209,17 @@ class RelionProject:
         minutes_wait: float = 0,
         minutes_wait_before: float = 0,
         seconds_wait_after: float = 0,
-        engine: Literal["direct", "relion_pipeliner"] = "direct",
+        engine: Engine = "direct",
     ) -> None:
         """Runs jobs in order, `nr_repeat` times, and ends at the first that fails: KitError says which, and why.
 
         Before the first, `minutes_wait_before` pass; a repetition begins no sooner than `minutes_wait` after the one
         before it; after each job `seconds_wait_after` pass. `engine` starts RELION's programs itself, or leaves that to
-        `relion_pipeliner`, which returns normally whatever happened. In both the verdict is read from what each job left.
+        `relion_pipeliner` or to ccpem-pipeliner (`ccpem`), which return normally whatever happened. In all of them the
+        verdict is read from what each job left.
         """
+        if engine not in get_args(Engine):
+            raise unknown("engine", engine, get_args(Engine))
         known = [job if isinstance(job, Job) else self.job(job) for job in jobs]
         time.sleep(60 * minutes_wait_before)
         for number in range(nr_repeat):
@@ -234,37 +240,60 @@ class RelionProject:
                 (number,) = re.findall(r"job(\d+)", name)
                 self.relion("relion_pipeliner", "--gentle_clean", str(int(number)))
 
-    def run_job(self, job: Job, schedule: str, engine: str) -> None:
+    def run_job(self, job: Job, schedule: str, engine: Engine) -> None:
         """Runs one job to its end; KitError unless it left everything that says it went well.
 
         KitError before it starts for input that is missing, cut short or not what its STAR file says.
         """
         folder = self.directory / job.name
         check_inputs(self.directory, read_job_star(folder / "job.star").options, job.commands)
-        for mark in STATUS:
-            (folder / f"RELION_JOB_EXIT_{mark}").unlink(missing_ok=True)
+        for mark in folder.glob("*_JOB_EXIT_*"):
+            mark.unlink()
         stamp = folder / ".started"
         stamp.touch()
         where = str(self.directory)
-        container = shlex.join(RUNTIMES[self.runtime].command(self.image, [where], {"OMP_NUM_THREADS": "1"}, [], where))
+        started_by = RUNTIMES[self.runtime].command(self.image, [where], {"OMP_NUM_THREADS": "1"}, [], where)
+        container = shlex.join(started_by)
         if engine == "direct":
             mpi = shlex.join(LAUNCHERS["mpirun"].command(job.ranks, job.ranks, job.threads, []))
             words = {"in_image": container, "launch": f"{container} {mpi}"}
             commands = [re.sub(r"^(in_image|launch)\b", lambda m: words[m[1]], in_words(text)) for text in job.commands]
+        elif engine == "ccpem":
+            commands = list(job.commands)
         else:
             # A schedule keeps a file that says it runs; one that was killed leaves it behind.
             (self.directory / f"RUNNING_PIPELINER_default_{schedule}").unlink(missing_ok=True)
             asked = f"relion_pipeliner --schedule {shlex.quote(schedule)} --repeat 1 --RunJobs {job.name}"
             commands = [f"{container} {asked}"]
         note(folder, "Executing new job", commands)
-        with (folder / "run.out").open("ab") as out, (folder / "run.err").open("ab") as err:
-            result = subprocess.run(["bash", "-ec", "\n".join(commands)], cwd=self.directory, stdout=out, stderr=err)
-        problem = f"exit code {result.returncode}" if result.returncode else self.problem(job, stamp)
+        if engine == "ccpem":
+            code = self.run_by_ccpem(job, started_by)
+        else:
+            with (folder / "run.out").open("ab") as out, (folder / "run.err").open("ab") as err:
+                script = ["bash", "-ec", "\n".join(commands)]
+                code = subprocess.run(script, cwd=self.directory, stdout=out, stderr=err).returncode
+        problem = f"exit code {code}" if code else self.problem(job, stamp)
         if problem:
             (folder / "RELION_JOB_EXIT_SUCCESS").unlink(missing_ok=True)
             (folder / "RELION_JOB_EXIT_FAILURE").touch()
             text = (folder / "run.err").read_text(errors="replace")
             raise KitError(f"{folder}: {problem}; the end of its run.err:\n{said(text)}")
+
+    def run_by_ccpem(self, job: Job, container: Sequence[str]) -> int:
+        """Runs one job by ccpem-pipeliner, with its job.star as that has to read it; returns its exit code."""
+        path = self.directory / job.name / "job.star"
+        own, star = path.read_bytes(), read_job_star(path)
+        names = sorted({name for command in job.commands for name in re.findall(r"\brelion_\w+", command)})
+        defaults = {name: self.defaults(name) for name in names}
+        # The pipeliner asks for the program without MPI, too, before it believes that a job can be run.
+        programs = sorted({*names, *(name.removesuffix("_mpi") for name in names)})
+        options = ccpem.restated(star.type, star.options) if self.numbered else star.options
+        try:
+            write_job_star(path, star.type, options, numbered=False)
+            return ccpem.run(self.directory, job.name, job.commands, defaults, container, programs)
+        finally:
+            path.write_bytes(own)
+            shutil.rmtree(self.directory / ".relion_lock", ignore_errors=True)
 
     def problem(self, job: Job, stamp: Path) -> str:
         """What speaks against a job that has ended: a missing mark or file, an option that RELION left aside."""
@@ -293,9 +322,14 @@ class RelionProject:
 
     def flags(self, program: str) -> list[str]:
         """The flags of a program, from its own help."""
+        return sorted(self.defaults(program))
+
+    def defaults(self, program: str) -> dict[str, str]:
+        """The flags of a program with their defaults, from its own help."""
         if program not in self.known_flags:
-            found = re.findall(r"^ *(--?[A-Za-z]\w*)", self.relion(program, "--help"), re.MULTILINE)
-            self.known_flags[program] = sorted(set(found))
+            help_text = self.relion(program, "--help")
+            found = re.findall(r"^ *(--?[A-Za-z]\w*)(?: \(([^)]*)\))?", help_text, re.MULTILINE)
+            self.known_flags[program] = dict(found)
         return self.known_flags[program]
 
     def refuse_unknown_flags(self, star: JobStar, other_args: str, commands: Iterable[str]) -> None:
