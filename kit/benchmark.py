@@ -28,7 +28,7 @@ class Size(Model):
 
     description: str
     minutes: int = Field(ge=1)  # asked of the scheduler
-    ranks: int = Field(1, ge=1)
+    ranks: int = Field(1, ge=0)  # 0: as many as the nodes have room for, one of them to hand out work to an even number
     nodes: int = Field(1, ge=1)
     threads: int = Field(1, ge=1)
     parameters: dict[str, int | float | str] = {}
@@ -56,6 +56,8 @@ class Stage(Model):
     outputs: list[str] = Field(min_length=1)
     resume: str = ""
     resume_option: str = ""
+    memory_gb: float = Field(default=0.0, ge=0)  # about what it asks of a node; 0 where nobody knows
+    note: str = ""  # what it was given of the nodes, for whoever reads the script
 
 
 class Metric(Model):
@@ -181,6 +183,13 @@ class Benchmark(Model):
         if "random_seed" not in size.parameters:
             raise KitError(f"benchmark {self.name}, size {size_name}: has no random_seed that --seed could set")
         changed = size.model_copy(update={"parameters": {**size.parameters, "random_seed": seed}})
+        return self.model_copy(update={"sizes": {**self.sizes, size_name: changed}})
+
+    def with_layout(self, size_name: str, **changes: int | None) -> Benchmark:
+        """The benchmark with other `nodes`, `ranks` or `threads` for a size; None leaves a number as it is."""
+        size = self.size(size_name)
+        given = {key: value for key, value in changes.items() if value is not None}
+        changed = parse(Size, {**size.model_dump(), **given}, f"benchmark {self.name}, size {size_name}")
         return self.model_copy(update={"sizes": {**self.sizes, size_name: changed}})
 
     def image(self, name: str | None) -> str:

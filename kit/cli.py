@@ -288,6 +288,11 @@ def run(
     partition: Annotated[str | None, typer.Option(help="A partition of the site; the first if not given.")] = None,
     image: Annotated[str | None, typer.Option(help="An image the benchmark runs on; its first if not given.")] = None,
     arg: Arguments = [],  # noqa: B006
+    nodes: Annotated[int | None, typer.Option(min=1, help="Other than the size's.")] = None,
+    ranks: Annotated[
+        int | None, typer.Option(min=0, help="Other than the size's; 0: as many as the nodes have room for.")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads of a rank, other than the size's.")] = None,
     seed: Annotated[int | None, typer.Option(help="Another random seed than the size's, for a repeat.")] = None,
     repeat: Annotated[int, typer.Option(min=1, help="This many runs, each with a seed of its own.")] = 1,
     isolated: Annotated[
@@ -313,16 +318,19 @@ def run(
         raise KitError("which benchmark? kit run relion, or kit run cloudmask; kit list shows all")
     else:
         chosen = load_image(load_benchmark(benchmark).image(image), arg)
+        changes = {"nodes": nodes, "ranks": ranks, "threads": threads}
         if dry_run:
-            text = launch.render(benchmark, size, site, partition, Path("/RUN"), Path("/DATA"), chosen, seed, isolated)
-            print(text, end="")
+            places = (Path("/RUN"), Path("/DATA"))
+            print(launch.render(benchmark, size, site, partition, *places, chosen, seed, isolated, changes), end="")
             return
         first = load_benchmark(benchmark).size(size).seed if seed is None else seed
         for number in range(repeat):
             if repeat > 1:
                 seed = (first or 0) + number
             with working(f"{benchmark} {size} in {chosen.name}: data and job script"):
-                directory = launch.prepare(benchmark, size, site, partition, runs, chosen, seed, isolated)
+                directory = launch.prepare(benchmark, size, site, partition, runs, chosen, seed, isolated, changes)
+            for warning in launch.warnings(directory):
+                say(f"kit: warning: {warning}")
             start(directory, wait)
 
 

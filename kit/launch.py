@@ -9,7 +9,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,7 +19,8 @@ from kit.errors import KitError
 from kit.image import Built, Image, load_image, sha256
 from kit.model import write_atomic, write_json
 from kit.render import job_script, layout, resolve
-from kit.run import SBOM, ImageRecord, Run, State, current_state, load_run, save_run, with_state
+from kit.render import warnings as render_warnings
+from kit.run import SBOM, ImageRecord, Run, State, current_state, load_run, resolved, save_run, with_state
 from kit.sbom import sbom
 from kit.schedulers import SCHEDULERS
 from kit.site import load_site
@@ -53,9 +54,11 @@ def render(
     image: Image | None = None,
     seed: int | None = None,
     isolated: Path | None = None,
+    changes: Mapping[str, int | None] | None = None,
 ) -> str:
     """The job script, without leaving anything: what `--dry-run` prints."""
     benchmark, site = load_benchmark(benchmark_name).with_seed(size_name, seed), load_site(site_name)
+    benchmark = benchmark.with_layout(size_name, **(changes or {}))
     pack = packed(benchmark.name, size_name, isolated)
     image = image or load_image(benchmark.image(None))
     plan = layout(benchmark.size(size_name), site.partition(partition_name)[1], site)
@@ -78,12 +81,14 @@ def prepare(
     image: Image | None = None,
     seed: int | None = None,
     isolated: Path | None = None,
+    changes: Mapping[str, int | None] | None = None,
 ) -> Path:
     """Makes a new run directory with everything in it but the run; returns its path.
 
-    With `isolated`, the folder of a pack, it is a run of the one stage that the pack is made for.
+    With `isolated`, the folder of a pack, it is a run of the one stage that the pack is made for. `changes` replace nodes,
+    ranks or threads of the size.
     """
-    benchmark, site = load_benchmark(benchmark_name), load_site(site_name)
+    benchmark, site = load_benchmark(benchmark_name).with_layout(size_name, **(changes or {})), load_site(site_name)
     image = image or load_image(benchmark.image(None))
     name, partition = site.partition(partition_name)
     plan = layout(benchmark.size(size_name), partition, site)
@@ -133,6 +138,13 @@ def prepare(
         ),
     )
     return directory
+
+
+def warnings(directory: Path) -> list[str]:
+    """What speaks against a run that is about to start, and does not forbid it."""
+    run, (benchmark, site) = load_run(directory), resolved(directory)
+    plan = layout(benchmark.size(run.size), site.partition(run.partition)[1], site)
+    return render_warnings(benchmark, plan)
 
 
 def packed(benchmark_name: str, size_name: str, folder: Path | None) -> data.Pack | None:

@@ -33,6 +33,9 @@ class Layout:
     ranks_per_node: int
     threads: int
     cores: int  # of one node
+    gpus: int = 0  # of one node, where the site says it
+    memory_gb: float = 0.0  # of one node, where it is known
+    scratch: str = ""
 
     @property
     def node_threads(self) -> int:
@@ -52,14 +55,50 @@ def layout(size: Size, partition: Partition, site: Site) -> Layout:
         )
     if size.nodes > 1 and site.container.mpi == "inside":
         raise KitError(f"site {site.name}: key 'container.mpi' is 'inside', which serves one node; set it to 'outside'")
-    per_node = math.ceil(size.ranks / size.nodes)
     cores = partition.cores or len(os.sched_getaffinity(0))
+    ranks = size.ranks or fill(size, partition, cores)
+    per_node = math.ceil(ranks / size.nodes)
     if partition.scheduler != "local" and per_node * size.threads > cores:
         raise KitError(
             f"site {site.name}: {per_node} ranks x {size.threads} threads a node are needed, but a node has {cores} cores "
             "(key 'cores' of the partition)"
         )
-    return Layout(size.nodes, size.ranks, per_node, size.threads, cores)
+    return Layout(
+        nodes=size.nodes,
+        ranks=ranks,
+        ranks_per_node=per_node,
+        threads=size.threads,
+        cores=cores,
+        gpus=partition.gpus,
+        memory_gb=partition.memory_gb or (memory_here() if partition.scheduler == "local" else 0.0),
+        scratch=partition.scratch,
+    )
+
+
+def fill(size: Size, partition: Partition, cores: int) -> int:
+    """As many ranks as the nodes have room for: one that hands out work, and an even number that do it.
+
+    On GPUs one rank works for each of them. Three is the least.
+    """
+    if partition.gpus:
+        return max(3, size.nodes * partition.gpus + 1)
+    room = size.nodes * max(1, cores // size.threads)
+    return max(3, room - 1 + room % 2)
+
+
+def memory_here() -> float:
+    """Gigabytes of memory of this machine."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+
+
+def warnings(benchmark: Benchmark, plan: Layout) -> list[str]:
+    """What speaks against a run before it starts, and does not forbid it: stages that want more memory than a node has."""
+    return [
+        f"stage {stage.name}: about {stage.memory_gb:.0f} GB of memory a node are needed, and it has {plan.memory_gb:.0f}; "
+        "take more nodes or fewer ranks (--nodes, --ranks)"
+        for stage in benchmark.stages
+        if plan.memory_gb and stage.memory_gb > plan.memory_gb
+    ]
 
 
 def words(command: Sequence[str]) -> str:
@@ -132,15 +171,18 @@ def job_script(
             raise KitError(f"benchmark {benchmark.name}, size {size_name}: stage {stage.name}: {error}") from None
         record = json.dumps(text)
         stages.append({**stage.model_dump(), "command": text, "outputs": outputs, "record": record})
-    for value in (str(directory), str(data), *site.container.binds):
+    for value in (str(directory), str(data), plan.scratch, *site.container.binds):
         if "\n" in value or '"' in value or "," in value or ":" in value:
             raise KitError(
                 f"{value!r}: a folder bound into a container can not have a quote, comma, colon or newline in its path"
             )
     runtime = RUNTIMES[site.container.runtime]
+    binds = [str(directory), str(data), *site.container.binds]
+    if plan.scratch and plan.scratch not in binds:
+        binds.append(plan.scratch)
     container = runtime.command(
         image,
-        [str(directory), str(data), *site.container.binds],
+        binds,
         {"OMP_NUM_THREADS": str(plan.threads)},
         site.container.args,
         str(directory),
@@ -165,6 +207,7 @@ def job_script(
         launcher=launcher,
         stages=stages,
         minutes=size.minutes,
+        warnings=warnings(benchmark, plan),
         job_name=re.sub(r"[^A-Za-z0-9]", "", f"kit{benchmark.name}")[:15],
         **vars(plan),
     )

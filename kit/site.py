@@ -29,6 +29,7 @@ class Partition(Model):
     cores: int = Field(0, ge=0)
     memory_gb: float = Field(0, ge=0)
     gpus: int = Field(0, ge=0)
+    scratch: str = ""  # a folder on each node's own disk, to which stages may copy what they read often
 
 
 class Container(Model):

@@ -23,7 +23,6 @@ from kit.benchmarks.relion.workflow import (
     fit,
     load_workflow,
     select,
-    share,
     workflow_names,
 )
 from kit.errors import KitError
@@ -66,15 +65,6 @@ def test_unknown_names_are_said() -> None:
         parse(Workflow, {"description": "x", "jobs": fitted}, "workflow.toml")
     with pytest.raises(KitError, match="two jobs are named extract"):
         parse(Workflow, {"description": "x", "jobs": [jobs[0], jobs[0]]}, "workflow.toml")
-
-
-def test_ranks_and_threads() -> None:
-    many = Layout(nodes=2, ranks=9, ranks_per_node=5, threads=4, cores=24)
-    assert share("refine3d", ONE_NODE) == (3, 1)
-    assert share("class2d", ONE_NODE) == (1, 2)
-    assert share("class2d", many) == (9, 4)
-    assert share("polish", many, training=True) == (1, 20)
-    assert share("import", many) == (1, 1)
 
 
 def test_tiny_is_composed_by_relion(tmp_path: Path) -> None:

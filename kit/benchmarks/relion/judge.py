@@ -13,8 +13,9 @@ import numpy as np
 
 from kit.benchmarks.relion import figures, maps, phantom, score
 from kit.benchmarks.relion.files import column, read_map
+from kit.benchmarks.relion.plan import ALIGNING
 from kit.benchmarks.relion.project import IGNORED, settle
-from kit.benchmarks.relion.workflow import ALIGNING, folders, reference
+from kit.benchmarks.relion.workflow import folders, reference
 from kit.data import MANIFEST
 from kit.errors import KitError
 from kit.image import sha256

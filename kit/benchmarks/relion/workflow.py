@@ -18,6 +18,8 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from kit.benchmark import Stage
+from kit.benchmarks.relion import plan as planning
+from kit.benchmarks.relion.plan import ALIGNING, SINGLE, UNTHREADED
 from kit.benchmarks.relion.project import Job, RelionProject, in_words, note, read_job_star
 from kit.data import Pack
 from kit.errors import KitError, unknown
@@ -28,12 +30,6 @@ from kit.render import Layout, environment
 FOLDER = Path(__file__).parent / "workflows"
 JOBS = "workflow.json"  # of a run: the workflow, and the folder of each job
 IDENTIFY = Stage(name="identify", command="in_image relion_refine --version >version.txt", outputs=["version.txt"])
-# Jobs that align particles: they take a seed and an accelerator, and on one node threads serve them better than ranks.
-ALIGNING = ("class2d", "initialmodel", "class3d", "refine3d")
-# Jobs of which RELION has no MPI program, or whose work can not be divided.
-SINGLE = ("import", "select", "maskcreate", "postprocess", "joinstar")
-UNTHREADED = ("ctffind", "autopick", "extract")
-
 # The folders of the stages where no workflow gave them a job's.
 FOLDERS = {
     "class2d": "Class2D/",
@@ -146,6 +142,7 @@ def compose(
     project = RelionProject(directory, image, runtime)
     env = environment()
     jobs: dict[str, Job] = {}
+    boxes: dict[str, int] = {}  # pixels of the particles that a job reads, or extracts
     stages = [IDENTIFY]
     for name in workflow.links:
         link = directory / name
@@ -168,14 +165,18 @@ def compose(
             before += fit(changes[option], target, wanted, lambda text: env.from_string(text).render(numbers))
             changes[option] = target
         options = {**given.options, **changes}
-        ranks, threads = share(kind, plan, training=options.get("do_param_optim") == "Yes")
+        ranks, threads = planning.share(kind, plan, training=options.get("do_param_optim") == "Yes")
         if kind not in SINGLE:
             options["nr_mpi"] = str(ranks)
         if kind not in (*SINGLE, *UNTHREADED):
             options["nr_threads"] = str(threads)
         if kind in ALIGNING:
-            own = options.get("other_args", "")
-            options["other_args"] = f"{own} --random_seed {numbers['random_seed']} {numbers['acceleration']}".strip()
+            own, acceleration = options.get("other_args", ""), numbers["acceleration"]
+            if acceleration == "--gpu":
+                acceleration = f"--gpu {planning.gpu_map(ranks, plan)}".strip()
+            options["other_args"] = f"{own} --random_seed {numbers['random_seed']} {acceleration}".strip()
+            if plan.scratch:  # a folder of its own: RELION empties the one it is given, and so would another job
+                options["scratch_dir"] = f"{plan.scratch}/kit-{directory.name}"
         job = project.add(given, options, directory)
         jobs[step.name] = job
         if (kind == "select" and "fn_model" in step.inputs) != (step.rule is not None):
@@ -189,6 +190,11 @@ def compose(
             text[1] += ' "${resume[@]}"'
         text[1:1] = before
         outputs = [name for name in job.outputs if not name.endswith(".pdf")]
+        given_by = [source.split(":")[0] for source in step.inputs.values()]
+        boxes[step.name] = next((boxes[name] for name in given_by if name in boxes), int(numbers.get("box", 0)))
+        if kind == "extract":
+            boxes[step.name] = int(options["rescale" if options.get("do_rescale") == "Yes" else "extract_size"])
+        gigabytes = planning.memory(kind, options, boxes[step.name], ranks, plan)
         stages.append(
             Stage(
                 name=step.name,
@@ -196,6 +202,8 @@ def compose(
                 outputs=outputs,
                 resume=cont,
                 resume_option="--continue" if cont else "",
+                memory_gb=gigabytes,
+                note=planning.note(kind, ranks, threads, gigabytes, plan),
             )
         )
     folders_of_jobs = {name: job.name for name, job in jobs.items()}
@@ -207,19 +215,6 @@ def job_star(workflow_name: str, step: str, project: RelionProject) -> Path:
     """The job.star of a step. For RELION 4 and later one in the folder `5` takes the place of its namesake."""
     own = FOLDER / workflow_name / "5" / f"{step}_job.star"
     return own if own.is_file() and not project.numbered else FOLDER / workflow_name / f"{step}_job.star"
-
-
-def share(kind: str, plan: Layout, training: bool = False) -> tuple[int, int]:
-    """Ranks and threads of a job.
-
-    The halves of Refine3D need ranks; on a single node threads serve the other alignments better. Polish trains its
-    parameters in one process only.
-    """
-    if kind in SINGLE:
-        return 1, 1
-    if training or (kind in ALIGNING and kind != "refine3d" and plan.nodes == 1):
-        return 1, plan.node_threads
-    return plan.ranks, plan.threads
 
 
 def produced(jobs: Mapping[str, Job], source: str, where: str) -> str:

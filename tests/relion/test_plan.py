@@ -1,0 +1,98 @@
+"""What jobs are given of the nodes they run on, and what they are expected to ask of them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from conftest import kit
+
+from kit.benchmark import Size, load_benchmark
+from kit.benchmarks.relion import phantom
+from kit.benchmarks.relion.plan import gpu_map, memory, share
+from kit.image import load_image
+from kit.render import Layout, fill, layout
+from kit.runtimes import RUNTIMES
+from kit.site import Partition, load_site
+
+ONE_NODE = Layout(nodes=1, ranks=3, ranks_per_node=3, threads=1, cores=2)
+MANY = Layout(nodes=2, ranks=9, ranks_per_node=5, threads=4, cores=24)
+
+
+def test_ranks_and_threads() -> None:
+    assert share("refine3d", ONE_NODE) == (3, 1)
+    assert share("class2d", ONE_NODE) == (1, 2)
+    assert share("class2d", MANY) == (9, 4)
+    assert share("polish", MANY, training=True) == (1, 20)
+    assert share("import", MANY) == (1, 1)
+
+
+def test_every_working_rank_has_a_gpu() -> None:
+    one = Layout(nodes=1, ranks=5, ranks_per_node=5, threads=6, cores=32, gpus=4)
+    assert gpu_map(5, one) == "0:1:2:3"
+    assert gpu_map(1, one) == "0,1,2,3"
+    two = Layout(nodes=2, ranks=9, ranks_per_node=5, threads=6, cores=32, gpus=4)
+    assert gpu_map(9, two) == "0:1:2:3:0:1:2:3"  # the leader sits on the first node
+    shared = Layout(nodes=1, ranks=5, ranks_per_node=5, threads=6, cores=32, gpus=2)
+    assert gpu_map(5, shared) == "0:1:0:1"
+    assert gpu_map(5, ONE_NODE) == ""
+
+
+def test_ranks_fill_the_nodes() -> None:
+    """A leader and an even number of workers: RELION's halves are equal."""
+    size = Size(description="x", minutes=1, ranks=0, nodes=2, threads=6)
+    assert fill(size, Partition(scheduler="slurm", cores=64), 64) == 19
+    assert fill(size, Partition(scheduler="slurm", cores=64, gpus=4), 64) == 9
+    assert fill(size.model_copy(update={"nodes": 1}), Partition(scheduler="local"), 2) == 3
+    site = load_site("example-slurm")
+    plan = layout(load_benchmark("relion").sizes["aldolase"], site.partitions["cpu"], site)
+    assert (plan.nodes, plan.ranks, plan.ranks_per_node, plan.threads) == (4, 63, 16, 4)
+
+
+def test_the_script_says_what_jobs_are_given(tmp_path: Path) -> None:
+    """A site with GPUs and disks in its nodes, and too little memory for boxes of 512 pixels."""
+    text = Path("kit/sites/example-slurm.toml").read_text()
+    text = text.replace("memory_gb = 256", 'memory_gb = 48\ngpus = 4\nscratch = "/local"')
+    (tmp_path / "gpu.toml").write_text(text)
+    words = ["run", "relion", "--size", "aldolase", "--site", str(tmp_path / "gpu.toml"), "--dry-run"]
+    script = kit(*words, "--image", "relion-cuda").stdout if gpu_image() else kit(*words).stdout
+    if gpu_image():
+        assert "--gpu 0:1:2:3:0:1:2:3:0:1:2:3:0:1:2:3 " in script
+    assert "#SBATCH --gpus-per-node=4" in script
+    assert "--bind /local" in script
+    assert "--scratch_dir /local/kit-" in script
+    # A box of 512, padded twice: 0.54 thousand million coefficients of 80 bytes for each of 5 ranks.
+    assert "# WARNING: stage refine3d_full: about 215 GB of memory a node are needed, and it has 48" in script
+    assert "# 17 ranks x 4 threads, about 215.2 GB of memory a node in its last iteration, particles copied" in script
+    fewer = kit(*words, "--nodes", "1", "--ranks", "3", "--threads", "8").stdout
+    assert "# 3 ranks x 8 threads, about 129.1 GB" in fewer
+    assert "# 1 node x 3 ranks x 8 threads = 24 of 64 cores" in fewer
+
+
+def gpu_image() -> bool:
+    return load_image("relion-cuda").sif.is_file()
+
+
+def test_memory_is_that_of_real_runs(tmp_path: Path) -> None:
+    """The largest resident size of real RELION with images that are used up to their Nyquist frequency."""
+    (tmp_path / "data").mkdir()
+    box = 96
+    phantom.generate(tmp_path / "data", phantom.Settings(particles=6, box=box, pixel_size=340 / box, ssnr_one=8.0))
+    container = RUNTIMES["apptainer"].command(load_image("relion-basic"), [str(tmp_path)], {}, [], str(tmp_path))
+    job = "--ref data/truth_80S.mrc --iter 1 --K 3 --tau2_fudge 1000 --healpix_order 0 --offset_range 1 --offset_step 1 "
+    job += "--ctf --particle_diameter 310 --zero_mask --oversampling 0 --norm --scale --ini_high 0 --pad 2 --random_seed 1"
+    (tmp_path / "out").mkdir()
+    words = [*container, "relion_refine", "--i", "data/particles.star", "--o", "out/run", *job.split()]
+    with subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        assert process.stdout
+        log = process.stdout.read().decode()
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = status
+    assert status == 0, log
+    expected = memory("class3d", {"nr_classes": "3"}, box, 1, ONE_NODE)
+    assert used.ru_maxrss * 1024 / 1e9 == pytest.approx(expected, rel=0.4)
+    assert used.ru_maxrss * 1024 / 1e9 < 1.1 * expected
+    assert memory("class3d", {"nr_classes": "3", "do_pad1": "Yes"}, box, 1, ONE_NODE) < 0.3 * expected
+    assert memory("extract", {}, box, 1, ONE_NODE) == 0
