@@ -472,6 +472,36 @@ def project(
         print(tables.report(directory))
 
 
+@app.command()
+def picks(
+    directory: Annotated[Path, typer.Argument(metavar="PROJECT", help="A RELION project with micrographs, or a run.")],
+    topaz: Annotated[bool, typer.Option("--topaz", help="Pick by Topaz first (kit image build topaz).")] = False,
+    others: Annotated[
+        list[str],
+        typer.Option("--with", metavar="NAME=PATH", help="Picks of another picker: .star, .box, .cbox, Topaz's .txt."),
+    ] = [],  # noqa: B006
+    diameter: Annotated[float | None, typer.Option(help="Of a particle, in angstrom; generated data know it.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Hold the picks of several pickers against the truth, where it is known, and each other; and draw them."""
+    from kit.benchmarks.relion import picking
+    from kit.progress import working
+
+    directory = directory.absolute()
+    named = {}
+    for text in others:
+        name, mark, path = text.partition("=")
+        if not mark:
+            raise KitError(f"--with {text}: NAME=PATH is needed, cryolo=CBOX for example")
+        named[name] = Path(path)
+    if topaz:
+        with working("Topaz: picking (seconds a micrograph)"):
+            picking.topaz(directory, diameter or picking.known_diameter(directory))
+    result = picking.compare(directory, named, diameter)
+    print(json.dumps(result, indent=2) if as_json else picking.report(result))
+    say(f"{directory}/figures/picking.png: drawn")
+
+
 @data_app.command("pack")
 def data_pack(
     directory: RunDirectory,

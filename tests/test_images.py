@@ -33,6 +33,7 @@ MEGABYTES = {
     "relion-accelerated": 300,
     "relion-cuda": 1500,
     "relion-5": 350,
+    "topaz": 600,
     "cloudmask": 700,
     "cloudmask-cuda": 4000,
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any, Protocol
 
-from kit.images import cloudmask, cloudmask_cuda, relion_5, relion_accelerated, relion_basic, relion_cuda
+from kit.images import cloudmask, cloudmask_cuda, relion_5, relion_accelerated, relion_basic, relion_cuda, topaz
 from kit.images.parts import Argument
 
 
@@ -41,5 +41,6 @@ class Recipe(Protocol):
 
 
 RECIPES: dict[str, ModuleType] = {
-    module.NAME: module for module in (relion_basic, relion_accelerated, relion_cuda, relion_5, cloudmask, cloudmask_cuda)
+    module.NAME: module
+    for module in (relion_basic, relion_accelerated, relion_cuda, relion_5, topaz, cloudmask, cloudmask_cuda)
 }

@@ -148,13 +148,15 @@ def overhead(folder: Path) -> dict[str, Any]:
         choice = (1, CORES, 10)
         outside = ["env", f"PATH={name}:{os.environ['PATH']}"]
         pairs = []
-        for _ in range(max(PAIRS, 3)):
-            within = run("relion-accelerated", "class2d", choice, folder, "particles.star")["seconds"]
-            pairs.append(
-                (within, run("relion-accelerated", "class2d", choice, folder, "particles.star", outside)["seconds"])
-            )
-    ratios = [within / without for within, without in pairs]
-    return {"seconds": pairs, "median_ratio": statistics.median(ratios)}
+        for number in range(max(PAIRS, 3)):
+            prefixes = {"within": None, "outside": outside}
+            order = list(prefixes) if number % 2 == 0 else list(reversed(prefixes))
+            job = ("relion-accelerated", "class2d", choice, folder, "particles.star")
+            pairs.append({where: run(*job, prefixes[where]) for where in order})
+    ratios = {
+        key: [pair["within"][key] / pair["outside"][key] for pair in pairs] for key in ("seconds", "processor_seconds")
+    }
+    return {"pairs": pairs, "ratios": ratios, "median_ratio": {key: statistics.median(r) for key, r in ratios.items()}}
 
 
 def measure(job: str, box: int, entry: dict[str, Any], save: Callable[[], None]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from kit.run import StageRecord
 matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
+
+COLORS = ("tab:cyan", "tab:green", "tab:pink", "tab:olive", "tab:purple", "tab:red")
 
 
 def save(figure: Any, directory: Path, name: str) -> None:
@@ -162,29 +165,36 @@ def draw_ctf(directory: Path, ctffind: str, truth: Truth) -> None:
     save(figure, directory, "ctf.png")
 
 
-def draw_picks(directory: Path, jobs: Mapping[str, str], truth: Truth) -> None:
-    """picks.png: a micrograph with its true particles and the circles of both AutoPick jobs."""
+def draw_picks(
+    directory: Path,
+    name: str,
+    micrograph: Path,
+    pixel_size: float,
+    true: Any | None,
+    sets: Mapping[str, Any],
+    diameter: float,
+) -> None:
+    """A micrograph with the circles of each set of picks, each a little larger than the one before, and the true positions.
+
+    Positions (n, 2) in pixels; `diameter` of a particle in angstrom.
+    """
     import mrcfile
     from scipy import ndimage
 
-    stem = truth.micrographs[0]
-    (path,) = (directory / jobs["motioncorr"]).glob(f"**/{stem}.mrc")
-    with mrcfile.open(path) as file:
-        image = ndimage.gaussian_filter(file.data.astype(float), 4)
+    with mrcfile.open(micrograph) as file:
+        image = ndimage.gaussian_filter(file.data.astype(float), diameter / pixel_size / 22)
     figure, axes = plt.subplots(figsize=(6, 6), layout="constrained")
     low, high = np.percentile(image, (1, 99))
     axes.imshow(image, cmap="gray", origin="lower", vmin=low, vmax=high)
-    axes.scatter(*truth.positions(stem).T, marker="+", s=40, color="tab:orange", label="true position")
-    sets = {
-        "autopick_log": ("picked by Laplacian", "tab:cyan", 700),
-        "autopick": ("picked by class averages", "tab:green", 900),
-    }
-    for job, (text, color, size) in sets.items():
-        picked = score.positions(directory, jobs[job], stem)
-        axes.scatter(*picked.T, s=size, label=text, facecolors="none", edgecolors=color, linewidths=1.5)
-    axes.set(xticks=[], yticks=[], title=f"{stem}, {truth.pixel_size * len(image) / 1e4:.2f} µm wide")
-    axes.legend(loc="upper right", fontsize=8, markerscale=0.4)
-    save(figure, directory, "picks.png")
+    if true is not None:
+        axes.scatter(*true.T, marker="+", s=40, color="tab:orange", label="true position")
+    for number, ((text, picked), color) in enumerate(zip(sets.items(), itertools.cycle(COLORS), strict=False)):
+        radius = diameter / pixel_size * (0.3 + 0.03 * number)
+        for place, (x, y) in enumerate(picked):
+            axes.add_patch(plt.Circle((x, y), radius, fill=False, ec=color, lw=1.3, label=text if place == 0 else None))
+    axes.set(xticks=[], yticks=[], title=f"{micrograph.stem}, {pixel_size * len(image) / 1e4:.2f} µm wide")
+    axes.legend(loc="upper right", fontsize=8, handlelength=1, handleheight=1)
+    save(figure, directory, name)
 
 
 def draw_drift(directory: Path, motioncorr: str, truth: Truth) -> None:

@@ -197,7 +197,7 @@ def evaluate(directory: Path, ranks: int) -> None:
         if "motioncorr" in jobs:
             figures.draw_drift(directory, jobs["motioncorr"], truth)
             figures.draw_ctf(directory, jobs["ctffind"], truth)
-            figures.draw_picks(directory, jobs, truth)
+            draw_picks(directory, jobs, truth)
         match = truth.match
     elif facts:
         match = functools.partial(by_image, truth=directory / "data/truth.star")
@@ -237,6 +237,16 @@ def evaluate(directory: Path, ranks: int) -> None:
     figures.draw_iterations(directory, {name: jobs[name] for name in aligning(directory)})
     figures.draw_times(directory, read_stages(directory))
     write_json(directory / "evaluation.json", result)
+
+
+def draw_picks(directory: Path, jobs: dict[str, str], truth: score.Truth) -> None:
+    """picks.png: the first micrograph with the picks of both AutoPick jobs."""
+    stem = truth.micrographs[0]
+    sets = {"autopick_log": "picked by Laplacian", "autopick": "picked by class averages"}
+    shown = {text: score.positions(directory, jobs[job], stem) for job, text in sets.items()}
+    micrograph = score.of_micrograph(directory, jobs["motioncorr"], f"{stem}.mrc")
+    spacing = float(truth.facts["spacing"])
+    figures.draw_picks(directory, "picks.png", micrograph, truth.pixel_size, truth.positions(stem), shown, spacing)
 
 
 def refuse_copies(directory: Path, refine: str) -> None:

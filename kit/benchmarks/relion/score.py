@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,6 +75,9 @@ class Picks:
     def f1(self) -> float:
         both = self.precision + self.recall
         return 2 * self.precision * self.recall / both if both else 0.0
+
+    def as_dict(self) -> dict[str, float]:
+        return {"precision": self.precision, "recall": self.recall, "f1": self.f1, "centre_error": self.centre_error}
 
 
 def assign(found: Array, true: Array, radius: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -185,19 +188,23 @@ def shifts(directory: Path, folder: str, stem: str) -> Array:
     return global_shifts(of_micrograph(directory, folder, f"{stem}.star"))
 
 
-def picks(directory: Path, folder: str, truth: Truth) -> dict[str, float]:
-    """Precision, recall and F1 of an AutoPick job over all micrographs, and its mean error of centres in pixels."""
-    every = [
-        match_picks(positions(directory, folder, stem), truth.positions(stem), truth.radius) for stem in truth.micrographs
-    ]
+def against(found: Mapping[str, Array], true: Mapping[str, Array], radius: float) -> Picks:
+    """Picks held against others, by micrograph, over those that both know; `centre_error` is the mean of theirs."""
+    known = sorted(found.keys() & true.keys())
+    every = [match_picks(found[name], true[name], radius) for name in known]
     errors = [entry.centre_error for entry in every if entry.matched]
-    whole = Picks(
+    return Picks(
         sum(entry.found for entry in every),
         sum(entry.true for entry in every),
         sum(entry.matched for entry in every),
         float(np.mean(errors)) if errors else float("nan"),
     )
-    return {"precision": whole.precision, "recall": whole.recall, "f1": whole.f1, "centre_error": whole.centre_error}
+
+
+def picks(directory: Path, folder: str, truth: Truth) -> dict[str, float]:
+    """Precision, recall and F1 of an AutoPick job over all micrographs, and its mean error of centres in pixels."""
+    found = {stem: positions(directory, folder, stem) for stem in truth.micrographs}
+    return against(found, {stem: truth.positions(stem) for stem in truth.micrographs}, truth.radius).as_dict()
 
 
 def drifts(directory: Path, folder: str, truth: Truth) -> dict[str, float]:

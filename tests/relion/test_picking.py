@@ -1,0 +1,138 @@
+"""Pickers side by side: the files they leave, what they are held against, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import kit
+
+from kit.benchmarks.relion import picking
+from kit.benchmarks.relion.score import against
+from kit.errors import KitError
+from kit.image import load_image
+
+# One particle at (150, 250) and one at (400, 90), as each program writes them.
+CBOX = """
+data_global
+
+_cbox_format_version 1.0
+
+data_cryolo
+
+loop_
+_CoordinateX #1
+_CoordinateY #2
+_CoordinateZ #3
+_Width #4
+_Height #5
+_Depth #6
+_EstWidth #7
+_EstHeight #8
+_Confidence #9
+_NumBoxes #10
+_Angle #11
+100.0 200.0 <NA> 100.0 100.0 1.0 90.1 92.0 0.91 1.0 <NA>
+350.0 40.0 <NA> 100.0 100.0 1.0 88.0 90.5 0.35 1.0 <NA>
+10.0 10.0 <NA> 100.0 100.0 1.0 88.0 90.5 0.12 1.0 <NA>
+
+"""
+FILES = {
+    "mic_autopick.star": "\ndata_\n\nloop_\n_rlnCoordinateX #1\n_rlnCoordinateY #2\n150.0 250.0\n400.0 90.0\n",
+    "mic.box": "100\t200\t100\t100\n350\t40\t100\t100\n",
+    "mic.cbox": CBOX,
+    "topaz.txt": "image_name\tx_coord\ty_coord\tscore\nmic\t150\t250\t5.1\nmic\t400\t90\t0.4\n",
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_files_of_every_picker(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text(FILES[name])
+    for path in (tmp_path / name, tmp_path):
+        found = picking.read(path)
+        assert list(found) == ["mic"]
+        assert found["mic"].tolist() == [[150, 250], [400, 90]]
+
+
+def test_topaz_as_star(tmp_path: Path) -> None:
+    """Its own STAR files name their block."""
+    text = (
+        "data_images\nloop_\n_rlnAutopickFigureOfMerit #1\n_rlnMicrographName #2\n_rlnCoordinateX #3\n_rlnCoordinateY #4\n"
+    )
+    (tmp_path / "mic_autopick.star").write_text(text + "6.3\tmic.mrc\t150\t250\n")
+    assert picking.read(tmp_path)["mic"].tolist() == [[150, 250]]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("mic.box", "100 200 100\n1 2\n", "mic.box: not an EMAN box file"),
+        ("mic.box", "100 200\n", "mic.box: not an EMAN box file, of rows X Y WIDTH HEIGHT"),
+        ("mic.cbox", CBOX.replace("_Width", "_Breadth"), "mic.cbox: no label _Width in data_cryolo"),
+        ("mic_autopick.star", "\ndata_\n\n_rlnBeamTiltX 1\n", "no label _rlnCoordinateX in any block"),
+        ("picks.txt", "image_name\tx\ty_coord\n", "no column x_coord, so it is no table of Topaz"),
+        ("picks.json", "{}", "not a file of coordinates; known endings: .star, .box, .cbox, .txt"),
+    ],
+)
+def test_files_that_are_none(tmp_path: Path, name: str, text: str, message: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(KitError, match=re.escape(message)):
+        picking.read(tmp_path / name)
+
+
+def test_a_folder_without_picks(tmp_path: Path) -> None:
+    (tmp_path / "coords_suffix_autopick.star").write_text("CtfFind/job003/micrographs_ctf.star\n")
+    (tmp_path / "notes.txt").write_text("nothing\n")
+    with pytest.raises(KitError, match="holds no file of coordinates"):
+        picking.read(tmp_path)
+
+
+def test_sets_are_held_against_each_other_by_micrograph() -> None:
+    true = {"a": np.array([[10.0, 10.0], [90.0, 90.0]]), "b": np.array([[50.0, 50.0]])}
+    moved = {"a": true["a"] + [3.0, -2.0], "b": np.array([[50.0, 50.0], [10.0, 80.0]])}
+    held = against(moved, true, 10)
+    assert (held.found, held.true, held.matched) == (4, 3, 3)
+    assert against({"a": true["a"][:1]}, true, 10).recall == 0.5  # what was not looked at does not count
+    assert against({"a": true["a"] + 40.0}, true, 10).f1 == 0
+
+
+def test_pickers_on_a_run(made_runs: Path, tmp_path: Path) -> None:
+    """RELION's two jobs of the run, and a third picker that found half of the particles."""
+    (run,) = (made_runs / "relion").iterdir()
+    half = ["image_name\tx_coord\ty_coord\tscore"]
+    for name, places in picking.read(run / "AutoPick/job004").items():
+        half += [f"{name}\t{x:.0f}\t{y:.0f}\t1" for x, y in places[::2]]
+    (tmp_path / "half.txt").write_text("\n".join(half) + "\n")
+    words = ["picks", str(run), "--with", f"half={tmp_path / 'half.txt'}"]
+    result = json.loads(kit(*words, "--json").stdout)
+    rows = {row["name"]: row for row in result["sets"]}
+    assert list(rows) == ["AutoPick/job004", "AutoPick/job008", "half"]
+    evaluation = json.loads((run / "evaluation.json").read_text())
+    assert rows["AutoPick/job004"]["f1"] == pytest.approx(evaluation["autopick_log"]["f1"])
+    assert rows["AutoPick/job008"]["precision"] == pytest.approx(evaluation["autopick"]["precision"])
+    assert rows["half"]["recall"] == pytest.approx(0.5, abs=0.05)
+    assert len(result["pairs"]) == 3
+    assert (run / "figures/picking.png").stat().st_size > 10_000
+    text = kit(*words).stdout
+    assert "agreement of each two (F1)" in text
+    other = [*half[:1], "another\t1\t2\t3"]
+    (tmp_path / "other.txt").write_text("\n".join(other) + "\n")
+    said = kit("picks", str(run), "--with", f"x={tmp_path / 'other.txt'}", code=1).stderr
+    assert "x: picks of another, which is no micrograph of" in said
+    assert "NAME=PATH is needed" in kit("picks", str(run), "--with", "half.txt", code=1).stderr
+    assert (
+        "has no CtfFind or MotionCorr job"
+        in kit("picks", str(tmp_path), "--with", f"x={tmp_path / 'other.txt'}", code=1).stderr
+    )
+
+
+def test_topaz_picks_on_a_run(made_runs: Path) -> None:
+    if not load_image("topaz").sif.is_file():
+        pytest.skip("not built here: make image/topaz")
+    (run,) = (made_runs / "relion").iterdir()
+    rows = {row["name"]: row for row in json.loads(kit("picks", str(run), "--topaz", "--json").stdout)["sets"]}
+    assert rows["Picking/topaz"]["f1"] > 0.95
+    assert rows["Picking/topaz"]["micrographs"] == rows["AutoPick/job004"]["micrographs"]
