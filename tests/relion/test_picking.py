@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import kit
+from conftest import ROOT, kit
 
 from kit.benchmarks.relion import picking
 from kit.benchmarks.relion.score import against
@@ -136,3 +137,19 @@ def test_topaz_picks_on_a_run(made_runs: Path) -> None:
     rows = {row["name"]: row for row in json.loads(kit("picks", str(run), "--topaz", "--json").stdout)["sets"]}
     assert rows["Picking/topaz"]["f1"] > 0.95
     assert rows["Picking/topaz"]["micrographs"] == rows["AutoPick/job004"]["micrographs"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "answer"),
+    [([], "must not be passed on: read its licence"), (["--build-arg", "licence=accepted"], "micromamba: not found")],
+)
+def test_cryolo_is_for_who_accepts_its_licence(tmp_path: Path, arguments: list[str], answer: str) -> None:
+    """Whoever accepts it gets as far as a base image without its package manager allows."""
+    recipe = (ROOT / "recipes/cryolo.def").read_text()
+    base = "Bootstrap: docker-daemon\nFrom: debian:bookworm-slim"
+    (tmp_path / "cryolo.def").write_text(re.sub(r"Bootstrap: docker\nFrom: \S+", base, recipe))
+    words = ["apptainer", "build", "--fakeroot", *arguments, "cryolo.sif", "cryolo.def"]
+    result = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
+    assert result.returncode != 0
+    assert answer in result.stdout + result.stderr
+    assert not (tmp_path / "cryolo.sif").exists()
