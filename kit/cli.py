@@ -518,7 +518,7 @@ def data_pack(
 @data_app.command("list")
 def data_list(as_json: Json = False) -> None:
     """List the published data sets: size, licence, origin, and whether they are here."""
-    from kit.data import data_sets
+    from kit.datasets import data_sets
 
     found = data_sets()
     if as_json:
@@ -536,7 +536,7 @@ def data_get(
     mirror: Annotated[str, typer.Option(metavar="URL", help="Fetch its files from below this URL instead.")] = "",
 ) -> None:
     """Fetch a published data set; cut off, the same command goes on where it was. Prints its folder."""
-    from kit.data import get, load_data_set
+    from kit.datasets import get, load_data_set
 
     print(get(load_data_set(name), mirror, say))
 
@@ -546,7 +546,9 @@ def data_verify(
     what: Annotated[str, typer.Argument(metavar="PACK|BENCHMARK/NAME", help="A pack, or a data set that was fetched.")],
 ) -> None:
     """Hash every file again: of a pack, which says what it holds, or of a data set."""
-    from kit.data import REMOVE, fetched, load_data_set, load_pack, verify
+    from kit.data import load_pack
+    from kit.datasets import REMOVE, fetched, load_data_set
+    from kit.manifest import verify
 
     folder = Path(what)
     if not folder.is_dir():

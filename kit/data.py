@@ -1,37 +1,25 @@
-"""Data sets: generated or fetched once, kept by content outside the checkout, verified whenever they are used.
+"""Data of a run: generated once, kept by content outside the checkout, verified whenever they are used; and packs.
 
 A pack is a data set that a run left: what one of its stages read, and nothing else, so that this stage can be run alone.
 """
 
 from __future__ import annotations
 
-import fnmatch
-import gzip
 import hashlib
 import json
 import shutil
-import subprocess
-import sys
-import tarfile
 import tempfile
-import zlib
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote, unquote
-
-from pydantic import Field, model_validator
 
 from kit import paths
 from kit.benchmark import Benchmark
+from kit.datasets import fetched, load_data_set
 from kit.errors import KitError, unknown
-from kit.image import sha256
-from kit.model import Model, parse, read_json, read_toml, write_json
+from kit.manifest import MANIFEST, manifest, verify
+from kit.model import Model, parse, read_json, write_json
 from kit.run import load_run, resolved
 
-MANIFEST = "manifest.json"
 PACK = "pack.json"
-FETCHED = ".fetched.json"  # in a data set that is being fetched: the files that came, with their checksums
 
 
 class Pack(Model):
@@ -85,22 +73,6 @@ def make(benchmark: Benchmark, size_name: str) -> Path:
     return folder
 
 
-def manifest(folder: Path) -> dict[str, Any]:
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)
-    return {path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256(path)} for path in files}
-
-
-def verify(folder: Path, remedy: str, hashed: bool = True) -> None:
-    """Checks every file of a data set against its manifest; KitError names the one that differs, and the remedy."""
-    wanted = read_json(folder / MANIFEST)
-    for name, entry in wanted.items():
-        path = folder / name
-        if not path.is_file():
-            raise KitError(f"{path}: missing from the data set; {remedy}")
-        if path.stat().st_size != entry["bytes"] or (hashed and sha256(path) != entry["sha256"]):
-            raise KitError(f"{path}: differs from the manifest of the data set; {remedy}")
-
-
 def pack(directory: Path, stage: str, folder: Path) -> None:
     """Writes what `stage` of a valid run read into a new folder, with checksums; it appears whole or not at all.
 
@@ -147,195 +119,3 @@ def load_pack(folder: Path) -> Pack:
     found = parse(Pack, read_json(path), path)
     verify(folder, "fetch or make the pack again")
     return found
-
-
-class Source(Model):
-    """A file of a published data set, or a tree of them. Its size is about; the checksum is that of the file as fetched."""
-
-    url: str
-    gigabytes: float = Field(gt=0)
-    sha256: str = ""  # where the publisher gives one; otherwise that of the first fetch is recorded
-    unpack: bool = False  # a tar archive, whose files are wanted, or a compressed file
-    tree: str = ""  # the url is a folder: its files of this pattern (*.tif), in its folders too, are wanted
-    into: str = Field("", pattern=r"^([\w.-]+)?$")  # the folder of the data set that they go to; its top when empty
-
-    @model_validator(mode="after")
-    def one_kind(self) -> Source:
-        if self.tree and (self.sha256 or self.unpack):
-            raise ValueError("a tree has no sha256 and is not unpacked")
-        return self
-
-
-class DataSet(Model):
-    """A published data set: datasets/{name}.toml of a benchmark."""
-
-    benchmark: str
-    name: str
-    title: str
-    origin: str
-    licence: str
-    sources: list[Source] = Field(min_length=1)
-
-    @property
-    def gigabytes(self) -> float:
-        return sum(source.gigabytes for source in self.sources)
-
-    @property
-    def folder(self) -> Path:
-        return paths.cache() / "data" / f"{self.benchmark}-{self.name}"
-
-
-def data_sets() -> list[DataSet]:
-    """Every published data set that a benchmark can run on."""
-    files = sorted((paths.PACKAGE / "benchmarks").glob("*/datasets/*.toml"))
-    return [
-        parse(DataSet, {"benchmark": file.parents[1].name, "name": file.stem, **read_toml(file)}, file) for file in files
-    ]
-
-
-def load_data_set(name: str) -> DataSet:
-    """The data set called BENCHMARK/NAME."""
-    known = {f"{found.benchmark}/{found.name}": found for found in data_sets()}
-    if name not in known:
-        raise unknown("data set", name, known)
-    return known[name]
-
-
-def fetched(data_set: DataSet) -> Path:
-    """The folder of a published data set; KitError where it is not here yet, or lacks a file.
-
-    Sizes are compared with the manifest; `kit data verify` hashes it all, which takes its time.
-    """
-    if not data_set.folder.is_dir():
-        name = f"{data_set.benchmark}/{data_set.name}"
-        raise KitError(f"{data_set.folder}: not here; fetch it with kit data get {name} ({data_set.gigabytes:g} GB)")
-    verify(data_set.folder, REMOVE.format(data_set.folder), hashed=False)
-    return data_set.folder
-
-
-REMOVE = "remove {} and fetch it again"
-
-
-def get(data_set: DataSet, mirror: str = "", say: Callable[[str], None] = lambda text: None) -> Path:
-    """Fetches a published data set and returns its folder, which appears whole; cut off, it goes on where it was.
-
-    `mirror` is a URL below which the files lie under their own names. curl carries them: http, https, ftp and file.
-    KitError for too little room before anything is fetched, for a transfer that failed, and for a wrong checksum.
-    """
-    folder = data_set.folder
-    if folder.is_dir():
-        verify(folder, REMOVE.format(folder))
-        return folder
-    partial = folder.with_name(f".{folder.name}.partial")
-    partial.mkdir(parents=True, exist_ok=True)
-    record = partial / FETCHED
-    done: dict[str, str] = read_json(record) if record.is_file() else {}
-    left = [source for source in data_set.sources if source.url not in done]
-    require_room(partial, left)
-    for source in left:
-        url = f"{mirror.rstrip('/')}/{source.into if source.tree else file_name(source.url)}" if mirror else source.url
-        say(f"{url} (about {source.gigabytes:g} GB)")
-        # Of a tree every file counts for itself, so that what came is not fetched again.
-        for name in listed(url, source.tree) if source.tree else [""]:
-            file_url = f"{url.rstrip('/')}/{quote(name)}" if name else url
-            if file_url in done:
-                continue
-            target = partial / source.into / (name or file_name(source.url))
-            target.parent.mkdir(parents=True, exist_ok=True)
-            download(file_url, target)
-            digest = sha256(target)
-            if source.sha256 and digest != source.sha256:
-                target.unlink()
-                raise KitError(f"{url}: has the sha256 {digest}, not {source.sha256}; it was thrown away, fetch it again")
-            if source.unpack:
-                unpack(target, partial)
-            done[file_url if name else source.url] = f"sha256:{digest}"
-            write_json(record, done)
-        done[source.url] = done.get(source.url, "tree")
-        write_json(record, done)
-    write_json(partial / MANIFEST, manifest(partial))
-    partial.rename(folder)
-    return folder
-
-
-def file_name(url: str) -> str:
-    return url.rpartition("/")[2]
-
-
-def listed(url: str, pattern: str) -> list[str]:
-    """The files of a pattern in a folder (http with an index, ftp, file), by their paths below it; KitError for none."""
-    import fsspec
-    from fsspec.core import url_to_fs
-
-    try:
-        system, root = url_to_fs(url)
-        paths_below = [path.removeprefix(root.rstrip("/")).lstrip("/") for path in system.find(root)]
-    except Exception as error:  # each protocol has errors of its own
-        raise KitError(f"{url}: can not be listed: {type(error).__name__}: {error}") from None
-    names = sorted(unquote(path) for path in paths_below)
-    found = [name for name in names if fnmatch.fnmatch(name, pattern) and ".." not in name.split("/")]
-    if not found:
-        raise KitError(f"{url}: has no files {pattern}, but {len(names)} others; fsspec {fsspec.__version__} listed it")
-    return found
-
-
-def require_room(folder: Path, sources: Sequence[Source]) -> None:
-    """KitError unless what is still to come has room: an archive and what is in it lie side by side for a while."""
-    here = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e9
-    needed = sum(source.gigabytes * (2 if source.unpack else 1) for source in sources) - here
-    free = shutil.disk_usage(folder).free / 1e9
-    if free < needed:
-        raise KitError(
-            f"{folder.parent}: {needed:.3g} GB are needed and {free:.3g} GB are free; KIT_CACHE can name another folder"
-        )
-
-
-def download(url: str, target: Path) -> None:
-    """Fetches a file with curl, from the byte where an earlier attempt ended."""
-    curl = shutil.which("curl")
-    if curl is None:
-        raise KitError("curl is not on the PATH; install it with the packages of your system")
-    words = ["--fail", "--location", "--retry", "3", "--speed-limit", "1", "--speed-time", "60", "--show-error"]
-    words += ["--progress-bar"] if sys.stderr.isatty() else ["--silent"]
-    words += ["--continue-at", "-", "--write-out", "%{http_code}", "--output", str(target), url]
-    result = subprocess.run([curl, *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
-    # 416: the server has nothing behind the last byte that is here.
-    if result.returncode and not (result.stdout.endswith("416") and target.exists()):
-        kept = (
-            f"; the {target.stat().st_size} bytes that came are kept, and it goes on from there" if target.exists() else ""
-        )
-        raise KitError(f"{url}: curl ended with {result.returncode}{kept}")
-
-
-def unpack(archive: Path, folder: Path) -> None:
-    """Takes the files of a tar archive out of it and into `folder`, without the one folder that may be around them all.
-
-    What is compressed and no archive is one file, which loses its `.gz`.
-    """
-    if archive.suffix == ".gz" and not archive.name.endswith(".tar.gz"):
-        plain = archive.with_suffix("")
-        try:
-            with gzip.open(archive) as source, plain.open("wb") as target:
-                shutil.copyfileobj(source, target)
-        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-            archive.unlink()
-            plain.unlink(missing_ok=True)
-            raise KitError(f"{archive}: not a whole gzip file: {error}; it was thrown away, fetch it again") from None
-        archive.unlink()
-        return
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".unpack") as name:
-        try:
-            with tarfile.open(archive) as tar:
-                tar.extractall(name, filter="data")
-        except (tarfile.TarError, EOFError, zlib.error) as error:
-            archive.unlink()
-            raise KitError(f"{archive}: not a whole tar archive: {error}; it was thrown away, fetch it again") from None
-        except OSError as error:  # the disk is full, or a name is too long for it
-            raise KitError(
-                f"{archive}: can not be unpacked: {error}; it is kept, and the same command tries again"
-            ) from None
-        top = list(Path(name).iterdir())
-        for path in top[0].iterdir() if len(top) == 1 and top[0].is_dir() else top:
-            shutil.rmtree(folder / path.name, ignore_errors=True)  # of an attempt that was cut off here
-            path.replace(folder / path.name)
-    archive.unlink()

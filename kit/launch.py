@@ -17,6 +17,7 @@ from kit import __version__, data, paths
 from kit.benchmark import load_benchmark
 from kit.errors import KitError
 from kit.image import Built, Image, load_image, sha256
+from kit.manifest import MANIFEST
 from kit.model import write_atomic, write_json
 from kit.render import job_script, layout, resolve
 from kit.render import warnings as render_warnings
@@ -131,7 +132,7 @@ def prepare(
             threads=plan.threads,
             seed=benchmark.size(size_name).seed,
             image=image_record,
-            data=f"sha256:{sha256(folder / data.MANIFEST)}",  # every file has been verified against it
+            data=f"sha256:{sha256(folder / MANIFEST)}",  # every file has been verified against it
             script=f"sha256:{hashlib.sha256(script.encode()).hexdigest()}",
             state=State(name="rendered"),
             scheduler=partition.scheduler,

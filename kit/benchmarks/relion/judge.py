@@ -16,9 +16,9 @@ from kit.benchmarks.relion.files import column, read_map
 from kit.benchmarks.relion.plan import ALIGNING
 from kit.benchmarks.relion.project import IGNORED, settle
 from kit.benchmarks.relion.workflow import folders, reference
-from kit.data import MANIFEST
 from kit.errors import KitError
 from kit.image import sha256
+from kit.manifest import MANIFEST
 from kit.model import read_json, read_star, write_json
 from kit.run import load_run, read_stages, resolved
 

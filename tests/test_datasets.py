@@ -20,10 +20,11 @@ from pyftpdlib.authorizers import DummyAuthorizer
 from pyftpdlib.handlers import FTPHandler
 from pyftpdlib.servers import FTPServer
 
-from kit import data, paths
+from kit import data, datasets, paths
 from kit.benchmark import load_benchmark
-from kit.data import DataSet, Source, get, load_data_set
+from kit.datasets import FETCHED, DataSet, Source, get, load_data_set
 from kit.errors import KitError
+from kit.manifest import MANIFEST
 from kit.model import parse
 
 CONTENT = bytes(range(256)) * 4096  # a megabyte
@@ -104,7 +105,7 @@ def test_cut_off_and_resumed(server: str) -> None:
     assert ("/movie.mrcs", 300_000) in Server.asked
     assert (folder / "movie.mrcs").read_bytes() == CONTENT
     assert (folder / "Particles/one.mrcs").read_bytes() == CONTENT
-    assert {path.name for path in folder.iterdir()} == {data.MANIFEST, data.FETCHED, "movie.mrcs", "Particles", "map.mrc"}
+    assert {path.name for path in folder.iterdir()} == {MANIFEST, FETCHED, "movie.mrcs", "Particles", "map.mrc"}
     asked = len(Server.asked)
     assert get(wanted) == folder
     assert len(Server.asked) == asked
@@ -116,7 +117,7 @@ def test_what_came_whole_is_not_fetched_again(server: str) -> None:
     with pytest.raises(KitError, match=r"nothing.mrcs: curl ended with 22"):
         get(wanted)
     partial = wanted.folder.with_name(".relion-test.partial")
-    (partial / data.FETCHED).unlink()
+    (partial / FETCHED).unlink()
     Server.files["nothing.mrcs"] = b"now it is there"
     folder = get(wanted)
     assert (folder / "movie.mrcs").read_bytes() == CONTENT
@@ -176,7 +177,7 @@ def tree(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_tree_of_files(tree: str, monkeypatch: pytest.MonkeyPatch) -> None:
     wanted = data_set(Source.model_validate({"url": tree, "gigabytes": 0.003, "tree": "*.tif", "into": "Movies"}))
     fetched_files: list[str] = []
-    real = data.download
+    real = datasets.download
 
     def download(url: str, target: Path) -> None:
         if len(fetched_files) == 1:
@@ -185,7 +186,7 @@ def test_a_tree_of_files(tree: str, monkeypatch: pytest.MonkeyPatch) -> None:
         fetched_files.append(url)
         real(url, target)
 
-    monkeypatch.setattr(data, "download", download)
+    monkeypatch.setattr(datasets, "download", download)
     with pytest.raises(KitError, match="cut off"):
         get(wanted)
     folder = get(wanted)
@@ -250,6 +251,6 @@ def test_a_size_says_what_it_needs(server: str, tmp_path: Path) -> None:
         data.make(load_benchmark("relion"), "plasmodium")
     folder = tmp_path / "cache/data/relion-plasmodium"
     (folder / "Particles").mkdir(parents=True)
-    (folder / data.MANIFEST).write_text("{}")
+    (folder / MANIFEST).write_text("{}")
     with pytest.raises(KitError, match=r"emd_2660.map: not in the data set, but workflow plasmodium needs it"):
         data.make(load_benchmark("relion"), "plasmodium")

@@ -1,0 +1,28 @@
+"""The manifest of a folder of data: every file with its size and checksum."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from kit.errors import KitError
+from kit.image import sha256
+from kit.model import read_json
+
+MANIFEST = "manifest.json"
+
+
+def manifest(folder: Path) -> dict[str, Any]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)
+    return {path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256(path)} for path in files}
+
+
+def verify(folder: Path, remedy: str, hashed: bool = True) -> None:
+    """Checks every file of a data set against its manifest; KitError names the one that differs, and the remedy."""
+    wanted = read_json(folder / MANIFEST)
+    for name, entry in wanted.items():
+        path = folder / name
+        if not path.is_file():
+            raise KitError(f"{path}: missing from the data set; {remedy}")
+        if path.stat().st_size != entry["bytes"] or (hashed and sha256(path) != entry["sha256"]):
+            raise KitError(f"{path}: differs from the manifest of the data set; {remedy}")
