@@ -22,6 +22,7 @@ from kit.benchmarks.relion.workflow import (
     compose,
     fit,
     load_workflow,
+    not_empty,
     select,
     workflow_names,
 )
@@ -294,6 +295,13 @@ def published(name: str, directory: Path) -> dict[str, str]:
     return {stage.name: " ".join(stage.command.split()) for stage in stages}
 
 
+def require(commands: dict[str, str], wanted: dict[str, str]) -> None:
+    """Every flag of `wanted`, with its value, is in the command of its stage."""
+    for name, words in wanted.items():
+        for word in words.split(" --"):
+            assert f"--{word.removeprefix('--')} " in f"{commands[name]} ", (name, word)
+
+
 def test_aldolase_has_the_parameters_that_were_published(tmp_path: Path) -> None:
     """Those of the command lines of the end-to-end benchmarks, whose times for whole nodes are published."""
     commands = published("aldolase", tmp_path)
@@ -313,9 +321,7 @@ def test_aldolase_has_the_parameters_that_were_published(tmp_path: Path) -> None
         "polish_train": "--min_p 10000 --eval_frac 0.5 --align_frac 0.5 --params3",
         "polish": "--combine_frames --bfac_minfreq 20 --bfac_maxfreq -1",
     }
-    for name, words in wanted.items():
-        for word in words.split(" --"):
-            assert f"--{word.removeprefix('--')} " in f"{commands[name]} ", (name, word)
+    require(commands, wanted)
     steps = {step.name: step.dropped for step in load_workflow("aldolase").jobs}
     assert [name for name, why in steps.items() if why] == ["class3d_unmasked", "refine3d_2x"]
     assert steps.keys() - commands.keys() == {"class3d_unmasked", "refine3d_2x"}
@@ -346,9 +352,7 @@ def test_tutorial_has_the_parameters_of_the_tutorial(tmp_path: Path) -> None:
         "refine3d_polished": "--solvent_mask MaskCreate/job017/mask.mrc --solvent_correct_fsc",
         "polish_train": "--min_p 3500 --params3",
     }
-    for name, words in wanted.items():
-        for word in words.split(" --"):
-            assert f"--{word.removeprefix('--')} " in f"{commands[name]} ", (name, word)
+    require(commands, wanted)
     assert "relion_align_symmetry --i Maps/refine3d_fn_ref.mrc" in commands["refine3d"]
     load_benchmark("relion").resolve("tutorial", compose_stages("tutorial", tmp_path / "again"))
 
@@ -382,3 +386,18 @@ def test_a_map_is_fitted_to_the_images_it_is_a_reference_of(tmp_path: Path) -> N
         assert maps.correlation(maps.transform(density, half_turn, np.zeros(3)), density, inside) > 0.98
     half_turn = Rotation.from_rotvec([0, 0, 180], degrees=True)
     assert maps.correlation(maps.transform(blob, half_turn, np.zeros(3)), blob, maps.sphere(32, 28)) < 0.9
+
+
+@pytest.mark.parametrize(("height", "code"), [(1.0, 0), (0.0, 65)])
+def test_an_empty_mask_ends_its_job(tmp_path: Path, height: float, code: int) -> None:
+    import mrcfile
+    import numpy as np
+
+    mask = np.zeros((16, 16, 16), dtype=np.float32)
+    mask[8, 8, 8] = height
+    mrcfile.write(tmp_path / "mask.mrc", mask, voxel_size=4.0)
+    container = RUNTIMES["apptainer"].command(load_image("relion-basic"), [str(tmp_path)], {}, [], str(tmp_path))
+    script = "set -euo pipefail\nin_image() { " + " ".join(container) + ' "$@"; }\n' + "\n".join(not_empty("mask.mrc"))
+    result = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True)
+    assert result.returncode == code
+    assert ("mask.mrc: empty, since no voxel of the map reaches inimask_threshold" in result.stderr) == bool(code)

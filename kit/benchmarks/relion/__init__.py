@@ -12,13 +12,21 @@ from typing import Any
 GENERATOR = ("phantom.py", "movies.py", "6zu5.csv.gz")
 
 
-def generate(folder: Path, parameters: dict[str, Any]) -> None:
-    """Movies where the parameters speak of micrographs, particles otherwise."""
+def maker(parameters: dict[str, Any]) -> Any:
+    """The module that makes data of such parameters: movies where they speak of micrographs, particles otherwise."""
     from kit.benchmarks.relion import movies, phantom
 
-    maker: Any = movies if "micrographs" in parameters else phantom
-    known = {key: value for key, value in parameters.items() if key in maker.Settings.__dataclass_fields__}
-    maker.generate(folder, maker.Settings(**known))
+    return movies if "micrographs" in parameters else phantom
+
+
+def data_parameters(parameters: dict[str, Any]) -> dict[str, Any]:
+    """Those parameters of a size that decide its data; the others are of its stages."""
+    return {key: value for key, value in parameters.items() if key in maker(parameters).Settings.__dataclass_fields__}
+
+
+def generate(folder: Path, parameters: dict[str, Any]) -> None:
+    settings = maker(parameters).Settings(**data_parameters(parameters))
+    maker(parameters).generate(folder, settings)
 
 
 def compose(*arguments: Any) -> list[Any]:

@@ -185,6 +185,8 @@ def compose(
         record(directory, step.name, job, commands)
         done = f"{job.name}RELION_JOB_EXIT_SUCCESS"
         text = [f"rm -f {job.name}RELION_JOB_EXIT_*", *commands, f"touch {done}" if step.rule else f"test -e {done}"]
+        if kind == "maskcreate":
+            text += not_empty(f"{job.name}mask.mrc")
         cont = f"{job.name}run_it???_optimiser.star" if kind in ALIGNING else ""
         if cont:
             text[1] += ' "${resume[@]}"'
@@ -265,6 +267,15 @@ def fit(source: str, target: str, wanted: Fit, render: Callable[[str], str]) -> 
             f"in_image relion_image_handler --i {turned} --o {target} --sym {wanted.symmetry}",
         ]
     return commands
+
+
+def not_empty(mask: str) -> list[str]:
+    """Commands that end a job whose mask is 0 throughout: RELION goes on with it, to an FSC that is no number."""
+    said = f"{mask}: empty, since no voxel of the map reaches inimask_threshold"
+    return [
+        f"in_image relion_image_handler --i {mask} --stats >{mask}.txt",
+        f"! grep -q 'maxval= 0;' {mask}.txt || {{ echo '{said}' >&2; exit 65; }}",
+    ]
 
 
 def select(rule: Rule, job: Job) -> list[str]:
