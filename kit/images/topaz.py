@@ -25,9 +25,11 @@ BUILD_MINUTES = 4
 SOURCES = ()
 
 # Debian's PyTorch brings the compiler and headers that extensions of it are built with; nothing here builds any.
-BUILD_TOOLS = (
+NO_BUILD_TOOLS = (
     "dpkg-query -W -f '${Package}\\n' | grep -E '^(g[+][+]|gcc|cpp|binutils.*|libtorch-test)(-[0-9]+)?$|-dev$' "
-    "| xargs dpkg --purge --force-depends"
+    "| xargs dpkg --purge --force-depends",
+    "rm -rf /usr/include",
+    "find /usr/lib -name '*.a' -delete",
 )
 
 
@@ -57,7 +59,7 @@ def stages(base: dict[str, Any], arguments: dict[str, str]) -> list[Any]:
     final = hpccm.Stage()
     final += baseimage(image=f"debian:{SUITE}-slim", **base)
     packages = "python3 python3-h5py python3-pandas python3-pil python3-scipy python3-torch python3-tqdm"
-    final += shell(commands=[*parts.install(packages), BUILD_TOOLS, *parts.CLEAN])
+    final += shell(commands=[*parts.install(packages), *NO_BUILD_TOOLS, *parts.CLEAN])
     final += copy(_from="build", src="/opt/venv", dest="/opt/venv")
     final += copy(src="containers/topaz/selftest.sh", dest="/opt/kit/selftest.sh")
     final += comment("Packages of the user's home must not shadow those of the image")
