@@ -28,7 +28,7 @@ SOURCES = ()
 NO_BUILD_TOOLS = (
     "dpkg-query -W -f '${Package}\\n' | grep -E '^(g[+][+]|gcc|cpp|binutils.*|libtorch-test)(-[0-9]+)?$|-dev$' "
     "| xargs dpkg --purge --force-depends",
-    "rm -rf /usr/include",
+    "find /usr/include -mindepth 1 -delete",
     "find /usr/lib -name '*.a' -delete",
 )
 
