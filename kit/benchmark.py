@@ -122,6 +122,7 @@ class Benchmark(Model):
     # The images it runs on, the first by default, each with words for the templates of the stages.
     images: dict[str, dict[str, str]] = Field(min_length=1)
     target: str  # the sentence that says when the result counts
+    leader: bool = False  # one of several ranks hands out work and does none
     card: Card
     sizes: dict[str, Size] = Field(min_length=1)
     stages: list[Stage] = Field(min_length=1)
@@ -189,6 +190,8 @@ class Benchmark(Model):
         """The benchmark with other `nodes`, `ranks` or `threads` for a size; None leaves a number as it is."""
         size = self.size(size_name)
         given = {key: value for key, value in changes.items() if value is not None}
+        if given.get("ranks") == 0 and not self.leader:
+            raise KitError(f"benchmark {self.name}: --ranks 0 fills nodes with ranks of RELION; give a number")
         changed = parse(Size, {**size.model_dump(), **given}, f"benchmark {self.name}, size {size_name}")
         return self.model_copy(update={"sizes": {**self.sizes, size_name: changed}})
 

@@ -490,16 +490,16 @@ def picks(
     directory = directory.absolute()
     named = {}
     for text in others:
-        name, mark, path = text.partition("=")
-        if not mark:
-            raise KitError(f"--with {text}: NAME=PATH is needed, cryolo=CBOX for example")
+        name, _, path = text.partition("=")
+        if not name or not path or name in named:
+            raise KitError(f"--with {text}: NAME=PATH is needed, each name once, cryolo=CBOX for example")
         named[name] = Path(path)
     if topaz:
         with working("Topaz: picking (seconds a micrograph)"):
-            picking.topaz(directory, diameter or picking.known_diameter(directory))
+            picking.topaz(directory, picking.known_diameter(directory) if diameter is None else diameter)
     result = picking.compare(directory, named, diameter)
     print(json.dumps(result, indent=2) if as_json else picking.report(result))
-    say(f"{directory}/figures/picking.png: drawn")
+    say(f"{result['picture']}: drawn" if result["picture"] else "not drawn: the micrographs are not there")
 
 
 @data_app.command("pack")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fnmatch
 import gzip
+import os
 import shutil
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import tempfile
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote, urlparse
 
 from pydantic import Field, model_validator
 
@@ -104,9 +105,19 @@ def get(data_set: DataSet, mirror: str = "", say: Callable[[str], None] = lambda
         verify(folder, REMOVE.format(folder))
         return folder
     partial = folder.with_name(f".{folder.name}.partial")
-    partial.mkdir(parents=True, exist_ok=True)
+    if mirror and "://" not in mirror:
+        if not Path(mirror).is_dir():
+            raise KitError(f"--mirror {mirror}: no such folder; a folder or a URL is needed")
+        mirror = Path(mirror).absolute().as_uri()
+    try:
+        partial.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise KitError(f"{partial}: can not be made: {error.strerror}; KIT_CACHE can name another folder") from None
     record = partial / FETCHED
-    done: dict[str, str] = read_json(record) if record.is_file() else {}
+    try:
+        done: dict[str, str] = read_json(record) if record.is_file() else {}
+    except KitError as error:
+        raise KitError(f"{error}; {REMOVE.format(partial)}") from None
     left = [source for source in data_set.sources if source.url not in done]
     require_room(partial, left)
     for source in left:
@@ -141,18 +152,23 @@ def file_name(url: str) -> str:
 
 def listed(url: str, pattern: str) -> list[str]:
     """The files of a pattern in a folder (http with an index, ftp, file), by their paths below it; KitError for none."""
-    import fsspec
     from fsspec.core import url_to_fs
 
-    try:
-        system, root = url_to_fs(url)
-        paths_below = [path.removeprefix(root.rstrip("/")).lstrip("/") for path in system.find(root)]
-    except Exception as error:  # each protocol has errors of its own
-        raise KitError(f"{url}: can not be listed: {type(error).__name__}: {error}") from None
-    names = sorted(unquote(path) for path in paths_below)
+    if url.startswith("file:"):  # links that people make in a folder they carry are followed
+        root = Path(unquote(urlparse(url).path))
+        if not root.is_dir():
+            raise KitError(f"{root}: no such folder")
+        below = [Path(top, name) for top, _, files in os.walk(root, followlinks=True) for name in files]
+        names = sorted(path.relative_to(root).as_posix() for path in below)
+    else:
+        try:
+            system, top = url_to_fs(url)
+            names = sorted(unquote(path.removeprefix(top.rstrip("/")).lstrip("/")) for path in system.find(top))
+        except Exception as error:  # each protocol has errors of its own
+            raise KitError(f"{url}: can not be listed: {type(error).__name__}: {error}") from None
     found = [name for name in names if fnmatch.fnmatch(name, pattern) and ".." not in name.split("/")]
     if not found:
-        raise KitError(f"{url}: has no files {pattern}, but {len(names)} others; fsspec {fsspec.__version__} listed it")
+        raise KitError(f"{url}: has no files {pattern}, but {len(names)} others")
     return found
 
 
@@ -179,7 +195,10 @@ def download(url: str, target: Path) -> None:
     # 416: the server has nothing behind the last byte that is here.
     if result.returncode and not (result.stdout.endswith("416") and target.exists()):
         kept = (
-            f"; the {target.stat().st_size} bytes that came are kept, and it goes on from there" if target.exists() else ""
+            f"; the {target.stat().st_size} bytes that came are kept, and it goes on from there"
+            f" (if it does not, remove {target})"
+            if target.exists()
+            else ""
         )
         raise KitError(f"{url}: curl ended with {result.returncode}{kept}")
 
@@ -192,6 +211,8 @@ def unpack(archive: Path, folder: Path) -> None:
     if archive.suffix == ".gz" and not archive.name.endswith(".tar.gz"):
         plain = archive.with_suffix("")
         try:
+            if archive.stat().st_size == 0:
+                raise EOFError("it is empty")
             with gzip.open(archive) as source, plain.open("wb") as target:
                 shutil.copyfileobj(source, target)
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:

@@ -64,7 +64,9 @@ def render(
     image = image or load_image(benchmark.image(None))
     plan = layout(benchmark.size(size_name), site.partition(partition_name)[1], site)
     with tempfile.TemporaryDirectory() as name:
-        benchmark = resolve(benchmark, size_name, image, site, plan, Path(name), pack)
+        place = Path(name) / directory.name
+        place.mkdir()
+        benchmark = resolve(benchmark, size_name, image, site, plan, place, pack)
     return job_script(benchmark, image, size_name, site, partition_name, directory, data_folder, called())
 
 

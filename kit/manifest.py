@@ -19,7 +19,12 @@ def manifest(folder: Path) -> dict[str, Any]:
 
 def verify(folder: Path, remedy: str, hashed: bool = True) -> None:
     """Checks every file of a data set against its manifest; KitError names the one that differs, and the remedy."""
-    wanted = read_json(folder / MANIFEST)
+    try:
+        wanted = read_json(folder / MANIFEST)
+    except KitError as error:
+        raise KitError(f"{error}; {remedy}") from None
+    if not isinstance(wanted, dict):
+        raise KitError(f"{folder / MANIFEST}: not a manifest; {remedy}")
     for name, entry in wanted.items():
         path = folder / name
         if not path.is_file():

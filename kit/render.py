@@ -47,7 +47,8 @@ def layout(size: Size, partition: Partition, site: Site) -> Layout:
     """The arithmetic of nodes, ranks and threads; KitError for what the partition can not give."""
     if size.nodes > partition.max_nodes:
         raise KitError(
-            f"site {site.name}: {size.nodes} nodes are needed, but the partition has at most {partition.max_nodes}"
+            f"site {site.name}: {size.nodes} nodes are needed, but the partition has at most {partition.max_nodes}; "
+            "--nodes asks for fewer"
         )
     if size.minutes > partition.max_minutes:
         raise KitError(

@@ -6,10 +6,11 @@ A value comes from the first of: flag, KIT_* variable, user file (~/.config/kit/
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from kit import paths
 from kit.errors import KitError, unknown
@@ -30,6 +31,13 @@ class Partition(Model):
     memory_gb: float = Field(0, ge=0)
     gpus: int = Field(0, ge=0)
     scratch: str = ""  # a folder on each node's own disk, to which stages may copy what they read often
+
+    @field_validator("scratch")
+    @classmethod
+    def plain(cls, value: str) -> str:
+        if not re.fullmatch(r"(/[\w.+-]+)*", value):
+            raise ValueError("a folder from / on of letters, digits, . _ + and - is needed, no variables")
+        return value
 
 
 class Container(Model):

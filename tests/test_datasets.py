@@ -201,18 +201,55 @@ def test_a_tree_that_is_not_there(tree: str) -> None:
     with pytest.raises(KitError, match=r"/data: has no files \*.mrc, but 3 others"):
         get(data_set(nothing))
     lost = Source.model_validate({"url": f"{tree}/lost", "gigabytes": 0.003, "tree": "*"})
-    with pytest.raises(KitError, match=r"/data/lost: (can not be listed|has no files \*, but 0 others)"):
+    with pytest.raises(KitError, match=r"/data/lost: (can not be listed|has no files \*, but 0 others|no such folder)"):
         get(data_set(lost))
     with pytest.raises(KitError, match="a tree has no sha256 and is not unpacked"):
         parse(Source, {"url": tree, "gigabytes": 1, "tree": "*", "unpack": True}, "here.toml")
 
 
+def test_a_carried_folder_may_be_made_of_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Given as a folder, with blanks in its path; what a link leads to is part of it."""
+    monkeypatch.setattr(paths, "cache", lambda: tmp_path / "cache")
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "disk/b 50%20.tif").write_bytes(CONTENT)
+    (tmp_path / "to carry/Movies").mkdir(parents=True)
+    (tmp_path / "to carry/Movies/other").symlink_to(tmp_path / "disk")
+    wanted = data_set(
+        Source.model_validate({"url": "ftp://localhost/x", "gigabytes": 0.001, "tree": "*.tif", "into": "Movies"})
+    )
+    with pytest.raises(KitError, match=r"--mirror .*nowhere: no such folder; a folder or a URL is needed"):
+        get(wanted, mirror=str(tmp_path / "nowhere"))
+    folder = get(wanted, mirror=str(tmp_path / "to carry"))
+    assert (folder / "Movies/other/b 50%20.tif").read_bytes() == CONTENT
+
+
+def test_damaged_records(server: str, tmp_path: Path) -> None:
+    wanted = data_set(source(server))
+    folder = get(wanted)
+    (folder / MANIFEST).write_text("[]")
+    with pytest.raises(KitError, match=rf"manifest.json: not a manifest; remove {folder} and fetch it again"):
+        get(wanted)
+    partial = folder.with_name(".relion-other.partial")
+    partial.mkdir()
+    (partial / FETCHED).write_text("{")
+    with pytest.raises(KitError, match=rf"not JSON: .*; remove {partial} and fetch it again"):
+        get(wanted.model_copy(update={"name": "other"}))
+
+
+def test_a_cache_that_can_not_be(server: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(paths, "cache", lambda: tmp_path / "file")
+    with pytest.raises(KitError, match=r"can not be made: .*; KIT_CACHE can name another folder"):
+        get(data_set(source(server)))
+
+
 def test_a_compressed_file(server: str) -> None:
     whole = gzip.compress(CONTENT)
     wanted = data_set(source(server, "map.map.gz", unpack=True))
-    Server.files["map.map.gz"] = whole[:-100]
-    with pytest.raises(KitError, match="not a whole gzip file"):
-        get(wanted)
+    for damaged in (whole[:-100], b""):
+        Server.files["map.map.gz"] = damaged
+        with pytest.raises(KitError, match="not a whole gzip file"):
+            get(wanted)
     Server.files["map.map.gz"] = whole
     folder = get(wanted)
     assert (folder / "map.map").read_bytes() == CONTENT

@@ -70,11 +70,20 @@ def test_topaz_as_star(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("mic.box", "100 200 100\n1 2\n", "mic.box: not an EMAN box file"),
-        ("mic.box", "100 200\n", "mic.box: not an EMAN box file, of rows X Y WIDTH HEIGHT"),
+        (
+            "mic.box",
+            "100 200 100\n1 2\n",
+            "mic.box: not coordinates as programs write them to .box: rows of X Y WIDTH HEIGHT",
+        ),
+        ("mic.box", "a b c d\n", "mic.box: not coordinates as programs write them to .box: could not convert"),
+        ("mic.box", "nan nan 10 10\n", "mic.box: a coordinate in mic is not a number"),
         ("mic.cbox", CBOX.replace("_Width", "_Breadth"), "mic.cbox: no label _Width in data_cryolo"),
         ("mic_autopick.star", "\ndata_\n\n_rlnBeamTiltX 1\n", "no label _rlnCoordinateX in any block"),
-        ("picks.txt", "image_name\tx\ty_coord\n", "no column x_coord, so it is no table of Topaz"),
+        ("mic_autopick.star", FILES["mic_autopick.star"].replace("250.0", "abc"), "mic_autopick.star: not coordinates"),
+        ("mic_autopick.star", "\ndata_\n\nloop_\n_rlnCoordinateX #1\n150.0\n", "'rlnCoordinateY'"),
+        ("picks.txt", "image_name\tx\ty_coord\n", "no column x_coord of Topaz's table"),
+        ("picks.txt", FILES["topaz.txt"].replace("150", "foo"), "picks.txt: not coordinates as programs write them to .txt"),
+        ("picks.txt", "", "picks.txt: not coordinates as programs write them to .txt"),
         ("picks.json", "{}", "not a file of coordinates; known endings: .star, .box, .cbox, .txt"),
     ],
 )
@@ -82,6 +91,25 @@ def test_files_that_are_none(tmp_path: Path, name: str, text: str, message: str)
     (tmp_path / name).write_text(text)
     with pytest.raises(KitError, match=re.escape(message)):
         picking.read(tmp_path / name)
+
+
+def test_no_picks_are_an_answer(tmp_path: Path) -> None:
+    """Of a picker that found nothing."""
+    (tmp_path / "mic.box").write_text("")
+    assert picking.read(tmp_path / "mic.box")["mic"].shape == (0, 2)
+    (tmp_path / "topaz.txt").write_text(FILES["topaz.txt"].splitlines()[0] + "\n")
+    assert picking.read(tmp_path / "topaz.txt") == {}
+    assert against({}, {"mic": np.zeros((3, 2))}, 10).as_dict()["centre_error"] is None
+
+
+def test_two_files_of_one_micrograph(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    for folder in (tmp_path, tmp_path / "other"):
+        (folder / "mic.box").write_text(FILES["mic.box"])
+    with pytest.raises(KitError, match="mic has coordinates in another file of"):
+        picking.read(tmp_path)
+    with pytest.raises(KitError, match="nowhere: no such file or folder"):
+        picking.read(tmp_path / "nowhere")
 
 
 def test_a_folder_without_picks(tmp_path: Path) -> None:
@@ -123,7 +151,13 @@ def test_pickers_on_a_run(made_runs: Path, tmp_path: Path) -> None:
     (tmp_path / "other.txt").write_text("\n".join(other) + "\n")
     said = kit("picks", str(run), "--with", f"x={tmp_path / 'other.txt'}", code=1).stderr
     assert "x: picks of another, which is no micrograph of" in said
-    assert "NAME=PATH is needed" in kit("picks", str(run), "--with", "half.txt", code=1).stderr
+    for name in ("half.txt", "=half.txt", "x="):
+        assert "NAME=PATH is needed" in kit("picks", str(run), "--with", name, code=1).stderr
+    for wrong in ("0", "-5", "nan", "inf"):
+        assert "angstrom, above 0 and below" in kit("picks", str(run), "--diameter", wrong, code=1).stderr
+    said = kit("picks", str(run), "--with", f"AutoPick/job008={tmp_path / 'half.txt'}", code=1).stderr
+    assert "AutoPick/job008 is a job of" in said
+    assert "no such folder" in kit("picks", str(tmp_path / "nowhere"), code=1).stderr
     assert (
         "has no CtfFind or MotionCorr job"
         in kit("picks", str(tmp_path), "--with", f"x={tmp_path / 'other.txt'}", code=1).stderr

@@ -12,7 +12,9 @@ from conftest import kit
 from kit.benchmark import Size, load_benchmark
 from kit.benchmarks.relion import phantom
 from kit.benchmarks.relion.plan import gpu_map, memory, share
+from kit.errors import KitError
 from kit.image import load_image
+from kit.model import parse
 from kit.render import Layout, fill, layout
 from kit.runtimes import RUNTIMES
 from kit.site import Partition, load_site
@@ -62,13 +64,29 @@ def test_the_script_says_what_jobs_are_given(tmp_path: Path) -> None:
         assert "--gpu 0:1:2:3:0:1:2:3:0:1:2:3:0:1:2:3 " in script
     assert "#SBATCH --gpus-per-node=4" in script
     assert "--bind /local" in script
-    assert "--scratch_dir /local/kit-" in script
+    assert "--scratch_dir /local/kit-RUN " in script
     # A box of 512, padded twice: 0.54 thousand million coefficients of 80 bytes for each of 5 ranks.
     assert "# WARNING: stage refine3d_full: about 215 GB of memory a node are needed, and it has 48" in script
     assert "# 17 ranks x 4 threads, about 215.2 GB of memory a node in its last iteration, particles copied" in script
     fewer = kit(*words, "--nodes", "1", "--ranks", "3", "--threads", "8").stdout
     assert "# 3 ranks x 8 threads, about 129.1 GB" in fewer
     assert "# 1 node x 3 ranks x 8 threads = 24 of 64 cores" in fewer
+
+
+@pytest.mark.parametrize("scratch", ["local", "/a b", "/a:b", "/$USER", "/lo'cal", "~/x", "/"])
+def test_a_scratch_folder_is_plain(scratch: str) -> None:
+    """It stands in commands that RELION composes, which quote nothing."""
+    with pytest.raises(KitError, match=r"x.toml: key 'scratch': a folder from / on of letters, digits"):
+        parse(Partition, {"scheduler": "slurm", "scratch": scratch}, "x.toml")
+    assert parse(Partition, {"scheduler": "slurm", "scratch": "/local/kit"}, "x.toml").scratch == "/local/kit"
+
+
+def test_too_few_ranks_are_refused() -> None:
+    said = kit("run", "relion", "--dry-run", "--ranks", "2", code=1).stderr
+    assert "job refine3d: 2 ranks are given, but its halves need two and a third to lead them (--ranks)" in said
+    assert (
+        "--ranks 0 fills nodes with ranks of RELION" in kit("run", "cloudmask", "--dry-run", "--ranks", "0", code=1).stderr
+    )
 
 
 def gpu_image() -> bool:

@@ -206,6 +206,13 @@ def test_a_job_that_writes_nothing_new_fails(my_project: RelionProject) -> None:
         my_project.run_schedule("second", [idle])
 
 
+def test_a_schedule_that_would_run_nothing_is_refused(my_project: RelionProject) -> None:
+    job = my_project.schedule_job("JobFiles/import_job.star")
+    for jobs, repeats in (([], 1), ([job], 0), ("Import/job001/", 1)):
+        with pytest.raises(KitError, match="schedule x: a list of jobs and at least one repeat are needed"):
+            my_project.run_schedule("x", jobs, nr_repeat=repeats)  # type: ignore[arg-type]
+
+
 def test_unknown_jobs_are_said(my_project: RelionProject) -> None:
     my_project.schedule_job("JobFiles/import_job.star")
     with pytest.raises(KitError, match=r"no job 'Import/job007/' was scheduled here; known: Import/job001/"):

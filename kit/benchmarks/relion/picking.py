@@ -28,6 +28,7 @@ from kit.runtimes import RUNTIMES
 Set = dict[str, Array]
 ENDINGS = ("_autopick", "_manualpick", "_pick", "_extract")  # what pickers add to the name of a micrograph
 CONFIDENCE = 0.3  # crYOLO's default
+LARGEST = 1e5  # angstrom: no particle, and no micrograph, is larger
 FOLDER = "Picking"  # of a project: what other pickers left
 # Of Topaz: its pretrained network, and the score from which a position counts. A particle is brought to 22 pixels, which
 # leaves its network (a receptive field of 91) room around it; no second pick lies within 0.8 of a particle.
@@ -38,16 +39,16 @@ def star(path: Path) -> Set:
     for block in read_star(path).values():
         if "rlnCoordinateX" in block:
             return {name_of(path): np.column_stack([np.ravel(block[f"rlnCoordinate{axis}"]) for axis in "XY"])}
-    raise KitError(f"{path}: no label _rlnCoordinateX in any block")
+    raise ValueError("no label _rlnCoordinateX in any block")
 
 
 def box(path: Path) -> Set:
     """EMAN: the corner of a box and its sides."""
-    try:
-        table = np.loadtxt(path, ndmin=2)
-        return {name_of(path): table[:, :2] + table[:, 2:4] / 2}
-    except (ValueError, IndexError) as error:
-        raise KitError(f"{path}: not an EMAN box file, of rows X Y WIDTH HEIGHT: {error}") from None
+    rows = [line.split() for line in path.read_text().splitlines() if line.strip()]
+    if any(len(row) < 4 for row in rows):
+        raise ValueError("rows of X Y WIDTH HEIGHT are needed")
+    numbers = np.array([row[:4] for row in rows], dtype=float).reshape(-1, 4)
+    return {name_of(path): numbers[:, :2] + numbers[:, 2:] / 2}
 
 
 def cbox(path: Path) -> Set:
@@ -67,7 +68,7 @@ def table(path: Path) -> Set:
     rows = pd.read_csv(path, sep="\t")
     missing = {"image_name", "x_coord", "y_coord"} - set(rows)
     if missing:
-        raise KitError(f"{path}: no column {', '.join(sorted(missing))}, so it is no table of Topaz")
+        raise ValueError(f"no column {', '.join(sorted(missing))} of Topaz's table")
     return {str(name): group[["x_coord", "y_coord"]].to_numpy(float) for name, group in rows.groupby("image_name")}
 
 
@@ -83,17 +84,29 @@ def name_of(path: Path) -> str:
 
 def read(path: Path) -> Set:
     """The picks in a file, or in every file of a folder that has a known ending; KitError where there are none."""
-    files = [path]
-    if path.is_dir():
-        files = sorted(file for file in path.rglob("*") if file.suffix in READERS and is_coordinates(file))
-    elif path.suffix not in READERS or not path.is_file():
-        raise KitError(f"{path}: not a file of coordinates; known endings: {', '.join(READERS)}")
+    if not path.exists():
+        raise KitError(f"{path}: no such file or folder")
+    files = coordinate_files(path) if path.is_dir() else [path]
+    if not files or files[0].suffix not in READERS:
+        what = "holds no file of coordinates" if path.is_dir() else "not a file of coordinates"
+        raise KitError(f"{path}: {what}; known endings: {', '.join(READERS)}")
     found: Set = {}
     for file in files:
-        found.update(READERS[file.suffix](file))
-    if not found:
-        raise KitError(f"{path}: holds no file of coordinates; known endings: {', '.join(READERS)}")
+        try:
+            picks = {name: np.asarray(at, dtype=float).reshape(-1, 2) for name, at in READERS[file.suffix](file).items()}
+        except (ValueError, KeyError, OSError) as error:  # of numpy, pandas and the text itself
+            raise KitError(f"{file}: not coordinates as programs write them to {file.suffix}: {error}") from None
+        for name, at in picks.items():
+            if not np.isfinite(at).all():
+                raise KitError(f"{file}: a coordinate in {name} is not a number")
+            if name in found:
+                raise KitError(f"{file}: {name} has coordinates in another file of {path}, too")
+            found[name] = at
     return found
+
+
+def coordinate_files(folder: Path) -> list[Path]:
+    return sorted(file for file in folder.rglob("*") if file.suffix in READERS and is_coordinates(file))
 
 
 def is_coordinates(path: Path) -> bool:
@@ -121,11 +134,11 @@ def topaz(project: Path, diameter: float) -> Path:
     """
     paths, pixel = micrographs(project)
     target = project / FOLDER / "topaz"
-    target.mkdir(parents=True, exist_ok=True)
     scale = max(1, round(diameter / pixel / PIXELS))
     radius = max(1, round(APART * diameter / pixel / scale))
     image = load_image("topaz")
     built_sif(image)  # says how to get it
+    target.mkdir(parents=True, exist_ok=True)
     container = RUNTIMES["apptainer"].command(image, [str(project)], {}, [], str(project))
     python = [*container, "/opt/venv/bin/python3", "-m"]
     output = target / "topaz.txt"
@@ -145,18 +158,15 @@ def of_project(project: Path) -> dict[str, Set]:
     """The picks of every AutoPick and ManualPick job of a project, and those that `topaz` left there, by folder."""
     folders = [*sorted(project.glob("ManualPick/job*/")), *sorted(project.glob("AutoPick/job*/"))]
     folders += sorted((project / FOLDER).glob("*/"))
-    found = {}
-    for folder in folders:
-        try:
-            found[folder.relative_to(project).as_posix()] = read(folder)
-        except KitError:
-            continue  # a job that has not run
-    return found
+    # A job that has not run has no files; one whose files are damaged is not passed over.
+    return {folder.relative_to(project).as_posix(): read(folder) for folder in folders if coordinate_files(folder)}
 
 
 def known_diameter(project: Path) -> float:
     """The diameter of a particle in generated data, angstrom; KitError for others."""
     facts = project / "data/truth.json"
+    if (project / "data").is_symlink() and not (project / "data").exists():
+        raise KitError(f"{project / 'data'}: leads to {(project / 'data').readlink()}, which is not there")
     known = read_json(facts).get("spacing") if facts.is_file() else None
     if known is None:
         raise KitError(f"{project}: how large is a particle? --diameter says it, in angstrom")
@@ -169,12 +179,20 @@ def compare(project: Path, others: Mapping[str, Path], diameter: float | None) -
     `diameter` (angstrom) is that of a particle; a pick is of it within half of that. Draws picking.png into the project's
     figures/. KitError where there are no picks, or nobody says how large a particle is.
     """
-    sets = {**of_project(project), **{name: read(path) for name, path in others.items()}}
+    if not project.is_dir():
+        raise KitError(f"{project}: no such folder")
+    sets = of_project(project)
+    for name, path in others.items():
+        if name in sets:
+            raise KitError(f"--with {name}={path}: {name} is a job of {project}; give it another name")
+        sets[name] = read(path)
     if not sets:
         raise KitError(f"{project}: has no picks; run an AutoPick job, or give --topaz or --with NAME=PATH")
     paths, pixel = micrographs(project)
     truth = Truth.read(project / "data") if (project / "data/truth.star").is_file() else None
-    diameter = diameter or known_diameter(project)
+    diameter = known_diameter(project) if diameter is None else diameter
+    if not 0 < diameter < LARGEST:
+        raise KitError(f"--diameter {diameter:g}: angstrom, above 0 and below {LARGEST:g}, are needed")
     radius = diameter / 2 / pixel
     true = {name: truth.positions(name) for name in truth.micrographs} if truth else {}
     rows = []
@@ -191,10 +209,13 @@ def compare(project: Path, others: Mapping[str, Path], diameter: float | None) -
         {"first": one, "second": other, "f1": against(sets[one], sets[other], radius).f1}
         for one, other in itertools.combinations(sets, 2)
     ]
-    name = next(iter(next(iter(sets.values()))))
-    shown = {text: found[name] for text, found in sets.items() if name in found}
-    figures.draw_picks(project, "picking.png", paths[name], pixel, true.get(name), shown, diameter)
-    return {"diameter": diameter, "pixel_size": pixel, "sets": rows, "pairs": pairs}
+    name = next((name for found in sets.values() for name in found), "")
+    picture = ""
+    if name and paths[name].is_file():  # a project that was moved may have left its micrographs behind
+        shown = {text: found[name] for text, found in sets.items() if name in found}
+        figures.draw_picks(project, "picking.png", paths[name], pixel, true.get(name), shown, diameter)
+        picture = str(project / "figures/picking.png")
+    return {"diameter": diameter, "pixel_size": pixel, "sets": rows, "pairs": pairs, "picture": picture}
 
 
 def report(result: Mapping[str, Any]) -> str:
@@ -204,7 +225,8 @@ def report(result: Mapping[str, Any]) -> str:
     for row in result["sets"]:
         line = f"{row['name']:<24} {row['micrographs']:>11} {row['picks']:>7}"
         if "f1" in row:
-            line += f" {row['precision']:>9.3f} {row['recall']:>7.3f} {row['f1']:>6.3f} {row['centre_error']:>6.1f}"
+            error = "" if row["centre_error"] is None else f"{row['centre_error']:.1f}"
+            line += f" {row['precision']:>9.3f} {row['recall']:>7.3f} {row['f1']:>6.3f} {error:>6}"
         lines.append(line)
     if result["pairs"]:
         lines += ["", "agreement of each two (F1)"]

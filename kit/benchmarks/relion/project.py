@@ -219,7 +219,9 @@ class RelionProject:
         verdict is read from what each job left.
         """
         if engine not in get_args(Engine):
-            raise unknown("engine", engine, get_args(Engine))
+            raise unknown("engine", str(engine), get_args(Engine))
+        if isinstance(jobs, str) or not jobs or nr_repeat < 1:
+            raise KitError(f"schedule {name}: a list of jobs and at least one repeat are needed, or nothing would run")
         known = [job if isinstance(job, Job) else self.job(job) for job in jobs]
         time.sleep(60 * minutes_wait_before)
         for number in range(nr_repeat):

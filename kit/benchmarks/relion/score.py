@@ -76,8 +76,10 @@ class Picks:
         both = self.precision + self.recall
         return 2 * self.precision * self.recall / both if both else 0.0
 
-    def as_dict(self) -> dict[str, float]:
-        return {"precision": self.precision, "recall": self.recall, "f1": self.f1, "centre_error": self.centre_error}
+    def as_dict(self) -> dict[str, float | None]:
+        """For JSON, which has no word for what is not a number."""
+        error = self.centre_error if np.isfinite(self.centre_error) else None
+        return {"precision": self.precision, "recall": self.recall, "f1": self.f1, "centre_error": error}
 
 
 def assign(found: Array, true: Array, radius: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -201,7 +203,7 @@ def against(found: Mapping[str, Array], true: Mapping[str, Array], radius: float
     )
 
 
-def picks(directory: Path, folder: str, truth: Truth) -> dict[str, float]:
+def picks(directory: Path, folder: str, truth: Truth) -> dict[str, float | None]:
     """Precision, recall and F1 of an AutoPick job over all micrographs, and its mean error of centres in pixels."""
     found = {stem: positions(directory, folder, stem) for stem in truth.micrographs}
     return against(found, {stem: truth.positions(stem) for stem in truth.micrographs}, truth.radius).as_dict()
