@@ -44,6 +44,8 @@ class Source(Model):
     def one_kind(self) -> Source:
         if self.tree and (self.sha256 or self.unpack):
             raise ValueError("a tree has no sha256 and is not unpacked")
+        if self.tree and not self.into:
+            raise ValueError("a tree needs a folder of its own, into")
         return self
 
 
@@ -97,7 +99,8 @@ def fetched(data_set: DataSet) -> Path:
 def get(data_set: DataSet, mirror: str = "", say: Callable[[str], None] = lambda text: None) -> Path:
     """Fetches a published data set and returns its folder, which appears whole; cut off, it goes on where it was.
 
-    `mirror` is a URL below which the files lie under their own names. curl carries them: http, https, ftp and file.
+    `mirror` is a folder, or a URL, below which files lie under their own names and trees in the folders they go to. curl
+    carries them: http, https, ftp and file.
     KitError for too little room before anything is fetched, for a transfer that failed, and for a wrong checksum.
     """
     folder = data_set.folder
@@ -174,8 +177,14 @@ def listed(url: str, pattern: str) -> list[str]:
 
 def require_room(folder: Path, sources: Sequence[Source]) -> None:
     """KitError unless what is still to come has room: an archive and what is in it lie side by side for a while."""
-    here = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e9
-    needed = sum(source.gigabytes * (2 if source.unpack else 1) for source in sources) - here
+
+    def left(source: Source) -> float:
+        place = folder / source.into
+        came = place.rglob("*") if source.tree else [place / file_name(source.url)]
+        here = sum(path.stat().st_size for path in came if path.is_file()) / 1e9
+        return max(0.0, source.gigabytes * (2 if source.unpack else 1) - here)
+
+    needed = sum(map(left, sources))
     free = shutil.disk_usage(folder).free / 1e9
     if free < needed:
         raise KitError(

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -197,14 +198,16 @@ def test_a_tree_of_files(tree: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_tree_that_is_not_there(tree: str) -> None:
-    nothing = Source.model_validate({"url": tree, "gigabytes": 0.003, "tree": "*.mrc"})
+    nothing = Source.model_validate({"url": tree, "gigabytes": 0.003, "tree": "*.mrc", "into": "x"})
     with pytest.raises(KitError, match=r"/data: has no files \*.mrc, but 3 others"):
         get(data_set(nothing))
-    lost = Source.model_validate({"url": f"{tree}/lost", "gigabytes": 0.003, "tree": "*"})
+    lost = Source.model_validate({"url": f"{tree}/lost", "gigabytes": 0.003, "tree": "*", "into": "x"})
     with pytest.raises(KitError, match=r"/data/lost: (can not be listed|has no files \*, but 0 others|no such folder)"):
         get(data_set(lost))
     with pytest.raises(KitError, match="a tree has no sha256 and is not unpacked"):
         parse(Source, {"url": tree, "gigabytes": 1, "tree": "*", "unpack": True}, "here.toml")
+    with pytest.raises(KitError, match="a tree needs a folder of its own, into"):
+        parse(Source, {"url": tree, "gigabytes": 1, "tree": "*"}, "here.toml")
 
 
 def test_a_carried_folder_may_be_made_of_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -261,6 +264,21 @@ def test_too_little_room_is_said_before_anything_is_fetched(server: str) -> None
     with pytest.raises(KitError, match=r"2e\+06 GB are needed and .* GB are free; KIT_CACHE can name another folder"):
         get(wanted)
     assert Server.asked == []
+
+
+def test_room_is_counted_for_what_is_still_to_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What came of other sources leaves no room for this one; what came of itself need not come again."""
+    left = Source.model_validate({"url": "https://localhost/left.tar", "gigabytes": 2.0})
+    tree = Source.model_validate({"url": "https://localhost/t", "gigabytes": 3.0, "tree": "*", "into": "Movies"})
+    sizes = {"other.mrcs": 5, "left.tar": 1, "Movies/a.tif": 2}
+    for name, gigabytes in sizes.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        with (tmp_path / name).open("wb") as file:
+            file.truncate(gigabytes * 10**9)  # holes, which take no room
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=1.5e9))
+    with pytest.raises(KitError, match=r": 2 GB are needed and 1.5 GB are free"):
+        datasets.require_room(tmp_path, [left, tree])
+    datasets.require_room(tmp_path, [left])
 
 
 def test_from_a_mirror_by_the_command(server: str, tmp_path: Path) -> None:
