@@ -131,6 +131,9 @@ class Benchmark(Model):
     @model_validator(mode="after")
     def consistent(self) -> Benchmark:
         stages = [stage.name for stage in self.stages]
+        for name, size in self.sizes.items():
+            if size.ranks == 0 and not self.leader:
+                raise ValueError(f"size {name} has 0 ranks, but no rank of this benchmark leads the others")
         for metric in self.metrics:
             for name in metric.sizes:
                 if name not in self.sizes:
@@ -191,7 +194,7 @@ class Benchmark(Model):
         size = self.size(size_name)
         given = {key: value for key, value in changes.items() if value is not None}
         if given.get("ranks") == 0 and not self.leader:
-            raise KitError(f"benchmark {self.name}: --ranks 0 fills nodes with ranks of RELION; give a number")
+            raise KitError(f"benchmark {self.name}: --ranks 0 needs a first rank that leads the others; give a number")
         changed = parse(Size, {**size.model_dump(), **given}, f"benchmark {self.name}, size {size_name}")
         return self.model_copy(update={"sizes": {**self.sizes, size_name: changed}})
 

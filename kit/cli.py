@@ -499,7 +499,7 @@ def picks(
             picking.topaz(directory, picking.known_diameter(directory) if diameter is None else diameter)
     result = picking.compare(directory, named, diameter)
     print(json.dumps(result, indent=2) if as_json else picking.report(result))
-    say(f"{result['picture']}: drawn" if result["picture"] else "not drawn: the micrographs are not there")
+    say(f"{result['picture']}: drawn" if result["picture"] else "not drawn: no picks, or no micrograph of theirs")
 
 
 @data_app.command("pack")

@@ -59,6 +59,12 @@ class DataSet(Model):
     licence: str
     sources: list[Source] = Field(min_length=1)
 
+    @model_validator(mode="after")
+    def told_apart(self) -> DataSet:
+        if len({source.url for source in self.sources}) < len(self.sources):
+            raise ValueError("two sources have one url, by which what came is known")
+        return self
+
     @property
     def gigabytes(self) -> float:
         return sum(source.gigabytes for source in self.sources)
@@ -139,7 +145,7 @@ def get(data_set: DataSet, mirror: str = "", say: Callable[[str], None] = lambda
                 target.unlink()
                 raise KitError(f"{url}: has the sha256 {digest}, not {source.sha256}; it was thrown away, fetch it again")
             if source.unpack:
-                unpack(target, partial)
+                unpack(target, target.parent)
             done[file_url if name else source.url] = f"sha256:{digest}"
             write_json(record, done)
         done[source.url] = done.get(source.url, "tree")
@@ -161,15 +167,16 @@ def listed(url: str, pattern: str) -> list[str]:
         root = Path(unquote(urlparse(url).path))
         if not root.is_dir():
             raise KitError(f"{root}: no such folder")
-        below = [Path(top, name) for top, _, files in os.walk(root, followlinks=True) for name in files]
-        names = sorted(path.relative_to(root).as_posix() for path in below)
+        walked = os.walk(root, followlinks=True)
+        names = sorted(Path(top, name).relative_to(root).as_posix() for top, _, files in walked for name in files)
     else:
         try:
             system, top = url_to_fs(url)
-            names = sorted(unquote(path.removeprefix(top.rstrip("/")).lstrip("/")) for path in system.find(top))
+            below = [path.removeprefix(top.rstrip("/")).lstrip("/") for path in system.find(top)]
+            names = sorted(unquote(path) if url.startswith("http") else path for path in below)
         except Exception as error:  # each protocol has errors of its own
             raise KitError(f"{url}: can not be listed: {type(error).__name__}: {error}") from None
-    found = [name for name in names if fnmatch.fnmatch(name, pattern) and ".." not in name.split("/")]
+    found = [name for name in names if fnmatch.fnmatch(file_name(name), pattern) and ".." not in name.split("/")]
     if not found:
         raise KitError(f"{url}: has no files {pattern}, but {len(names)} others")
     return found
@@ -228,6 +235,11 @@ def unpack(archive: Path, folder: Path) -> None:
             archive.unlink()
             plain.unlink(missing_ok=True)
             raise KitError(f"{archive}: not a whole gzip file: {error}; it was thrown away, fetch it again") from None
+        except OSError as error:
+            plain.unlink(missing_ok=True)
+            raise KitError(
+                f"{archive}: can not be unpacked: {error}; it is kept, and the same command tries again"
+            ) from None
         archive.unlink()
         return
     with tempfile.TemporaryDirectory(dir=folder, prefix=".unpack") as name:
@@ -242,7 +254,10 @@ def unpack(archive: Path, folder: Path) -> None:
                 f"{archive}: can not be unpacked: {error}; it is kept, and the same command tries again"
             ) from None
         top = list(Path(name).iterdir())
-        for path in top[0].iterdir() if len(top) == 1 and top[0].is_dir() else top:
-            shutil.rmtree(folder / path.name, ignore_errors=True)  # of an attempt that was cut off here
-            path.replace(folder / path.name)
+        root = top[0] if len(top) == 1 and top[0].is_dir() else Path(name)
+        # File by file: another archive, or an attempt that was cut off here, may have left the same folders.
+        for path in [path for path in root.rglob("*") if path.is_symlink() or not path.is_dir()]:
+            place = folder / path.relative_to(root)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            path.replace(place)
     archive.unlink()

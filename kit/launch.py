@@ -19,7 +19,7 @@ from kit.errors import KitError
 from kit.image import Built, Image, load_image, sha256
 from kit.manifest import MANIFEST
 from kit.model import write_atomic, write_json
-from kit.render import job_script, layout, resolve
+from kit.render import job_script, layout, on_gpus, resolve
 from kit.render import warnings as render_warnings
 from kit.run import SBOM, ImageRecord, Run, State, current_state, load_run, resolved, save_run, with_state
 from kit.sbom import sbom
@@ -62,7 +62,7 @@ def render(
     benchmark = benchmark.with_layout(size_name, **(changes or {}))
     pack = packed(benchmark.name, size_name, isolated)
     image = image or load_image(benchmark.image(None))
-    plan = layout(benchmark.size(size_name), site.partition(partition_name)[1], site)
+    plan = layout(benchmark.size(size_name), site.partition(partition_name)[1], site, on_gpus(benchmark, image.name))
     with tempfile.TemporaryDirectory() as name:
         place = Path(name) / directory.name
         place.mkdir()
@@ -94,7 +94,7 @@ def prepare(
     benchmark, site = load_benchmark(benchmark_name).with_layout(size_name, **(changes or {})), load_site(site_name)
     image = image or load_image(benchmark.image(None))
     name, partition = site.partition(partition_name)
-    plan = layout(benchmark.size(size_name), partition, site)
+    plan = layout(benchmark.size(size_name), partition, site, on_gpus(benchmark, image.name))
     image_record, bill = describe_image(image, site.container.runtime)
     created = datetime.now(UTC)
     pack = packed(benchmark.name, size_name, isolated)
@@ -146,7 +146,7 @@ def prepare(
 def warnings(directory: Path) -> list[str]:
     """What speaks against a run that is about to start, and does not forbid it."""
     run, (benchmark, site) = load_run(directory), resolved(directory)
-    plan = layout(benchmark.size(run.size), site.partition(run.partition)[1], site)
+    plan = layout(benchmark.size(run.size), site.partition(run.partition)[1], site, on_gpus(benchmark, run.image.name))
     return render_warnings(benchmark, plan)
 
 

@@ -43,8 +43,11 @@ class Layout:
         return min(self.cores, self.ranks_per_node * self.threads)
 
 
-def layout(size: Size, partition: Partition, site: Site) -> Layout:
-    """The arithmetic of nodes, ranks and threads; KitError for what the partition can not give."""
+def layout(size: Size, partition: Partition, site: Site, on_gpus: bool = False) -> Layout:
+    """The arithmetic of nodes, ranks and threads; KitError for what the partition can not give.
+
+    `on_gpus` says whether the ranks compute on the GPUs that the partition may have.
+    """
     if size.nodes > partition.max_nodes:
         raise KitError(
             f"site {site.name}: {size.nodes} nodes are needed, but the partition has at most {partition.max_nodes}; "
@@ -57,7 +60,7 @@ def layout(size: Size, partition: Partition, site: Site) -> Layout:
     if size.nodes > 1 and site.container.mpi == "inside":
         raise KitError(f"site {site.name}: key 'container.mpi' is 'inside', which serves one node; set it to 'outside'")
     cores = partition.cores or len(os.sched_getaffinity(0))
-    ranks = size.ranks or fill(size, partition, cores)
+    ranks = size.ranks or fill(size, partition.gpus if on_gpus else 0, cores)
     per_node = math.ceil(ranks / size.nodes)
     if partition.scheduler != "local" and per_node * size.threads > cores:
         raise KitError(
@@ -76,15 +79,17 @@ def layout(size: Size, partition: Partition, site: Site) -> Layout:
     )
 
 
-def fill(size: Size, partition: Partition, cores: int) -> int:
-    """As many ranks as the nodes have room for: one that hands out work, and an even number that do it.
+def fill(size: Size, gpus: int, cores: int) -> int:
+    """As many ranks as the nodes have room for: one that hands out work, and an even number that do it; three at least.
 
-    On GPUs one rank works for each of them. Three is the least.
+    With `gpus` of a node, one rank works for each of them, and the one that hands out work comes on top.
     """
-    if partition.gpus:
-        return max(3, size.nodes * partition.gpus + 1)
-    room = size.nodes * max(1, cores // size.threads)
+    room = size.nodes * gpus + 1 if gpus else size.nodes * max(1, cores // size.threads)
     return max(3, room - 1 + room % 2)
+
+
+def on_gpus(benchmark: Benchmark, image: str) -> bool:
+    return benchmark.images[image].get("acceleration") == "--gpu"
 
 
 def memory_here() -> float:
@@ -160,7 +165,7 @@ def job_script(
     """The text of the job script of a run in `directory`, whose data lie in `data`."""
     size = benchmark.size(size_name)
     name, partition = site.partition(partition_name)
-    plan = layout(size, partition, site)
+    plan = layout(size, partition, site, on_gpus(benchmark, image.name))
     env = environment()
     numbers = stage_numbers(benchmark, size, image, plan)
     stages = []

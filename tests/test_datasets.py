@@ -226,6 +226,15 @@ def test_a_carried_folder_may_be_made_of_links(tmp_path: Path, monkeypatch: pyte
     assert (folder / "Movies/other/b 50%20.tif").read_bytes() == CONTENT
 
 
+def test_archives_that_share_a_folder(server: str) -> None:
+    """The second adds to what the first left."""
+    Server.files["more.tar.gz"] = archive("set/Particles/two.mrcs")
+    folder = get(data_set(source(server, "set.tar.gz", unpack=True), source(server, "more.tar.gz", unpack=True)))
+    assert {path.name for path in (folder / "Particles").iterdir()} == {"one.mrcs", "two.mrcs"}
+    with pytest.raises(KitError, match="two sources have one url"):
+        parse(DataSet, {**data_set(source(server)).model_dump(), "sources": [source(server), source(server)]}, "x.toml")
+
+
 def test_damaged_records(server: str, tmp_path: Path) -> None:
     wanted = data_set(source(server))
     folder = get(wanted)

@@ -9,4 +9,15 @@ def command(ranks: int, ranks_per_node: int, threads: int, args: Sequence[str]) 
     # RELION's leader rank waits while its followers work, so more ranks than cores is the rule there; binding is left
     # to the kernel because a bound rank would press all its threads on one core.
     # Open MPI refuses root unless it is told otherwise; who is not root is told nothing new.
-    return ["mpirun", "--allow-run-as-root", "-n", str(ranks), "--oversubscribe", "--bind-to", "none", *args]
+    return [
+        "mpirun",
+        "--allow-run-as-root",
+        "-n",
+        str(ranks),
+        "--oversubscribe",
+        "--map-by",
+        "node",
+        "--bind-to",
+        "none",
+        *args,
+    ]

@@ -12,6 +12,7 @@ def command(ranks: int, ranks_per_node: int, threads: int, args: Sequence[str]) 
         f"--ntasks={ranks}",
         f"--ntasks-per-node={ranks_per_node}",
         f"--cpus-per-task={threads}",
+        "--distribution=cyclic",  # ranks in turn, so that no node has two more than another
         "--kill-on-bad-exit=1",
         *args,
     ]

@@ -13,7 +13,7 @@ in_image() {
 }
 launch() {
     apptainer exec --no-home --pwd /work/run --bind /work/run --bind /work/data --env OMP_NUM_THREADS=1 /images/cloudmask.sif \
-        mpirun --allow-run-as-root -n 2 --oversubscribe --bind-to none "$@"
+        mpirun --allow-run-as-root -n 2 --oversubscribe --map-by node --bind-to none "$@"
 }
 
 # stages.jsonl is the record of what ran: a line when a stage starts, a line when it ends, whatever way it ends.

@@ -128,6 +128,11 @@ def test_sets_are_held_against_each_other_by_micrograph() -> None:
     assert against({"a": true["a"] + 40.0}, true, 10).f1 == 0
 
 
+def test_names_of_digits_are_names(tmp_path: Path) -> None:
+    (tmp_path / "topaz.txt").write_text(FILES["topaz.txt"].replace("mic", "0012"))
+    assert list(picking.read(tmp_path)) == ["0012"]
+
+
 def test_pickers_on_a_run(made_runs: Path, tmp_path: Path) -> None:
     """RELION's two jobs of the run, and a third picker that found half of the particles."""
     (run,) = (made_runs / "relion").iterdir()
@@ -154,7 +159,8 @@ def test_pickers_on_a_run(made_runs: Path, tmp_path: Path) -> None:
     for name in ("half.txt", "=half.txt", "x="):
         assert "NAME=PATH is needed" in kit("picks", str(run), "--with", name, code=1).stderr
     for wrong in ("0", "-5", "nan", "inf"):
-        assert "angstrom, above 0 and below" in kit("picks", str(run), "--diameter", wrong, code=1).stderr
+        for topaz in ([], ["--topaz"]):
+            assert "angstrom, above 0 and below" in kit("picks", str(run), "--diameter", wrong, *topaz, code=1).stderr
     said = kit("picks", str(run), "--with", f"AutoPick/job008={tmp_path / 'half.txt'}", code=1).stderr
     assert "AutoPick/job008 is a job of" in said
     assert "no such folder" in kit("picks", str(tmp_path / "nowhere"), code=1).stderr

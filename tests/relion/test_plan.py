@@ -12,6 +12,7 @@ from conftest import kit
 from kit.benchmark import Size, load_benchmark
 from kit.benchmarks.relion import phantom
 from kit.benchmarks.relion.plan import gpu_map, memory, share
+from kit.benchmarks.relion.workflow import compose
 from kit.errors import KitError
 from kit.image import load_image
 from kit.model import parse
@@ -35,8 +36,11 @@ def test_every_working_rank_has_a_gpu() -> None:
     one = Layout(nodes=1, ranks=5, ranks_per_node=5, threads=6, cores=32, gpus=4)
     assert gpu_map(5, one) == "0:1:2:3"
     assert gpu_map(1, one) == "0,1,2,3"
-    two = Layout(nodes=2, ranks=9, ranks_per_node=5, threads=6, cores=32, gpus=4)
-    assert gpu_map(9, two) == "0:1:2:3:0:1:2:3"  # the leader sits on the first node
+    for nodes in (2, 3, 4):  # dealt out in turn, the leader to the first
+        plan = Layout(nodes=nodes, ranks=4 * nodes + 1, ranks_per_node=5, threads=6, cores=32, gpus=4)
+        devices = [int(gpu) for gpu in gpu_map(plan.ranks, plan).split(":")]
+        places = [(rank % nodes, gpu) for rank, gpu in enumerate(devices, start=1)]
+        assert sorted(places) == [(node, gpu) for node in range(nodes) for gpu in range(4)]
     shared = Layout(nodes=1, ranks=5, ranks_per_node=5, threads=6, cores=32, gpus=2)
     assert gpu_map(5, shared) == "0:1:0:1"
     assert gpu_map(5, ONE_NODE) == ""
@@ -45,9 +49,11 @@ def test_every_working_rank_has_a_gpu() -> None:
 def test_ranks_fill_the_nodes() -> None:
     """A leader and an even number of workers: RELION's halves are equal."""
     size = Size(description="x", minutes=1, ranks=0, nodes=2, threads=6)
-    assert fill(size, Partition(scheduler="slurm", cores=64), 64) == 19
-    assert fill(size, Partition(scheduler="slurm", cores=64, gpus=4), 64) == 9
-    assert fill(size.model_copy(update={"nodes": 1}), Partition(scheduler="local"), 2) == 3
+    assert fill(size, 0, 64) == 19
+    assert fill(size, 4, 64) == 9
+    one = size.model_copy(update={"nodes": 1})
+    assert [fill(one, gpus, 64) for gpus in (1, 2, 3, 4)] == [3, 3, 3, 5]
+    assert fill(one, 0, 2) == 3
     site = load_site("example-slurm")
     plan = layout(load_benchmark("relion").sizes["aldolase"], site.partitions["cpu"], site)
     assert (plan.nodes, plan.ranks, plan.ranks_per_node, plan.threads) == (4, 63, 16, 4)
@@ -58,17 +64,15 @@ def test_the_script_says_what_jobs_are_given(tmp_path: Path) -> None:
     text = Path("kit/sites/example-slurm.toml").read_text()
     text = text.replace("memory_gb = 256", 'memory_gb = 48\ngpus = 4\nscratch = "/local"')
     (tmp_path / "gpu.toml").write_text(text)
-    words = ["run", "relion", "--size", "aldolase", "--site", str(tmp_path / "gpu.toml"), "--dry-run"]
-    script = kit(*words, "--image", "relion-cuda").stdout if gpu_image() else kit(*words).stdout
-    if gpu_image():
-        assert "--gpu 0:1:2:3:0:1:2:3:0:1:2:3:0:1:2:3 " in script
+    words = ["run", "relion", "--size", "aldolase", "--site", str(tmp_path / "gpu.toml"), "--dry-run", "--ranks", "17"]
+    script = kit(*words).stdout
     assert "#SBATCH --gpus-per-node=4" in script
     assert "--bind /local" in script
     assert "--scratch_dir /local/kit-RUN " in script
     # A box of 512, padded twice: 0.54 thousand million coefficients of 80 bytes for each of 5 ranks.
     assert "# WARNING: stage refine3d_full: about 215 GB of memory a node are needed, and it has 48" in script
     assert "# 17 ranks x 4 threads, about 215.2 GB of memory a node in its last iteration, particles copied" in script
-    fewer = kit(*words, "--nodes", "1", "--ranks", "3", "--threads", "8").stdout
+    fewer = kit(*words[:-1], "3", "--nodes", "1", "--threads", "8").stdout
     assert "# 3 ranks x 8 threads, about 129.1 GB" in fewer
     assert "# 1 node x 3 ranks x 8 threads = 24 of 64 cores" in fewer
 
@@ -85,12 +89,19 @@ def test_too_few_ranks_are_refused() -> None:
     said = kit("run", "relion", "--dry-run", "--ranks", "2", code=1).stderr
     assert "job refine3d: 2 ranks are given, but its halves need two and a third to lead them (--ranks)" in said
     assert (
-        "--ranks 0 fills nodes with ranks of RELION" in kit("run", "cloudmask", "--dry-run", "--ranks", "0", code=1).stderr
+        "--ranks 0 needs a first rank that leads the others"
+        in kit("run", "cloudmask", "--dry-run", "--ranks", "0", code=1).stderr
     )
 
 
-def gpu_image() -> bool:
-    return load_image("relion-cuda").sif.is_file()
+def test_the_box_is_known_through_the_whole_chain(tmp_path: Path) -> None:
+    """What Polish writes has the box of what it was given; its first input, micrographs, has none."""
+    numbers = {**load_benchmark("relion").sizes["tiny"].parameters, "acceleration": "", "random_seed": 1}
+    image = load_image("relion-basic")
+    stages = {s.name: s.memory_gb for s in compose("generated", tmp_path, image, "apptainer", ONE_NODE, numbers)}
+    assert stages["refine3d_polished"] == stages["refine3d"] > 0.2
+    assert memory("class3d", {}, 0, 1, ONE_NODE) == 0  # unknown is not nothing
+    assert stages["import"] == 0
 
 
 def test_memory_is_that_of_real_runs(tmp_path: Path) -> None:

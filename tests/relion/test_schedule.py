@@ -139,6 +139,12 @@ def test_commands_that_differ_are_told_apart() -> None:
     assert told("--K", "4", "--i", "a.star") == ["--ctf: '' of RELION, None of the pipeliner"]
     assert told("--K", "4", "--ctf", "--i", "a.star", "--grad") == ["relion_refine has no flag --grad"]
     assert "it runs ['relion_import']" in differences([own], [["relion_import"]], defaults)[0]
+    alike = ["/wrappers/relion_refine", *own[1:]]
+    parallel = [["mpirun", "-n", str(number), *words] for number, words in ((3, own), (7, alike))]
+    assert differences(parallel[:1], parallel[1:], defaults) == ["it starts 7 ranks of relion_refine for 3"]
+    assert differences([own], [alike, ["rm", "-rf", "x"]], defaults) == ["it runs rm -rf x, too"]
+    switch = {"relion_refine": {**defaults["relion_refine"], "--grad": ""}}
+    assert differences([own], [[*alike, "--grad"]], switch) == ["--grad: None of RELION, '' of the pipeliner"]
 
 
 def test_without_ccpem_the_way_to_it_is_said(my_project: RelionProject, monkeypatch: pytest.MonkeyPatch) -> None:

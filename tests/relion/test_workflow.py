@@ -395,9 +395,15 @@ def test_an_empty_mask_ends_its_job(tmp_path: Path, height: float, code: int) ->
 
     mask = np.zeros((16, 16, 16), dtype=np.float32)
     mask[8, 8, 8] = height
-    mrcfile.write(tmp_path / "mask.mrc", mask, voxel_size=4.0)
+    (tmp_path / "MaskCreate/job001").mkdir(parents=True)
+    mrcfile.write(tmp_path / "MaskCreate/job001/mask.mrc", mask, voxel_size=4.0)
+    (tmp_path / "MaskCreate/job001/RELION_JOB_EXIT_SUCCESS").touch()
     container = RUNTIMES["apptainer"].command(load_image("relion-basic"), [str(tmp_path)], {}, [], str(tmp_path))
-    script = "set -euo pipefail\nin_image() { " + " ".join(container) + ' "$@"; }\n' + "\n".join(not_empty("mask.mrc"))
+    script = (
+        "set -euo pipefail\nin_image() { " + " ".join(container) + ' "$@"; }\n' + "\n".join(not_empty("MaskCreate/job001/"))
+    )
     result = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True)
     assert result.returncode == code
     assert ("mask.mrc: empty, since no voxel of the map reaches inimask_threshold" in result.stderr) == bool(code)
+    (mark,) = (tmp_path / "MaskCreate/job001").glob("RELION_JOB_EXIT_*")
+    assert mark.name.endswith("FAILURE") == bool(code)

@@ -11,6 +11,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,7 @@ from pathlib import Path
 
 from kit.errors import KitError
 
+LOG = ".kit/ccpem.log"  # of a project: what the pipeliner printed
 # Options that RELION 4 and 5 have on by default and 3.1 does not know, by the type of the job.
 RESTATED = {"motioncorr": {"do_float16": "No"}, "extract": {"do_float16": "No"}, "class2d": {"do_center": "No"}}
 WRAPPER = """#!/bin/sh
@@ -31,6 +33,8 @@ exec {container} "$program" "$@"
 def interpreter() -> str:
     """The Python that has ccpem-pipeliner: this one, or $KIT_CCPEM_PYTHON; KitError where there is none."""
     other = os.environ.get("KIT_CCPEM_PYTHON", "")
+    if other and shutil.which(other) is None:
+        raise KitError(f"KIT_CCPEM_PYTHON={other}: no such program")
     if not other and importlib.util.find_spec("pipeliner") is None:
         raise KitError(
             "ccpem-pipeliner is not installed: pip install 'science-kit[ccpem]', "
@@ -80,7 +84,7 @@ def run(
         text=True,
         env=environment,
     )
-    with (directory / ".kit/ccpem.log").open("a") as log:
+    with (directory / LOG).open("a") as log:
         log.write(result.stdout + result.stderr)
     if result.returncode == 3:
         raise KitError(

@@ -8,6 +8,7 @@ the exit code is 3.
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import shlex
@@ -24,6 +25,17 @@ def is_program(word: str) -> bool:
 
 def program(words: list[str]) -> str:
     return next((Path(word).name for word in words if is_program(word)), "")
+
+
+def ranks(words: list[str]) -> int:
+    """What stands behind -n or -np of the launcher before a program; 1 without one."""
+    before = words[: [is_program(word) for word in words].index(True)]
+    return next((int(after) for word, after in itertools.pairwise(before) if word in ("-n", "-np")), 1)
+
+
+def is_own(words: list[str]) -> bool:
+    """Whether a command without a program of RELION is one by which the pipeliner looks after its own files."""
+    return any("pipeliner" in Path(word).parts or Path(word).name.startswith("check_star_file") for word in words)
 
 
 def flags(words: list[str]) -> dict[str, str]:
@@ -54,14 +66,19 @@ def differences(wanted: list[list[str]], composed: list[list[str]], defaults: di
     theirs = [words for words in composed if program(words) and "--version" not in words]
     if [program(words) for words in ours] != [program(words) for words in theirs]:
         return [f"it runs {[program(words) for words in theirs]} for {[program(words) for words in ours]}"]
-    found = []
+    found = [f"it runs {' '.join(words)}, too" for words in composed if not program(words) and not is_own(words)]
     for our, their in zip(ours, theirs, strict=True):
         known = defaults.get(program(our), {})
         one, other = flags(our), flags(their)
+        if ranks(our) != ranks(their):
+            found.append(f"it starts {ranks(their)} ranks of {program(our)} for {ranks(our)}")
         for flag in sorted(one.keys() | other.keys()):
             if flag not in one and flag not in known:
                 found.append(f"{program(our)} has no flag {flag}")
-            elif not same(one.get(flag, known.get(flag)), other.get(flag, known.get(flag))):
+                continue
+            # Without a default, or as a switch, a flag that only one of them has is a difference whatever its value.
+            lone = (flag in one) != (flag in other) and known.get(flag, "") in ("", "false")
+            if lone or not same(one.get(flag, known.get(flag)), other.get(flag, known.get(flag))):
                 found.append(f"{flag}: {one.get(flag)!r} of RELION, {other.get(flag)!r} of the pipeliner")
     return found
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from kit.benchmarks.relion.phantom import write_star
 from kit.benchmarks.relion.project import read_job_star
-from kit.benchmarks.relion.workflow import folders
+from kit.benchmarks.relion.workflow import folders, reference
 from kit.errors import KitError
 from kit.model import read_star
 
@@ -39,6 +39,10 @@ def pack(directory: Path, stage: str, target: Path) -> dict[str, str]:
         else:
             inputs[option] = f"{option.removeprefix('fn_')}{source.suffix}"
             shutil.copyfile(source, target / inputs[option])
+    known = reference(directory)
+    if known:
+        (target / known).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(directory / "data" / known, target / known)
     for path in (directory / "data").glob(TRUTH):
         shutil.copyfile(path, target / path.name)
     return inputs

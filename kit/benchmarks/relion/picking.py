@@ -65,7 +65,7 @@ def table(path: Path) -> Set:
     """Topaz: one table of all micrographs."""
     import pandas as pd
 
-    rows = pd.read_csv(path, sep="\t")
+    rows = pd.read_csv(path, sep="\t", dtype={"image_name": str}, keep_default_na=False)
     missing = {"image_name", "x_coord", "y_coord"} - set(rows)
     if missing:
         raise ValueError(f"no column {', '.join(sorted(missing))} of Topaz's table")
@@ -133,6 +133,7 @@ def topaz(project: Path, diameter: float) -> Path:
     It looks at every pixel when it normalises a micrograph, since a random part would give other picks each time.
     """
     paths, pixel = micrographs(project)
+    diameter = checked(diameter)
     target = project / FOLDER / "topaz"
     scale = max(1, round(diameter / pixel / PIXELS))
     radius = max(1, round(APART * diameter / pixel / scale))
@@ -142,15 +143,15 @@ def topaz(project: Path, diameter: float) -> Path:
     container = RUNTIMES["apptainer"].command(image, [str(project)], {}, [], str(project))
     python = [*container, "/opt/venv/bin/python3", "-m"]
     output = target / "topaz.txt"
-    shrink = f"-d -1 -s {scale} --sample 1 -o {target}"
-    pick = f"-d -1 -m {NETWORK} -r {radius} -t {THRESHOLD} -x {scale} -o {output}"
-    for words in (
-        ["topaz.commands.preprocess", *shrink.split(), *map(str, paths.values())],
-        ["topaz.commands.extract", *pick.split(), *(str(target / path.name) for path in paths.values())],
-    ):
-        result = subprocess.run([*python, *words], capture_output=True, text=True)
+    partial = target / "topaz.partial"  # an ending that nothing reads
+    shrink = ["-s", scale, "--sample", 1, "-o", target, *paths.values()]
+    pick = ["-m", NETWORK, "-r", radius, "-t", THRESHOLD, "-x", scale, "-o", partial]
+    pick += [target / path.name for path in paths.values()]
+    for words in (["topaz.commands.preprocess", "-d", -1, *shrink], ["topaz.commands.extract", "-d", -1, *pick]):
+        result = subprocess.run([*python, *map(str, words)], capture_output=True, text=True)
         if result.returncode:
             raise KitError(f"{words[0]} failed with {result.returncode}:\n{said(result.stderr)}")
+    partial.replace(output)
     return output
 
 
@@ -173,6 +174,12 @@ def known_diameter(project: Path) -> float:
     return float(known)
 
 
+def checked(diameter: float) -> float:
+    if not 0 < diameter < LARGEST:
+        raise KitError(f"--diameter {diameter:g}: angstrom, above 0 and below {LARGEST:g}, are needed")
+    return diameter
+
+
 def compare(project: Path, others: Mapping[str, Path], diameter: float | None) -> dict[str, Any]:
     """Every set of picks of a project, and `others`, held against the truth of its data where that is known, and each other.
 
@@ -181,18 +188,18 @@ def compare(project: Path, others: Mapping[str, Path], diameter: float | None) -
     """
     if not project.is_dir():
         raise KitError(f"{project}: no such folder")
-    sets = of_project(project)
+    paths, pixel = micrographs(project)
+    # A picker of the project that has nothing to say of a micrograph found nothing in it; another may not have been asked.
+    empty = {name: np.empty((0, 2)) for name in paths}
+    sets = {name: found if name.startswith("ManualPick") else empty | found for name, found in of_project(project).items()}
     for name, path in others.items():
         if name in sets:
             raise KitError(f"--with {name}={path}: {name} is a job of {project}; give it another name")
         sets[name] = read(path)
     if not sets:
         raise KitError(f"{project}: has no picks; run an AutoPick job, or give --topaz or --with NAME=PATH")
-    paths, pixel = micrographs(project)
     truth = Truth.read(project / "data") if (project / "data/truth.star").is_file() else None
-    diameter = known_diameter(project) if diameter is None else diameter
-    if not 0 < diameter < LARGEST:
-        raise KitError(f"--diameter {diameter:g}: angstrom, above 0 and below {LARGEST:g}, are needed")
+    diameter = checked(known_diameter(project) if diameter is None else diameter)
     radius = diameter / 2 / pixel
     true = {name: truth.positions(name) for name in truth.micrographs} if truth else {}
     rows = []

@@ -29,7 +29,8 @@ def share(kind: str, plan: Layout, training: bool = False) -> tuple[int, int]:
 def gpu_map(ranks: int, plan: Layout) -> str:
     """RELION's word for which GPU each rank takes: `:` between ranks, `,` between the threads of one.
 
-    The first rank hands out work and takes none. Empty where the site does not say how many GPUs a node has: RELION then
+    The first rank hands out work and takes none; launchers deal ranks to the nodes in
+    turn. Empty where the site does not say how many GPUs a node has: RELION then
     takes all that it sees.
     """
     if not plan.gpus:
@@ -38,13 +39,13 @@ def gpu_map(ranks: int, plan: Layout) -> str:
         return ",".join(str(gpu) for gpu in range(plan.gpus))
     taken = []
     for rank in range(1, ranks):
-        node, place = divmod(rank, plan.ranks_per_node)
+        place, node = divmod(rank, plan.nodes)
         taken.append((place - (node == 0)) % plan.gpus)  # the leader sits on the first node
     return ":".join(str(gpu) for gpu in taken)
 
 
 def memory(kind: str, options: Mapping[str, str], box: int, ranks: int, plan: Layout) -> float:
-    """Gigabytes that the last iteration of an alignment asks of a node; 0 for other jobs.
+    """Gigabytes that the last iteration of an alignment asks of a node; 0 for other jobs, and where the box is not known.
 
     Each rank keeps, of every class, the padded transform of its map (16 bytes a coefficient, double precision) and the sums
     of its back-projection (16 + 8 bytes); the reconstruction of one class needs another 40 bytes a coefficient. Half of the
@@ -52,7 +53,7 @@ def memory(kind: str, options: Mapping[str, str], box: int, ranks: int, plan: La
     iteration of Refine3D does. Largest resident sizes of RELION 3.1.3 on boxes of 96 and 128 pixels, 1 to 4 classes, were
     0.7 to 1.0 of it.
     """
-    if kind not in ALIGNING:
+    if kind not in ALIGNING or not box:
         return 0.0
     padded = box * (1 if options.get("do_pad1") == "Yes" else 2)
     coefficients = padded ** (2 if kind == "class2d" else 3) / 2

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from kit.benchmarks.relion import ccpem
+from kit.benchmarks.relion.ccpem_driver import program
 from kit.benchmarks.relion.inputs import check_inputs
 from kit.benchmarks.relion.phantom import write_star
 from kit.errors import KitError, unknown
@@ -268,6 +269,8 @@ class RelionProject:
             asked = f"relion_pipeliner --schedule {shlex.quote(schedule)} --repeat 1 --RunJobs {job.name}"
             commands = [f"{container} {asked}"]
         note(folder, "Executing new job", commands)
+        for log in ("run.out", "run.err"):
+            (folder / log).touch()
         if engine == "ccpem":
             code = self.run_by_ccpem(job, started_by)
         else:
@@ -275,6 +278,8 @@ class RelionProject:
                 script = ["bash", "-ec", "\n".join(commands)]
                 code = subprocess.run(script, cwd=self.directory, stdout=out, stderr=err).returncode
         problem = f"exit code {code}" if code else self.problem(job, stamp)
+        if problem and engine == "ccpem":
+            problem += f" (more in {self.directory}/{ccpem.LOG})"
         if problem:
             (folder / "RELION_JOB_EXIT_SUCCESS").unlink(missing_ok=True)
             (folder / "RELION_JOB_EXIT_FAILURE").touch()
@@ -285,7 +290,9 @@ class RelionProject:
         """Runs one job by ccpem-pipeliner, with its job.star as that has to read it; returns its exit code."""
         path = self.directory / job.name / "job.star"
         own, star = path.read_bytes(), read_job_star(path)
-        names = sorted({name for command in job.commands for name in re.findall(r"\brelion_\w+", command)})
+        if self.runtime != "apptainer":
+            raise KitError(f"{self.directory}: the engine ccpem needs the runtime apptainer, not {self.runtime}")
+        names = sorted({program(shlex.split(command.replace("`", ""))) for command in job.commands} - {""})
         defaults = {name: self.defaults(name) for name in names}
         # The pipeliner asks for the program without MPI, too, before it believes that a job can be run.
         programs = sorted({*names, *(name.removesuffix("_mpi") for name in names)})

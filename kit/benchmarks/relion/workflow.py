@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -159,7 +160,9 @@ def compose(
         for option, source in step.inputs.items():
             if pack and option not in pack.inputs:
                 raise KitError(f"{where}: the pack has no {option}; it is of another version of this workflow")
-            changes[option] = f"data/{pack.inputs[option]}" if pack else produced(jobs, source, where)
+            changes[option] = "" if pack else produced(jobs, source, where)
+        if pack:  # which holds what job.star names, too
+            changes |= {option: f"data/{file}" for option, file in pack.inputs.items()}
         for option, wanted in step.maps.items() if not pack else ():  # a pack holds the map as it was read
             target = f"{MAPS}/{step.name}_{option}.mrc"
             before += fit(changes[option], target, wanted, lambda text: env.from_string(text).render(numbers))
@@ -178,7 +181,7 @@ def compose(
                 acceleration = f"--gpu {planning.gpu_map(ranks, plan)}".strip()
             options["other_args"] = f"{own} --random_seed {numbers['random_seed']} {acceleration}".strip()
             if plan.scratch:  # a folder of its own: RELION empties the one it is given, and so would another job
-                options["scratch_dir"] = f"{plan.scratch}/kit-{directory.name}"
+                options["scratch_dir"] = f"{plan.scratch}/kit-{re.sub(r'[^A-Za-z0-9_.+-]', '_', directory.name)}"
         job = project.add(given, options, directory)
         jobs[step.name] = job
         if (kind == "select" and "fn_model" in step.inputs) != (step.rule is not None):
@@ -188,14 +191,14 @@ def compose(
         done = f"{job.name}RELION_JOB_EXIT_SUCCESS"
         text = [f"rm -f {job.name}RELION_JOB_EXIT_*", *commands, f"touch {done}" if step.rule else f"test -e {done}"]
         if kind == "maskcreate":
-            text += not_empty(f"{job.name}mask.mrc")
+            text += not_empty(job.name)
         cont = f"{job.name}run_it???_optimiser.star" if kind in ALIGNING else ""
         if cont:
             text[1] += ' "${resume[@]}"'
         text[1:1] = before
         outputs = [name for name in job.outputs if not name.endswith(".pdf")]
         given_by = [source.split(":")[0] for source in step.inputs.values()]
-        boxes[step.name] = next((boxes[name] for name in given_by if name in boxes), int(numbers.get("box", 0)))
+        boxes[step.name] = next((boxes[name] for name in given_by if boxes.get(name)), int(numbers.get("box", 0)))
         if kind == "extract":
             boxes[step.name] = int(options["rescale" if options.get("do_rescale") == "Yes" else "extract_size"])
         gigabytes = planning.memory(kind, options, boxes[step.name], ranks, plan)
@@ -271,12 +274,13 @@ def fit(source: str, target: str, wanted: Fit, render: Callable[[str], str]) -> 
     return commands
 
 
-def not_empty(mask: str) -> list[str]:
-    """Commands that end a job whose mask is 0 throughout: RELION goes on with it, to an FSC that is no number."""
-    said = f"{mask}: empty, since no voxel of the map reaches inimask_threshold"
+def not_empty(job: str) -> list[str]:
+    """Commands that end a MaskCreate job whose mask is 0 throughout: RELION goes on with it, to an FSC that is no number."""
+    said = f"{job}mask.mrc: empty, since no voxel of the map reaches inimask_threshold"
+    marks = f"rm -f {job}RELION_JOB_EXIT_SUCCESS; touch {job}RELION_JOB_EXIT_FAILURE"
     return [
-        f"in_image relion_image_handler --i {mask} --stats >{mask}.txt",
-        f"! grep -q 'maxval= 0;' {mask}.txt || {{ echo '{said}' >&2; exit 65; }}",
+        f"in_image relion_image_handler --i {job}mask.mrc --stats >{job}stats.txt",
+        f"! grep -q 'maxval= 0;' {job}stats.txt || {{ echo '{said}' >&2; {marks}; exit 65; }}",
     ]
 
 
