@@ -47,7 +47,8 @@ def draw_fsc(directory: Path, curves: Mapping[str, Any]) -> None:
         axes.axhline(level, color="0.6", lw=0.8, ls="--")
         axes.annotate(f"{level}", (0.2, level + 0.015), color="0.4", fontsize=8)
     ticks = np.arange(0, len(curves["unmasked"]), max(2, len(curves["unmasked"]) // 12))[1:]
-    axes.set_xticks(ticks, [f"{curves['resolution_unit'] / t:.0f}" for t in ticks], fontsize=8)
+    resolutions = curves["resolution_unit"] / ticks
+    axes.set_xticks(ticks, [f"{value:.{0 if value > 10 else 1}f}" for value in resolutions], fontsize=8)
     axes.set(xlabel="resolution (Å)", ylabel="Fourier shell correlation", ylim=(-0.1, 1.05), xlim=(0, ticks[-1]))
     axes.legend(frameon=False, fontsize=8)
     save(figure, directory, "fsc.png")
