@@ -55,6 +55,7 @@ def run(
     directory: Path,
     job: str,
     commands: Sequence[str],
+    ranks: int,
     defaults: Mapping[str, Mapping[str, str]],
     container: Sequence[str],
     programs: Sequence[str],
@@ -79,7 +80,7 @@ def run(
     result = subprocess.run(
         [interpreter(), str(Path(__file__).with_name("ccpem_driver.py")), job],
         cwd=directory,
-        input=json.dumps({"commands": list(commands), "defaults": defaults}),
+        input=json.dumps({"commands": list(commands), "ranks": ranks, "defaults": defaults}),
         capture_output=True,
         text=True,
         env=environment,

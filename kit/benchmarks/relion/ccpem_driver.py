@@ -1,9 +1,9 @@
 """Runs one job of a RELION project by ccpem-pipeliner: python ccpem_driver.py JOB <FACTS, started in the project.
 
 It knows nothing of the kit, so that it runs in whichever environment has the pipeliner. FACTS is JSON: `commands`, which
-RELION composed for this job, and `defaults`, the flags of each program with their defaults as its help has them. The
-pipeliner composes its commands anew, by the rules of RELION 4 and 5; where they would do something else, nothing is run and
-the exit code is 3.
+RELION composed for this job, the `ranks` that they are for, and `defaults`, the flags of each program with their defaults
+as its help has them. The pipeliner composes its commands anew, by the rules of RELION 4 and 5; where they would do something
+else, nothing is run and the exit code is 3.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def program(words: list[str]) -> str:
     return next((Path(word).name for word in words if is_program(word)), "")
 
 
-def ranks(words: list[str]) -> int:
+def ranks_of(words: list[str]) -> int:
     """What stands behind -n or -np of the launcher before a program; 1 without one."""
     before = words[: [is_program(word) for word in words].index(True)]
     return next((int(after) for word, after in itertools.pairwise(before) if word in ("-n", "-np")), 1)
@@ -60,8 +60,13 @@ def same(one: str | None, other: str | None) -> bool:
         return one.strip("\"' ") == other.strip("\"' ")
 
 
-def differences(wanted: list[list[str]], composed: list[list[str]], defaults: dict[str, dict[str, str]]) -> list[str]:
-    """Where two sets of commands differ: programs, flags and values; a flag at its default is as good as none."""
+def differences(
+    wanted: list[list[str]], composed: list[list[str]], defaults: dict[str, dict[str, str]], ranks: int = 1
+) -> list[str]:
+    """Where two sets of commands differ: programs, flags, values, ranks; a flag at its default is as good as none.
+
+    RELION hands its commands over without a launcher, so `ranks` says how many it wants.
+    """
     ours = [words for words in wanted if program(words)]
     theirs = [words for words in composed if program(words) and "--version" not in words]
     if [program(words) for words in ours] != [program(words) for words in theirs]:
@@ -70,8 +75,8 @@ def differences(wanted: list[list[str]], composed: list[list[str]], defaults: di
     for our, their in zip(ours, theirs, strict=True):
         known = defaults.get(program(our), {})
         one, other = flags(our), flags(their)
-        if ranks(our) != ranks(their):
-            found.append(f"it starts {ranks(their)} ranks of {program(our)} for {ranks(our)}")
+        if ranks_of(their) != ranks:
+            found.append(f"it starts {ranks_of(their)} ranks of {program(our)} for {ranks}")
         for flag in sorted(one.keys() | other.keys()):
             if flag not in one and flag not in known:
                 found.append(f"{program(our)} has no flag {flag}")
@@ -94,7 +99,7 @@ def main() -> None:
     job.output_dir = name
     composed = [command.get_final_command(output_dir=name) for command in job.get_commands()]
     wanted = [shlex.split(command.replace("`", "")) for command in facts["commands"]]
-    found = differences(wanted, composed, facts["defaults"])
+    found = differences(wanted, composed, facts["defaults"], facts["ranks"])
     if found:
         print("; ".join(found), file=sys.stderr)
         sys.exit(3)

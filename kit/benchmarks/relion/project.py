@@ -299,7 +299,7 @@ class RelionProject:
         options = ccpem.restated(star.type, star.options) if self.numbered else star.options
         try:
             write_job_star(path, star.type, options, numbered=False)
-            return ccpem.run(self.directory, job.name, job.commands, defaults, container, programs)
+            return ccpem.run(self.directory, job.name, job.commands, job.ranks, defaults, container, programs)
         finally:
             path.write_bytes(own)
             shutil.rmtree(self.directory / ".relion_lock", ignore_errors=True)
