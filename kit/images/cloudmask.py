@@ -102,11 +102,8 @@ def final_stage(base: dict[str, Any], selftest: str = "containers/cloudmask/self
     final += comment("Packages of the user's home must not shadow those of the image")
     final += environment(
         variables={
-            "LC_ALL": "C.UTF-8",
-            "PATH": "/opt/venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            **parts.PYTHON_ENVIRONMENT,
             "PYTHONPATH": "/opt/kit/python",
-            "PYTHONNOUSERSITE": "1",
-            "PYTHONDONTWRITEBYTECODE": "1",
             "TF_CPP_MIN_LOG_LEVEL": "2",
             "OMPI_ALLOW_RUN_AS_ROOT": "1",
             "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",

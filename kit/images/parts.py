@@ -31,6 +31,13 @@ CTFFIND_SHA256 = "5f3eee53267fd1897cc1748d2154f7352452e881bcffd07d049d39a3c3b373
 RELION_SHA256 = "f10934058e0670807b7004899d7b5103c21ad77841219352c66a33f98586d42e"
 # For a RELION built from source, which is in /opt/relion.
 RELION_PATH = "/opt/relion/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+# For Python packages in /opt/venv. Those of the user's home must not shadow them.
+PYTHON_ENVIRONMENT = {
+    "LC_ALL": "C.UTF-8",
+    "PATH": "/opt/venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "PYTHONNOUSERSITE": "1",
+    "PYTHONDONTWRITEBYTECODE": "1",
+}
 RELION_ENVIRONMENT = {
     "LC_ALL": "C.UTF-8",
     "RELION_SHELL": "sh",

@@ -63,13 +63,5 @@ def stages(base: dict[str, Any], arguments: dict[str, str]) -> list[Any]:
     final += copy(_from="build", src="/opt/venv", dest="/opt/venv")
     final += copy(src="containers/topaz/selftest.sh", dest="/opt/kit/selftest.sh")
     final += comment("Packages of the user's home must not shadow those of the image")
-    final += environment(
-        variables={
-            "LC_ALL": "C.UTF-8",
-            "PATH": "/opt/venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-            "PYTHONNOUSERSITE": "1",
-            "PYTHONDONTWRITEBYTECODE": "1",
-            "TQDM_DISABLE": "1",
-        }
-    )
+    final += environment(variables={**parts.PYTHON_ENVIRONMENT, "TQDM_DISABLE": "1"})
     return [build, final]

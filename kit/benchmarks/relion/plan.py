@@ -29,9 +29,8 @@ def share(kind: str, plan: Layout, training: bool = False) -> tuple[int, int]:
 def gpu_map(ranks: int, plan: Layout) -> str:
     """RELION's word for which GPU each rank takes: `:` between ranks, `,` between the threads of one.
 
-    The first rank hands out work and takes none; launchers deal ranks to the nodes in
-    turn. Empty where the site does not say how many GPUs a node has: RELION then
-    takes all that it sees.
+    The first rank hands out work and takes none; launchers deal ranks to the nodes in turn. Empty where the site does not
+    say how many GPUs a node has: RELION then takes all that it sees.
     """
     if not plan.gpus:
         return ""
