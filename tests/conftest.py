@@ -14,6 +14,8 @@ import pytest
 
 from kit.image import docker_client, load_image
 
+pytest_plugins = ["synthetic"]  # products of CloudMask
+
 ROOT = Path(__file__).parent.parent
 KIT = [sys.executable, "-m", "kit"]
 

@@ -50,7 +50,6 @@ SITE = (ROOT / "kit/sites/local.toml").read_text()
         ),
         (["image", "verify", "relion-acelerated"], "did you mean relion-accelerated"),
         (["run", "relion", "--image", "cloudmask"], "unknown image for benchmark relion 'cloudmask'"),
-        (["run", "cloudmask", "--seed", "3", "--dry-run"], "has no random_seed that --seed could set"),
         (["compare", "/nowhere", "/tmp"], "/nowhere: no such run directory"),
         (["site", "show", "lokal"], "did you mean local?"),
     ],
@@ -139,6 +138,14 @@ def test_no_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**10, 10**10 - 10**9, 10**9))
     with pytest.raises(KitError, match=r"1\.0 GB free, but a build needs about 8 GB"):
         require_space(tmp_path, 8)
+
+
+def test_a_size_without_a_seed(toy: Path) -> None:
+    from kit.benchmark import load_benchmark
+
+    with pytest.raises(KitError, match="size tiny: has no random_seed that --seed could set"):
+        load_benchmark("toy").with_seed("tiny", 3)
+    assert load_benchmark("toy").with_seed("noisy", 3).size("noisy").seed == 3
 
 
 def test_damaged_data_set(toy: Path) -> None:

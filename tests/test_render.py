@@ -43,6 +43,20 @@ def test_golden_script(benchmark: str, site: str, monkeypatch: pytest.MonkeyPatc
     subprocess.run(["bash", "-n", str(path)], check=True)
 
 
+@pytest.mark.parametrize("size", load_benchmark("cloudmask").sizes)
+def test_script_of_each_size(size: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a size leaves out leaves no line that goes on into nothing: bash reads it, and so do the stages."""
+    monkeypatch.setitem(SIZES, "cloudmask", size)
+    text = script("cloudmask", "local", monkeypatch)
+    subprocess.run(["bash", "-n"], input=text, text=True, check=True)
+    assert not re.search(r"\\\n\s*(\n|})", text)
+    assert (
+        ("--matchups" in text)
+        == ("--truth-file" in text)
+        == bool(load_benchmark("cloudmask").size(size).parameters["truth"])
+    )
+
+
 @pytest.mark.parametrize("name", RECIPES)
 def test_committed_recipes_are_those_of_their_source(name: str) -> None:
     for format, pattern in FORMATS.items():

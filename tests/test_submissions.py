@@ -75,11 +75,14 @@ def test_relion_agrees_with_the_truth(made_submissions: dict[str, Path]) -> None
 
 def test_cloudmask_learned_something(made_submissions: dict[str, Path]) -> None:
     found = values(made_submissions["cloudmask"])
-    assert found["margin_over_baselines"] > 0
+    assert found["margin"] > 0
+    assert found["accuracy_ceiling"] == pytest.approx(0.97, abs=0.003)
+    assert found["input_share"] < 0.05
+    assert found["peak_memory"] < 2
     assert found["parameters"] == 1948609
     assert found["mpi_ranks"] == 2
     figures = made_submissions["cloudmask"] / "run/figures"
-    assert {p.name for p in figures.iterdir()} == {"masks.png", "training.png"}
+    assert {p.name for p in figures.iterdir()} == {"calibration.png", "masks.png", "sst.png", "training.png"}
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
-"""CloudMask: a U-Net that masks cloud in Sentinel-3 SLSTR scenes.
+"""CloudMask: a U-Net that masks cloud in Sentinel-3 SLSTR scenes, from products to sea-surface temperature.
 
-The login node calls `generate` and `evaluate`; the stages run in the image as `python -m kit.benchmarks.cloudmask`.
+The login node calls `generate` and `evaluate`; the stages run in the image as `python -m kit.benchmarks.cloudmask`:
+extract, convert, patches (shards.py), train, infer, score, sst.
 """
 
 from __future__ import annotations
@@ -8,14 +9,32 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-# The files whose text decides what `generate` writes.
-GENERATOR = ("scenes.py",)
+# The files whose text decides what `generate` writes, and the parameters that do.
+GENERATOR = ("scenes.py", "products.py", "sst.py")
+DATA_PARAMETERS = (
+    "rows",
+    "columns",
+    "training_scenes",
+    "inference_scenes",
+    "label_error",
+    "matchups_per_scene",
+    "data_seed",
+)
+
+
+def data_parameters(parameters: dict[str, Any]) -> dict[str, Any]:
+    return {key: parameters[key] for key in DATA_PARAMETERS}
 
 
 def generate(folder: Path, parameters: dict[str, Any]) -> None:
     from kit.benchmarks.cloudmask.scenes import generate
 
     generate(folder, parameters)
+
+
+def needed(workflow: str) -> list[str]:
+    """What a published data set must hold."""
+    return ["training", "inference"]
 
 
 def evaluate(directory: Path, parameters: dict[str, Any], ranks: int) -> None:

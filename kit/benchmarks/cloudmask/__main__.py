@@ -5,57 +5,110 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
+
+from kit.benchmarks.cloudmask.patches import PATCH, Label
+from kit.benchmarks.cloudmask.products import ProductError
+from kit.benchmarks.cloudmask.ranks import BACKENDS
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(prog="python -m kit.benchmarks.cloudmask", description=__doc__)
+    stages = top.add_subparsers(dest="stage", required=True)
+
+    def stage(name: str, text: str, *folders: str) -> argparse.ArgumentParser:
+        found = stages.add_parser(name, help=text, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+        for folder in (*folders, "--out"):
+            found.add_argument(folder, type=Path, required=True)
+        return found
+
+    def label(found: argparse.ArgumentParser) -> None:
+        found.add_argument("--label-source", default="bayes", help="bayes, summary or probability")
+        found.add_argument("--label-bits", default="any", help="of bayes: names of bits, with commas between them, or any")
+        found.add_argument("--label-positive", default="cloud", help="what a set bit means: cloud or clear")
+
+    def precision(found: argparse.ArgumentParser) -> None:
+        choices = ("float32", "bfloat16", "auto")
+        found.add_argument("--precision", choices=choices, default="float32", help="auto: bfloat16 where the device has it")
+        found.add_argument("--backend", choices=BACKENDS, default="horovod")
+
+    found = stage("extract", "list the scenes and split them", "--data")
+    found.add_argument("--validation-scenes", type=int, required=True, help="at least as many, in whole orbits")
+    found.add_argument("--seed", type=int, default=1234)
+    found = stage("convert", "SLSTR products (.SEN3) to HDF5, in parallel", "--listing")
+    found.add_argument("--skip", type=float, default=0.0, help="share of the scenes that may be unreadable")
+    found = stage("patches", "cut the scenes into shards of training patches", "--data")
+    label(found)
+    found = stage("train", "train the U-Net, one process a rank", "--data")
+    found.add_argument("--epochs", type=int, required=True)
+    found.add_argument("--batch-size", type=int, default=32, help="patches of one rank in a step")
+    found.add_argument("--learning-rate", type=float, default=1e-3, help="for a global batch of --reference-batch")
+    found.add_argument("--reference-batch", type=int, default=32)
+    found.add_argument("--scaling", choices=("linear", "sqrt", "none"), default="linear", help="of the rate with the batch")
+    found.add_argument("--warmup-epochs", type=float, default=0)
+    found.add_argument("--schedule", choices=("constant", "cosine"), default="constant")
+    found.add_argument("--patience", type=int, default=0, help="epochs without a better validation loss; 0: no end")
+    found.add_argument("--positive-weight", type=float, default=1.0, help="of the loss of cloud pixels")
+    found.add_argument("--xla", action="store_true", help="compile forward and backward pass; nondeterministic")
+    found.add_argument("--plain", action="store_true", help="the network as the reference writes it, with more arithmetic")
+    found.add_argument("--nondeterministic", action="store_true", help="leave the order of sums to the device")
+    found.add_argument("--seed", type=int, default=1234)
+    precision(found)
+    found = stage("infer", "mask whole scenes, one process a rank", "--data", "--model-file")
+    found.add_argument("--patch", type=int, default=PATCH, help="pixels of a side; the middle without 40 on each is kept")
+    found.add_argument("--batch-size", type=int, default=9)
+    precision(found)
+    found = stage("score", "hold the masks against label, truth and baselines", "--data", "--masks")
+    found.add_argument("--truth-file", type=Path)
+    label(found)
+    found = stage("sst", "sea-surface temperature where the masks are clear", "--data", "--masks")
+    found.add_argument("--matchups", type=Path, help="table (.csv); without one nothing is compared, and that is recorded")
+    label(found)
+    return top
+
+
+def run(stage: str, given: dict[str, Any]) -> None:
+    """Runs a stage; each loads what it needs and nothing else: converting needs no TensorFlow."""
+    if "label_source" in given:
+        given["label"] = Label(given.pop("label_source"), given.pop("label_bits"), given.pop("label_positive"))
+    if stage == "extract":
+        from kit.benchmarks.cloudmask.extract import extract
+
+        extract(**given)
+    elif stage == "convert":
+        from kit.benchmarks.cloudmask import convert
+
+        convert.run(**given)
+    elif stage == "patches":
+        from kit.benchmarks.cloudmask.shards import pack
+
+        pack(**given)
+    elif stage == "train":
+        from kit.benchmarks.cloudmask.train import Plan, train
+
+        data, out, backend = (given.pop(key) for key in ("data", "out", "backend"))
+        plain, loose = given.pop("plain"), given.pop("nondeterministic")
+        train(data, out, Plan(**given, fused=not plain, deterministic=not (loose or given["xla"])), backend)
+    elif stage == "infer":
+        from kit.benchmarks.cloudmask.infer import infer
+
+        infer(**given)
+    elif stage == "score":
+        from kit.benchmarks.cloudmask.score import score
+
+        score(**given)
+    else:
+        from kit.benchmarks.cloudmask.sst import compare
+
+        compare(**given)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m kit.benchmarks.cloudmask", description=__doc__)
-    stages = parser.add_subparsers(dest="stage", required=True)
-    converter = stages.add_parser("convert", help="SLSTR products (.SEN3) to HDF5")
-    converter.add_argument("--data", type=Path, required=True)
-    converter.add_argument("--out", type=Path, required=True)
-    trainer = stages.add_parser("train", help="train the U-Net, one process a rank")
-    trainer.add_argument("--data", type=Path, required=True)
-    trainer.add_argument("--out", type=Path, required=True)
-    trainer.add_argument("--epochs", type=int, required=True)
-    trainer.add_argument("--batch-size", type=int, default=32, help="patches of one rank in a step")
-    trainer.add_argument("--learning-rate", type=float, default=1e-3)
-    trainer.add_argument("--validation-scenes", type=int, required=True)
-    trainer.add_argument("--warmup-epochs", type=int, default=0)
-    trainer.add_argument("--seed", type=int, default=1234)
-    inferer = stages.add_parser("infer", help="mask whole scenes, one process a rank")
-    inferer.add_argument("--data", type=Path, required=True)
-    inferer.add_argument("--model-file", type=Path, required=True)
-    inferer.add_argument("--out", type=Path, required=True)
-    inferer.add_argument("--batch-size", type=int, default=3)
-    scorer = stages.add_parser("score", help="hold the masks against label, truth and baselines")
-    scorer.add_argument("--data", type=Path, required=True)
-    scorer.add_argument("--masks", type=Path, required=True)
-    scorer.add_argument("--truth-file", type=Path, required=True)
-    scorer.add_argument("--out", type=Path, required=True)
-    arguments = vars(parser.parse_args())
-    stage = arguments.pop("stage")
-    arguments["out"].mkdir(parents=True, exist_ok=True)
-
-    from kit.benchmarks.cloudmask.convert import ProductError
-
+    given = vars(parser().parse_args())
+    stage = given.pop("stage")
+    given["out"].mkdir(parents=True, exist_ok=True)
     try:
-        # A stage loads what it needs and nothing else: converting needs no TensorFlow.
-        if stage == "convert":
-            from kit.benchmarks.cloudmask.convert import run
-
-            run(**arguments)
-        elif stage == "train":
-            from kit.benchmarks.cloudmask.train import train
-
-            train(**arguments)
-        elif stage == "infer":
-            from kit.benchmarks.cloudmask.infer import infer
-
-            infer(**arguments)
-        else:
-            from kit.benchmarks.cloudmask.score import score
-
-            score(**arguments)
+        run(stage, given)
     except (ProductError, ValueError, OSError) as error:
         sys.exit(f"{stage}: {error}")
 

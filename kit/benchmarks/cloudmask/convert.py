@@ -2,146 +2,232 @@
 
     bts (rows, columns, 3) K          S7-S9
     rads (rows, columns, 6) mW m-2 sr-1 nm-1, refs (rows, columns, 6) 1    S1-S6, 500 m pixels averaged 2 x 2
-    bayes (rows, columns, 1), summary (rows, columns, 1)    0 or 1
-    seen (rows, columns, 1)    1 where every channel that the time of day allows has a value
+    bayes (rows, columns, 1)          bits of bayes_in, as the attributes flag_masks and flag_meanings name them
+    summary (rows, columns, 1)        0 or 1
+    probability (rows, columns, 1)    of cloud, where the product has it
+    surface (rows, columns, 1)        0 sea, 1 land, 2 snow or ice
+    seen (rows, columns, 1)           1 where every channel that the time of day allows has a value
 
-Reflectance is `pi L / (E0 cos(SZA))` with the product's own solar irradiance and its tie-point zenith angles; at night
-(SZA >= 90) it is 0. Pixels without a value are 0 in `rads` and `refs` and NaN in `bts`.
+Reflectance is `pi L / (E0 cos(SZA))` with the product's own solar irradiance and its tie-point zenith angles, and the
+vicarious gain where the baseline lacks it; where the sun is down (SZA >= 90) it is 0. Pixels without a value are 0 in
+`rads` and `refs` and NaN in `bts`. Each dataset says in its attributes how it was made.
+
+Files of this layout that others distribute are read too, and checked for a fault that is known of them: reflectances
+that are radiances.
 """
 
 from __future__ import annotations
 
-import re
+import json
+import os
+import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.floating]
+from kit.benchmarks.cloudmask.products import (
+    SOLAR,
+    THERMAL,
+    Array,
+    ProductError,
+    flag,
+    flag_bits,
+    gains,
+    parse_name,
+    read,
+    solar_zenith,
+)
+
+SURFACES = ("sea", "land", "ice")
 
 
-class ProductError(Exception):
-    """A product that can not be read; names the file and what is wrong with it."""
-
-
-def read(product: Path, file: str, variable: str) -> tuple[Array, dict[str, object], dict[str, object]]:
-    """A variable of a product as (values with fill as NaN, its attributes, the file's attributes)."""
-    import xarray as xr
-
-    path = product / file
-    if not path.is_file():
-        raise ProductError(f"{path}: missing from the product")
-    try:
-        with xr.open_dataset(path, engine="h5netcdf") as dataset:
-            if variable not in dataset:
-                raise ProductError(f"{path}: no variable {variable}")
-            return dataset[variable].values, dict(dataset[variable].attrs), dict(dataset.attrs)
-    except (OSError, KeyError, ValueError) as error:
-        raise ProductError(f"{path}: not a readable NetCDF file: {error}") from None
-
-
-def resolution(attributes: dict[str, object]) -> tuple[float, float]:
-    """(along track, across track) pixel size in metres, from the attribute `[ 500 500 ]`."""
-    along, across = re.findall(r"[\d.]+", str(attributes["resolution"]))
-    return float(along), float(across)
-
-
-def solar_zenith(product: Path, rows: int, columns: int, image: dict[str, object]) -> Array:
-    """Solar zenith angle (rows, columns) in degrees on an image grid, linear between the tie points.
-
-    Both grids count columns from the satellite track: `track_offset` is the column of the track in each.
-    """
-    tie, _, attributes = read(product, "geometry_tn.nc", "solar_zenith_tn")
-    along, across = resolution(image)
-    tie_along, tie_across = resolution(attributes)
-    x = (np.arange(columns) - int(str(image["track_offset"]))) * across
-    tie_x = (np.arange(tie.shape[1]) - int(str(attributes["track_offset"]))) * tie_across
-    y = np.arange(rows) * along + int(str(image["start_offset"])) * along
-    tie_y = np.arange(tie.shape[0]) * tie_along + int(str(attributes["start_offset"])) * tie_along
-    across_track = np.stack([np.interp(x, tie_x, line) for line in tie])
-    return np.stack([np.interp(y, tie_y, column) for column in across_track.T], axis=1)
-
-
-def reflectance(radiance: Array, irradiance: float, zenith: Array) -> Array:
-    """`pi L / (E0 cos(SZA))`, 0 at night."""
+def reflectance_factor(irradiance: float, zenith: Array) -> Array:
+    """What a radiance is multiplied by to give reflectance: `pi / (E0 cos(SZA))`, 0 where the sun is down."""
     cosine = np.cos(np.deg2rad(zenith))
-    return np.where(zenith < 90, np.pi * radiance / (irradiance * np.where(zenith < 90, cosine, 1)), 0.0)
+    return np.where(zenith < 90, np.pi / (irradiance * np.where(zenith < 90, cosine, 1)), 0.0).astype(np.float32)
 
 
 def halve(field: Array) -> Array:
     """The 500 m grid to the 1 km grid: the mean of the pixels that have a value, NaN where none has."""
     rows, columns = field.shape[0] // 2, field.shape[1] // 2
-    blocks = field[: 2 * rows, : 2 * columns].reshape(rows, 2, columns, 2)
-    count = np.isfinite(blocks).sum(axis=(1, 3))
-    total = np.nansum(blocks, axis=(1, 3))
+    total = np.zeros((rows, columns), np.float32)
+    count = np.zeros((rows, columns), np.float32)
+    for corner in (field[r : 2 * rows : 2, c : 2 * columns : 2] for r in (0, 1) for c in (0, 1)):
+        known = np.isfinite(corner)
+        count += known
+        total += np.where(known, corner, 0)
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
-def flag(product: Path, variable: str, meanings: list[str] | None = None) -> NDArray[np.bool_]:
-    """True where any bit of `variable` in flags_in.nc is set, or any of the named ones, as the file itself names them."""
-    values, attributes, _ = read(product, "flags_in.nc", variable)
-    values = np.asarray(np.nan_to_num(values), dtype=np.int64)
-    if meanings is None:
-        return values > 0
-    names = str(attributes["flag_meanings"]).split()
-    masks = dict(zip(names, np.atleast_1d(np.asarray(attributes["flag_masks"])).astype(np.int64), strict=True))
-    missing = [name for name in meanings if name not in masks]
-    if missing:
-        raise ProductError(f"{product}/flags_in.nc: {variable} has no flag {missing[0]}; it has {', '.join(names)}")
-    return (values & np.bitwise_or.reduce([masks[name] for name in meanings])) > 0
+def read_product(product: Path) -> tuple[dict[str, NDArray[Any]], dict[str, dict[str, Any]]]:
+    """A `.SEN3` product as the datasets of the layout, and the attributes of each (of the file under an empty name)."""
+    baseline = parse_name(product.name).baseline
+    bts = np.stack([read(product, f"S{band}_BT_in.nc", f"S{band}_BT_in")[0] for band in THERMAL], axis=-1, dtype=np.float32)
+    shape = bts.shape[:2]
+    rads, refs, irradiances = [], [], []
+    gain: dict[int, float] = gains(baseline)
+    zenith: Array = np.zeros((0, 0))
+    for band in SOLAR:
+        radiance, _, attributes = read(product, f"S{band}_radiance_an.nc", f"S{band}_radiance_an")
+        if radiance.shape != (2 * shape[0], 2 * shape[1]):
+            raise ProductError(
+                f"{product}: S{band} has {radiance.shape} pixels, but twice those of S7, {shape}, are expected"
+            )
+        if zenith.shape != radiance.shape:  # one grid for all six
+            zenith = solar_zenith(product, *radiance.shape, attributes)
+        values, _, _ = read(product, f"S{band}_quality_an.nc", f"S{band}_solar_irradiance_an")
+        if not (values.size and np.isfinite(values[0]) and values[0] > 0):
+            raise ProductError(
+                f"{product}/S{band}_quality_an.nc: S{band}_solar_irradiance_an is no irradiance: {values[:1]}"
+            )
+        irradiances.append(float(values[0]))
+        radiance = np.asarray(radiance, np.float32) * np.float32(gain[band])
+        rads.append(halve(radiance))
+        refs.append(halve(radiance * reflectance_factor(irradiances[-1], zenith)))
+    # Where the sun is down a missing radiance is no loss.
+    down = ~(zenith[::2, ::2] < 90)
+    reflectance = np.stack(refs, axis=-1)
+    reflectance[down] = np.where(np.isfinite(reflectance[down]), reflectance[down], 0)
+    bits, names = flag_bits(product, "bayes_in")
+    summary = flag(product, "confidence_in", ["summary_cloud"])
+    for name, flags in (("bayes_in", bits), ("confidence_in", summary)):
+        if flags.shape != shape:
+            raise ProductError(f"{product}/flags_in.nc: {name} has {flags.shape} pixels, but S7 has {shape}")
+    surface = flag(product, "confidence_in", ["land"]) * 1
+    surface[flag(product, "confidence_in", ["snow"])] = 2
+    datasets: dict[str, NDArray[Any]] = {
+        "bts": bts,
+        "rads": np.nan_to_num(np.stack(rads, axis=-1)),
+        "refs": np.nan_to_num(reflectance),
+        "bayes": bits[..., None].astype(np.uint8),
+        "summary": summary[..., None].astype(np.uint8),
+        "surface": surface[..., None].astype(np.uint8),
+        "seen": (np.isfinite(np.concatenate([bts, reflectance], axis=-1)).all(axis=-1, keepdims=True)).astype(np.uint8),
+    }
+    averaged = "500 m pixels averaged 2 x 2, those without a value left out"
+    made: dict[str, dict[str, Any]] = {
+        "": {"day": bool((~down).all()), "baseline": baseline, "zenith": [float(zenith.min()), float(zenith.max())]},
+        "bts": {"units": "K", "source": "S7-S9_BT_in"},
+        "rads": {
+            "units": "mW m-2 sr-1 nm-1",
+            "source": "S1-S6_radiance_an",
+            "vicarious_gain": [gain[band] for band in SOLAR],
+            "averaging": averaged,
+        },
+        "refs": {
+            "units": "1",
+            "formula": "pi L gain / (E0 cos(SZA)), 0 where SZA >= 90",
+            "solar_irradiance": irradiances,
+            "vicarious_gain": [gain[band] for band in SOLAR],
+            "averaging": averaged,
+        },
+        "bayes": {"source": "bayes_in", "flag_masks": list(names.values()), "flag_meanings": " ".join(names)},
+        "summary": {"source": "confidence_in: summary_cloud"},
+        "surface": {"source": "confidence_in: land, snow", "flag_values": [0, 1, 2], "flag_meanings": " ".join(SURFACES)},
+    }
+    try:
+        chance, _, _ = read(product, "flags_in.nc", "probability_cloud_single_in")
+        datasets["probability"] = np.asarray(chance[..., None], np.float32)
+        made["probability"] = {"source": "probability_cloud_single_in"}
+    except ProductError:
+        pass  # old baselines have none
+    return datasets, made
 
 
-def convert(product: Path, target: Path) -> None:
-    """Converts one `.SEN3` product into one HDF5 file, which appears whole or not at all."""
+def read_layout(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, dict[str, Any]]]:
+    """A distributed HDF5 file, checked; returns what `read_product` does.
+
+    ProductError for a file that can not be read, a dataset that is missing or of another shape, and reflectances that
+    are radiances (the script that made the first such files stored them twice).
+    """
     import h5py
 
-    bts = np.stack([read(product, f"S{band}_BT_in.nc", f"S{band}_BT_in")[0] for band in (7, 8, 9)], axis=-1)
-    rads, refs = [], []
-    for band in range(1, 7):
-        radiance, _, attributes = read(product, f"S{band}_radiance_an.nc", f"S{band}_radiance_an")
-        if radiance.shape != (2 * bts.shape[0], 2 * bts.shape[1]):
-            raise ProductError(
-                f"{product}: S{band} has {radiance.shape} pixels, but twice those of S7, {bts.shape[:2]}, are expected"
-            )
-        irradiance, _, _ = read(product, f"S{band}_quality_an.nc", f"S{band}_solar_irradiance_an")
-        zenith = solar_zenith(product, *radiance.shape, attributes)
-        rads.append(halve(radiance))
-        refs.append(halve(reflectance(radiance, float(irradiance[0]), zenith)))
-        day = bool(np.all(zenith < 90))
-    seen = np.isfinite(bts).all(axis=-1)
-    if day:
-        seen &= np.isfinite(np.stack(refs, axis=-1)).all(axis=-1)
-    if not seen.any():
-        raise ProductError(f"{product}: not one pixel has a value in every channel")
+    try:
+        with h5py.File(path) as file:
+            missing = {"bts", "rads", "refs", "bayes", "summary"} - set(file)
+            if missing:
+                raise ProductError(f"{path}: no dataset {', '.join(sorted(missing))}; it has {', '.join(sorted(file))}")
+            datasets = {name: file[name][:] for name in ("bts", "rads", "refs", "bayes", "summary")}
+    except (OSError, RuntimeError) as error:
+        raise ProductError(f"{path}: not a readable HDF5 file: {error}") from None
+    shape = datasets["bts"].shape[:2]
+    for name, depth in (("bts", 3), ("rads", 6), ("refs", 6), ("bayes", 1), ("summary", 1)):
+        if datasets[name].shape != (*shape, depth):
+            raise ProductError(f"{path}: {name} has the shape {datasets[name].shape}, not {(*shape, depth)}")
+    day = bool((np.nan_to_num(datasets["rads"]) > 0).any())
+    if day and np.array_equal(datasets["refs"], datasets["rads"], equal_nan=True):
+        raise ProductError(f"{path}: refs equals rads: its reflectances are radiances; convert the product (.SEN3) itself")
+    bts = datasets["bts"].astype(np.float32)
+    seen = np.isfinite(bts).all(axis=-1) & (bts > 0).all(axis=-1) & np.isfinite(datasets["refs"]).all(axis=-1)
+    for name in ("rads", "refs"):
+        datasets[name] = np.nan_to_num(datasets[name]).astype(np.float32)
+    for name in ("bayes", "summary"):
+        datasets[name] = np.nan_to_num(datasets[name]).astype(np.uint8)
+    datasets |= {"bts": np.where(seen[..., None], bts, np.nan), "seen": seen[..., None].astype(np.uint8)}
+    known: dict[str, dict[str, Any]] = {
+        "": {"day": day, "distributed": True},
+        **{name: {"source": path.name} for name in datasets},
+    }
+    return datasets, known
+
+
+def convert(source: Path, target: Path) -> None:
+    """Converts one scene into one HDF5 file, which appears whole or not at all. ProductError for what can not be read."""
+    import h5py
+
+    datasets, made = read_product(source) if source.is_dir() or source.suffix == ".SEN3" else read_layout(source)
+    if not datasets["seen"].any():
+        raise ProductError(f"{source}: not one pixel has a value in every channel")
     partial = target.with_suffix(".partial")
-    with h5py.File(partial, "w") as file:
-        for name, data, unit in (
-            ("bts", bts, "K"),
-            ("rads", np.nan_to_num(np.stack(rads, axis=-1)), "mW m-2 sr-1 nm-1"),
-            ("refs", np.nan_to_num(np.stack(refs, axis=-1)), "1"),
-        ):
-            file.create_dataset(name, data=data.astype(np.float32)).attrs["units"] = unit
-        for name, mask in (
-            ("bayes", flag(product, "bayes_in")),
-            ("summary", flag(product, "confidence_in", ["summary_cloud"])),
-            ("seen", seen),
-        ):
-            file.create_dataset(name, data=np.asarray(mask, dtype=np.uint8)[..., None])
-        file.attrs["product"] = product.name
-        file.attrs["day"] = day
-    partial.rename(target)
+    try:
+        with h5py.File(partial, "w") as file:
+            for name, data in datasets.items():
+                file.create_dataset(name, data=data).attrs.update(made.get(name, {}))
+            file.attrs.update({"product": source.name, **made[""]})
+        partial.rename(target)
+    except (OSError, RuntimeError) as error:
+        partial.unlink(missing_ok=True)
+        raise OSError(f"{target}: can not be written: {error}") from None
 
 
-def run(data: Path, out: Path) -> None:
-    """Converts every product below `data`/training and `data`/inference that is not converted yet."""
-    for split in ("training", "inference"):
-        (out / split).mkdir(parents=True, exist_ok=True)
-        products = sorted((data / split).glob("S3*.SEN3"))
-        if not products:
-            raise ProductError(f"{data / split}: no products (S3*.SEN3)")
-        for product in products:
-            target = out / split / f"{product.stem}.hdf"
-            if not target.is_file():
-                convert(product, target)
-            print(f"{split}: {product.name}", flush=True)
-    (out / "converted.txt").write_text("\n".join(sorted(p.name for p in out.rglob("*.hdf"))) + "\n")
+def attempt(job: tuple[Path, Path]) -> str:
+    """Converts a scene unless it is converted; returns what is wrong with it, nothing when all is well."""
+    source, target = job
+    try:
+        if not target.is_file():
+            convert(source, target)
+        return ""
+    except ProductError as error:
+        return str(error)
+
+
+def run(listing: Path, out: Path, skip: float) -> None:
+    """Converts the scenes of scenes.json into `out`/{training,validation,inference}, in parallel; writes converted.json.
+
+    A scene that can not be read is an error, unless `skip`, the share of scenes that may be, allows for it; what is
+    skipped stands in converted.json with its reason. What is converted already is left as it is.
+    """
+    scenes = json.loads(listing.read_text())["scenes"]
+    jobs = [(Path(scene["path"]), out / scene["split"] / f"{scene['name']}.hdf") for scene in scenes]
+    for _, target in jobs:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    started = time.perf_counter()
+    skipped = []
+    with ProcessPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        for (source, target), problem in zip(jobs, pool.map(attempt, jobs), strict=True):
+            if problem:
+                skipped.append({"name": source.name, "reason": problem})
+            print(f"{target.parent.name}: {source.name}{': ' + problem if problem else ''}", flush=True)
+            if len(skipped) > skip * len(jobs):
+                pool.shutdown(cancel_futures=True)
+                said = f"{len(skipped)} scenes can not be read, more than the share of {skip:g} of {len(jobs)} that may be: "
+                raise ProductError((said if skip else "") + "; ".join(entry["reason"] for entry in skipped))
+    for split in ("training", "validation", "inference"):
+        if not any((out / split).glob("*.hdf")):
+            raise ProductError(f"{out / split}: not one scene could be converted")
+    seconds = time.perf_counter() - started
+    record = {"scenes": len(jobs) - len(skipped), "skipped": skipped, "seconds": seconds}
+    (out / "converted.json").write_text(json.dumps(record, indent=1) + "\n")

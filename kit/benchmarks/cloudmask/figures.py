@@ -1,8 +1,10 @@
-"""The last word on a run, on the login node: did the ranks form one job, and what do the masks look like."""
+"""The last word on a run, on the login node: did the ranks form one job, was the split kept, and what came of it."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -12,11 +14,11 @@ from kit.run import load_run, resolved
 
 
 def evaluate(directory: Path, ranks: int) -> None:
-    """Checks ranks and devices of training and inference and writes figures/; KitError for what can not be."""
+    """Checks ranks and devices of training and inference and the split, writes figures/; KitError for what can not be."""
     run, (benchmark, _) = load_run(directory), resolved(directory)
     device = benchmark.images[run.image.name]["device"]
-    for name in ("train/train.json", "masks/infer.json"):
-        facts = read_json(directory / name)
+    trained, inferred = (read_json(directory / name) for name in ("train/train.json", "masks/infer.json"))
+    for name, facts in (("train/train.json", trained), ("masks/infer.json", inferred)):
         if facts.get("ranks") != ranks:
             raise KitError(f"{directory / name}: {ranks} ranks were asked for, {facts.get('ranks')} formed one job")
         strangers = {kind for kind in facts["devices"] if (kind == "CPU") != (device == "CPU")}
@@ -25,18 +27,23 @@ def evaluate(directory: Path, ranks: int) -> None:
                 f"{directory / name}: ranks computed on {', '.join(sorted(strangers))}, but {run.image.name} is there "
                 f"for a {device} each; see container.args of the site (--nv), or take another image"
             )
-    split = read_json(directory / "data/split.json")
-    trained = read_json(directory / "train/train.json")
-    stems = {Path(name).stem for name in split["inference"]}
-    seen = stems & {*trained["training_scenes"], *trained["validation_scenes"]}
-    if seen:
-        raise KitError(f"train/train.json: test scenes were seen in training: {', '.join(sorted(seen))}")
+    # The split is that of the stage extract; what each later stage says it used is held against it.
+    listed: dict[str, dict[str, str]] = {"training": {}, "validation": {}, "inference": {}}
+    for scene in read_json(directory / "products/scenes.json")["scenes"]:
+        listed[scene["split"]][scene["name"]] = scene["orbit"]
+    used = {*trained["training_scenes"], *trained["validation_scenes"]}
+    met = used & set(listed["inference"])
+    orbits = {listed[split][name] for split in ("training", "validation") for name in used & set(listed[split])}
+    near = orbits & set(listed["inference"].values())
+    if met or near:
+        raise KitError(f"train/train.json: test scenes were seen in training: {', '.join(sorted(met or near))}")
+    if inferred["scenes"] != read_json(directory / "score/score.json")["scenes"]:
+        raise KitError(f"masks/infer.json: {inferred['scenes']} scenes were masked, but the score is of another number")
     draw(directory)
 
 
 def draw(directory: Path) -> None:
-    """Writes figures/masks.png: channel, label and mask of each inference scene; figures/training.png: the epochs."""
-    import h5py
+    """Writes masks.png, training.png, calibration.png and, where there are match-ups, sst.png into figures/."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -44,11 +51,30 @@ def draw(directory: Path) -> None:
 
     folder = directory / "figures"
     folder.mkdir(exist_ok=True)
+    score = read_json(directory / "score/score.json")
+    pages: dict[str, Any] = {
+        "masks": masks(plt, directory),
+        "training": training(plt, directory),
+        "calibration": calibration(plt, score["calibration"]["bins"]),
+    }
+    if read_json(directory / "sst/sst.json")["matchups"]:
+        pages["sst"] = temperatures(plt, read_json(directory / "sst/sst.json"))
+    for name, figure in pages.items():
+        figure.savefig(folder / f"{name}.png", dpi=110)
+        plt.close(figure)
+
+
+def masks(plt: Any, directory: Path) -> Any:
+    """Reflectance, temperature, label and mask of the first scenes."""
+    import h5py
+
     paths = sorted((directory / "scenes/inference").glob("*.hdf"))[:4]
-    figure, panels = plt.subplots(len(paths), 4, figsize=(8, 2.05 * len(paths)), squeeze=False, layout="constrained")
+    with h5py.File(paths[0]) as scene:
+        height = 2.0 * scene["seen"].shape[0] / scene["seen"].shape[1] + 0.05
+    figure, panels = plt.subplots(len(paths), 4, figsize=(8, height * len(paths) + 0.2), squeeze=False, layout="constrained")
     for row, path in zip(panels, paths, strict=True):
         with h5py.File(path) as scene, h5py.File(directory / f"masks/{path.stem}.nc") as answer:
-            temperature, label = scene["bts"][:, :, 1], scene["bayes"][:, :, 0].astype(float)
+            temperature, label = scene["bts"][:, :, 1], (scene["bayes"][:, :, 0] > 0).astype(float)
             reflectance, unseen = scene["refs"][:, :, 2], scene["seen"][:, :, 0] == 0
             mask = np.where(unseen, np.nan, answer["cloud_mask"][:] == 1)
             label[unseen] = np.nan
@@ -63,16 +89,40 @@ def draw(directory: Path) -> None:
     titles = ("reflectance 0.87 µm", "temperature 10.8 µm", "Bayesian mask", "mask of this run")
     for panel, title in zip(panels[0], titles, strict=True):
         panel.set_title(title, fontsize=9)
-    figure.savefig(folder / "masks.png", dpi=110)
-    plt.close(figure)
+    return figure
 
-    import json
 
+def training(plt: Any, directory: Path) -> Any:
+    """Accuracy against the label, epoch by epoch."""
     epochs = [json.loads(line) for line in (directory / "train/epochs.jsonl").read_text().splitlines()]
     figure, axes = plt.subplots(figsize=(5, 3.2), layout="constrained")
     for key, text in (("accuracy", "training"), ("val_accuracy", "validation")):
-        axes.plot([e["epoch"] for e in epochs], [e[key] for e in epochs], marker="o", label=text)
-    axes.set(xlabel="epoch", ylabel="accuracy against the Bayesian mask")
+        axes.plot([e["epoch"] for e in epochs], [e[key] for e in epochs], marker="o", markersize=3, label=text)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.set(xlabel="epoch", ylabel="accuracy against the label")
     axes.legend(frameon=False)
-    figure.savefig(folder / "training.png", dpi=110)
-    plt.close(figure)
+    return figure
+
+
+def calibration(plt: Any, bins: list[dict[str, Any]]) -> Any:
+    """Reliability diagram: how often it is cloud where the network says so with a probability."""
+    figure, (axes, counts) = plt.subplots(2, figsize=(4, 4.4), height_ratios=(3, 1), sharex=True, layout="constrained")
+    said = [entry["said"] for entry in bins]
+    axes.plot([0, 1], [0, 1], color="0.7", linewidth=1)
+    axes.plot(said, [entry["found"] for entry in bins], marker="o", markersize=4)
+    axes.set(ylabel="share of cloud by the label", xlim=(0, 1), ylim=(0, 1))
+    counts.bar(said, [entry["pixels"] for entry in bins], width=0.06)
+    counts.set(xlabel="probability of cloud", ylabel="pixels", yscale="log")
+    return figure
+
+
+def temperatures(plt: Any, sst: dict[str, Any]) -> Any:
+    """Satellite minus buoy: all match-ups that pass the filters, and those that each mask calls clear."""
+    figure, axes = plt.subplots(figsize=(5, 3.2), layout="constrained")
+    edges = np.linspace(-4, 2, 61)
+    for name, text in (("none", "no mask"), ("bayes", "Bayesian mask"), ("network", "mask of this run")):
+        values = np.array(sst["differences"][name])
+        axes.hist(values, edges, histtype="step", label=f"{text}: {len(values)}, {(values < edges[0]).sum()} further left")
+    axes.set(xlabel="satellite minus buoy / K", ylabel="match-ups")
+    axes.legend(frameon=False, fontsize=8, loc="upper left")
+    return figure

@@ -5,70 +5,109 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from kit.benchmarks.cloudmask.model import unet
-from kit.benchmarks.cloudmask.patches import assemble, inference_patches, load
-from kit.benchmarks.cloudmask.ranks import join
+from kit.benchmarks.cloudmask.patches import UNSEEN, Array, Label, Scene, assemble, inference_patches, load
+from kit.benchmarks.cloudmask.ranks import agreed_precision, join
 
 
-def infer(data: Path, model_file: Path, out: Path, batch_size: int) -> None:
-    """Writes one NetCDF mask (CF conventions) a scene of `data`/inference into `out`, and infer.json with the timing.
-
-    The seconds of a scene hold reading, the network and assembling, not loading the model.
-    """
+def predictor(model: Any) -> Any:
+    """A function from channels (n, rows, columns, 9) to the probability of cloud (n, rows, columns)."""
     import tensorflow as tf
+
+    return tf.function(
+        lambda images: tf.sigmoid(model(images, training=False)[..., 0]),
+        input_signature=[tf.TensorSpec((None, None, None, 9), tf.float32)],
+    )
+
+
+def probability(predict: Any, scene: Scene, patch: int, batch_size: int) -> Array:
+    """The probability of cloud (rows, columns) of a whole scene, from overlapping patches."""
+    import tensorflow as tf
+
+    parts = inference_patches(scene.channels, patch)
+    answers = [predict(tf.constant(parts[start : start + batch_size])).numpy() for start in range(0, len(parts), batch_size)]
+    return assemble(np.concatenate(answers), scene.seen.shape)
+
+
+def write_mask(path: Path, scene: Scene, chance: Array) -> None:
+    """Writes a mask as NetCDF after the CF conventions, whole or not at all, and a picture of it beside."""
+    import matplotlib.image
     import xarray as xr
 
-    hvd, devices = join()
-    rank, size = hvd.rank(), hvd.size()
-    paths = sorted((data / "inference").glob("S3*.hdf"))
+    mask = np.where(scene.seen, chance > 0.5, UNSEEN).astype(np.uint8)
+    dataset = xr.Dataset(
+        {
+            "cloud_probability": (
+                ("rows", "columns"),
+                np.where(scene.seen, chance, np.nan).astype(np.float32),
+                {"units": "1", "long_name": "probability of cloud"},
+            ),
+            "cloud_mask": (
+                ("rows", "columns"),
+                mask,
+                {
+                    "long_name": "cloud mask",
+                    "flag_values": np.array([0, 1, UNSEEN], "u1"),
+                    "flag_meanings": "clear cloud not_seen",
+                },
+            ),
+        },
+        attrs={"Conventions": "CF-1.8", "title": "cloud mask of a Sentinel-3 SLSTR scene", "source": scene.name},
+    )
+    partial = path.with_suffix(".partial")
+    packed = {"zlib": True, "complevel": 1}
+    dataset.to_netcdf(partial, engine="h5netcdf", encoding={"cloud_probability": packed, "cloud_mask": packed})
+    partial.rename(path)
+    # White cloud on dark sky, as from above; what was not seen is grey. Every other pixel is enough for a look.
+    shades = np.array([[20, 40, 90], [255, 255, 255], [128, 128, 128]], np.uint8)
+    matplotlib.image.imsave(path.with_suffix(".png"), shades[mask[::2, ::2]])
+
+
+def infer(data: Path, model_file: Path, out: Path, patch: int, batch_size: int, precision: str, backend: str) -> None:
+    """Writes one mask a scene of `data`/inference into `out`, and infer.json with the timing.
+
+    The seconds of a scene hold reading, the network, assembling and writing, not loading the model.
+    """
+    import matplotlib.image  # noqa: F401 - loaded before the clock runs, as the network is
+    import tensorflow as tf
+    import xarray  # noqa: F401
+
+    ranks = join(backend)
+    paths = sorted((data / "inference").glob("S3[AB]*.hdf"))
     if not paths:
         raise ValueError(f"{data / 'inference'}: no converted scenes")
-    out.mkdir(parents=True, exist_ok=True)
+    precision = agreed_precision(precision, ranks)
+    if precision == "bfloat16":
+        tf.keras.mixed_precision.set_global_policy("mixed_bfloat16")
     model = unet()
     model.load_weights(model_file)
-    predict = tf.function(lambda images: tf.sigmoid(model(images, training=False)))
-    predict(tf.zeros((batch_size, 256, 256, 9)))  # trace once, outside the timing
-
+    predict = predictor(model)
+    predict(tf.zeros((batch_size, patch, patch, 9)))  # traced once, outside the timing
     seconds = []
-    for path in paths[rank::size]:
-        started = time.perf_counter()
-        scene = load(path)
-        patches = inference_patches(scene.channels)
-        answers = []
-        for start in range(0, len(patches), batch_size):
-            part = patches[start : start + batch_size]
-            full = np.zeros((batch_size, *part.shape[1:]), np.float32)
-            full[: len(part)] = part
-            answers.append(predict(tf.constant(full)).numpy()[: len(part), :, :, 0])
-        probability = assemble(np.concatenate(answers), scene.label.shape)
-        seconds.append(time.perf_counter() - started)
-        mask = np.where(scene.seen > 0, probability > 0.5, 2).astype(np.uint8)
-        dataset = xr.Dataset(
-            {
-                "cloud_probability": (("rows", "columns"), probability, {"units": "1", "long_name": "probability of cloud"}),
-                "cloud_mask": (
-                    ("rows", "columns"),
-                    mask,
-                    {"flag_values": np.array([0, 1, 2], "u1"), "flag_meanings": "clear cloud not_seen"},
-                ),
-            },
-            attrs={"Conventions": "CF-1.8", "product": scene.name},
-        )
-        partial = out / f".{path.stem}.partial"
-        dataset.to_netcdf(partial, engine="h5netcdf", encoding={"cloud_probability": {"zlib": True}})
-        partial.rename(out / f"{path.stem}.nc")
+    started = time.perf_counter()
+    for path in paths[ranks.rank :: ranks.size]:
+        begin = time.perf_counter()
+        scene = load(path, Label("bayes"))
+        write_mask(out / f"{path.stem}.nc", scene, probability(predict, scene, patch, batch_size))
+        seconds.append(time.perf_counter() - begin)
         print(f"{scene.name}: {seconds[-1]:.2f} s", flush=True)
+    whole = time.perf_counter() - started
 
-    everyone = [s for part in hvd.allgather_object(seconds) for s in part]
-    if rank == 0:
-        summary = {
-            "ranks": size,
-            "devices": devices,
+    everyone = [value for part in ranks.gather(seconds) for value in part]
+    slowest = max(ranks.gather(whole))
+    if ranks.rank == 0:
+        result = {
+            "ranks": ranks.size,
+            "devices": ranks.devices,
+            "precision": precision,
+            "patch": patch,
             "scenes": len(everyone),
             "seconds_per_scene_median": float(np.median(everyone)),
             "seconds_per_scene_p95": float(np.percentile(everyone, 95)),
+            "scenes_per_second": len(everyone) / slowest,
         }
-        (out / "infer.json").write_text(json.dumps(summary, indent=2) + "\n")
+        (out / "infer.json").write_text(json.dumps(result, indent=1) + "\n")

@@ -1,25 +1,99 @@
-"""Ranks and the devices they compute on."""
+"""The ranks of a job, and the devices they compute on: what training and inference need of them, and no more.
+
+`horovod` is the way of the benchmark. `single` is one process without Horovod, which runs on any TensorFlow.
+"""
 
 from __future__ import annotations
 
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 
-def join() -> tuple[Any, list[str]]:
-    """Makes this process a rank; returns Horovod and what the ranks compute on, in their order (`CPU`, or a GPU's name).
+class Single:
+    """A job of one process."""
 
-    A rank takes the GPU of its number on the node, and only the memory of it that it needs. Schedulers that give each
-    rank one GPU show it that one alone, so the number is taken modulo those that are seen.
+    rank, size = 0, 1
+
+    def __init__(self) -> None:
+        for name in ("OMPI_COMM_WORLD_SIZE", "PMIX_SIZE", "PMI_SIZE", "SLURM_NTASKS"):
+            if int(os.environ.get(name, 1)) > 1:
+                raise ValueError(f"backend single is one process, but {os.environ[name]} were started ({name}); --ranks 1")
+        self.devices = [take_gpu(0)]
+
+    def sum(self, tensors: Sequence[Any]) -> list[Any]:
+        """Each tensor summed over all ranks."""
+        return list(tensors)
+
+    def broadcast(self, variables: Sequence[Any]) -> None:
+        """The variables of rank 0 on every rank."""
+
+    def gather(self, value: Any) -> list[Any]:
+        """The values of all ranks, in their order."""
+        return [value]
+
+
+class Horovod:
+    """The processes that the launcher started, joined by Horovod."""
+
+    def __init__(self) -> None:
+        import horovod.tensorflow as hvd
+
+        hvd.init()
+        self.hvd = hvd
+        self.rank, self.size = hvd.rank(), hvd.size()
+        self.devices = self.gather(take_gpu(hvd.local_rank()))
+
+    def sum(self, tensors: Sequence[Any]) -> list[Any]:
+        return list(self.hvd.grouped_allreduce(list(tensors), op=self.hvd.Sum))
+
+    def broadcast(self, variables: Sequence[Any]) -> None:
+        self.hvd.broadcast_variables(variables, root_rank=0)
+
+    def gather(self, value: Any) -> list[Any]:
+        return list(self.hvd.allgather_object(value))
+
+
+BACKENDS = {"horovod": Horovod, "single": Single}
+
+
+def take_gpu(number: int) -> str:
+    """Takes a GPU of the node for this process, and only the memory of it that it needs; its name, or `CPU` without one.
+
+    Schedulers that give each rank one GPU show it that one alone, so the number is taken modulo those that are seen.
     """
-    import horovod.tensorflow as hvd
     import tensorflow as tf
 
-    hvd.init()
     gpus = tf.config.list_physical_devices("GPU")
-    name = "CPU"
-    if gpus:
-        gpu = gpus[hvd.local_rank() % len(gpus)]
-        tf.config.set_visible_devices(gpu, "GPU")
-        tf.config.experimental.set_memory_growth(gpu, True)
-        name = tf.config.experimental.get_device_details(gpu).get("device_name", "GPU")
-    return hvd, hvd.allgather_object(name)
+    if not gpus:
+        return "CPU"
+    gpu = gpus[number % len(gpus)]
+    tf.config.set_visible_devices(gpu, "GPU")
+    tf.config.experimental.set_memory_growth(gpu, True)
+    return str(tf.config.experimental.get_device_details(gpu).get("device_name", "GPU"))
+
+
+def join(backend: str) -> Any:
+    """Makes this process a rank, which computes on as many threads as OMP_NUM_THREADS says: TensorFlow does not ask it."""
+    import tensorflow as tf
+
+    threads = int(os.environ.get("OMP_NUM_THREADS", 0))
+    if threads:
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        # One more than computes, to read ahead.
+        tf.config.threading.set_inter_op_parallelism_threads(threads + 1)
+    return BACKENDS[backend]()
+
+
+def agreed_precision(wanted: str, ranks: Any) -> str:
+    """What all ranks compute in: `auto` is bfloat16 where every one of them has it in hardware, float32 elsewhere.
+
+    Of processors these are the ones with AVX-512 BF16 or AMX; on GPUs `auto` stays with float32, the reference's.
+    """
+    if wanted != "auto":
+        return wanted
+    flags = re.search(r"^flags\s*:(.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    able = bool(flags and {"avx512_bf16", "amx_bf16"} & set(flags[1].split()))
+    return "bfloat16" if set(ranks.devices) == {"CPU"} and all(ranks.gather(able)) else "float32"

@@ -1,62 +1,83 @@
-"""Synthetic Sentinel-3 SLSTR scenes with a known cloud mask, written in the product's own form.
+"""Synthetic Sentinel-3 SLSTR scenes with a known cloud mask, written as products (`products.write`).
 
-A scene is a `.SEN3` folder of NetCDF files: radiances S1-S6 on the 500 m grid, brightness temperatures S7-S9 and flags
-on the 1 km grid, solar zenith angles on the tie-point grid, solar irradiance in the quality files. Names, dimensions,
-packing and attributes are those of the SL_1_RBT product (Sentinel-3 SLSTR product notice and the readers of satpy),
-on smaller grids. Beside the products stands truth.h5 with what no product has: the optical thickness of the cloud and
-the true mask.
+Beside the products stand truth.h5 with what no product has, the optical thickness of the cloud and the true mask, and
+matchups.csv, sea-surface temperatures of buoys and of the satellite whose true difference is known.
 
 Physics, simple but of the right kind:
 
-* Cloud: two layers (low water cloud, high ice cloud) of log-normal optical thickness with a power-law spectrum.
+* Cloud: four layers (fog, broken low cloud, middle cloud, cirrus) of log-normal optical thickness with power-law spectra.
   The true mask is total optical thickness above `CLOUD_TAU`.
 * Reflectance over a surface albedo `Rs`: `R = A + T^2 Rs / (1 - A Rs)`, `A = (1-g) tau / (2 + (1-g) tau)`, `T = 1 - A`,
   g = 0.85 (two-stream, conservative scattering). Ice absorbs at 1.6 and 2.25 um. S4 (1.375 um) sees only high cloud.
-* Radiance: `L = R E0 cos(SZA) / pi`.
-* Brightness temperature: Planck radiances of surface and cloud top mixed with emissivity `1 - exp(-tau / 2)`.
-* The Bayesian mask of the product is not the truth: pixels of thin cloud and of cloud edges are wrong at a given rate.
+* Surface: sea with sun glint, land, and snow or ice, which is bright and cold as cloud is, but dark at 1.6 um.
+* Radiance: `L = R E0 cos(SZA) / pi`, divided by the vicarious gain where the product's baseline lacks it.
+* Brightness temperature: Planck radiances of surface and cloud tops mixed with emissivity `1 - exp(-tau / 2)`.
+* The Bayesian mask of the product is not the truth: pixels of thin cloud and of cloud edges are wrong at a given rate,
+  so that no mask can agree with it better than that.
 """
 
 from __future__ import annotations
 
-import json
+import csv
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kit.benchmarks.cloudmask import products
+from kit.benchmarks.cloudmask.products import IRRADIANCE, SOLAR, THERMAL, WAVELENGTH
+from kit.benchmarks.cloudmask.sst import COLUMNS
+
 Array = NDArray[np.floating]
 
 CLOUD_TAU = 0.3  # optical thickness above which a pixel is cloud
+THICKEST = 150.0
+EDGE = 0.5  # standard deviations of the field over which cloud grows from CLOUD_TAU to its typical thickness
 ASYMMETRY = 0.85
-# Band solar irradiance E0 at one astronomical unit, mW m-2 nm-1.
-IRRADIANCE = {1: 1837.4, 2: 1525.9, 3: 956.2, 4: 365.9, 5: 248.3, 6: 78.3}
-# Central wavelength, micrometre (Sentinel-3 SLSTR user guide).
-WAVELENGTH = {1: 0.555, 2: 0.659, 3: 0.865, 4: 1.375, 5: 1.61, 6: 2.25, 7: 3.74, 8: 10.85, 9: 12.0}
 ALBEDO = {  # typical spectral albedos of S1..S6
     "sea": (0.05, 0.04, 0.03, 0.0, 0.02, 0.02),
     "land": (0.09, 0.10, 0.32, 0.0, 0.26, 0.16),
+    "ice": (0.85, 0.83, 0.75, 0.0, 0.12, 0.08),
 }
 ICE_ABSORPTION = {5: 0.45, 6: 0.35}  # reflectance of ice cloud relative to water cloud
 NOISE = {"reflectance": 0.004, 7: 0.08, 8: 0.05, 9: 0.05}  # 1; K (NEdT)
+LAPSE = 6.5  # K km-1, standard atmosphere
 C1, C2 = 1.191042e8, 1.4387752e4  # Planck: W m-2 sr-1 um-1 (um^5), um K
-CLOUD_MEANINGS = (
-    "visible 1.37_threshold 1.6_small_histogram 1.6_large_histogram 2.25_small_histogram 2.25_large_histogram "
-    "11_spatial_coherence gross_cloud thin_cirrus medium_high fog_low_stratus 11_12_view_difference "
-    "3.7_11_view_difference thermal_histogram spare spare"
+
+
+class Layer(NamedTuple):
+    """A kind of cloud: ranges that a scene draws from, evenly."""
+
+    slope: float  # of the power spectrum of log optical thickness
+    fraction: tuple[float, float]  # share of the pixels that it covers
+    thickness: tuple[float, float]  # its typical optical thickness, `EDGE` inside its edge
+    height: tuple[float, float]  # of its top, km
+    ice: bool = False
+
+
+LAYERS = (
+    Layer(3.2, (0.0, 0.08), (2, 8), (0.1, 0.5)),  # fog: as warm as the ground
+    Layer(2.2, (0.10, 0.35), (4, 20), (1.2, 2.5)),  # broken low cloud
+    Layer(2.6, (0.0, 0.20), (3, 15), (3.0, 6.0)),
+    Layer(2.9, (0.05, 0.30), (1, 5), (8.0, 12.5), ice=True),  # cirrus, much of it thin
 )
-CONFIDENCE = {"coastline": 1, "ocean": 2, "tidal": 4, "land": 8, "day": 1024, "twilight": 2048, "summary_cloud": 16384}
-BAYES = {"single_low": 1, "single_moderate": 2, "dual_low": 4, "dual_moderate": 8}
+# What a satellite finds too cold: it sees the skin of the sea, 0.17 K cooler than the water below (Donlon et al. 2002).
+SST_BIAS = -0.17
+CORRECTED_TAU = 0.15  # optical thickness up to which cloud does no harm to a temperature
+BUOY_NOISE, RETRIEVAL_NOISE = 0.20, 0.25  # K
 
 
 def fractal(rng: np.random.Generator, rows: int, columns: int, slope: float) -> Array:
     """A random field (rows, columns) of mean 0 and standard deviation 1 whose power falls as k^-slope."""
-    ky, kx = np.meshgrid(np.fft.fftfreq(rows), np.fft.rfftfreq(columns), indexing="ij")
-    k = np.hypot(ky, kx)
-    k[0, 0] = np.inf
-    white = np.fft.rfft2(rng.standard_normal((rows, columns)))
-    field = np.fft.irfft2(white * k ** (-slope / 2), s=(rows, columns))
+    from scipy import fft
+
+    ky = fft.fftfreq(rows).astype(np.float32)[:, None]
+    kx = fft.rfftfreq(columns).astype(np.float32)[None, :]
+    power = ky**2 + kx**2
+    power[0, 0] = np.inf
+    white = fft.rfft2(rng.standard_normal((rows, columns), dtype=np.float32))
+    field = fft.irfft2(white * power ** np.float32(-slope / 4), s=(rows, columns))
     return (field - field.mean()) / field.std()
 
 
@@ -73,207 +94,240 @@ def brightness_temperature(wavelength: float, radiance: Array) -> Array:
 def optical_thickness(field: Array, fraction: float, typical: float) -> Array:
     """Log-normal optical thickness whose part above CLOUD_TAU is `fraction` of the pixels, 0 where there is no cloud."""
     edge = np.quantile(field, 1 - fraction)
-    return np.where(field > edge - 0.4, CLOUD_TAU * np.exp((field - edge) * np.log(typical / CLOUD_TAU)), 0.0)
+    tau = CLOUD_TAU * np.exp((field - edge) / EDGE * np.log(typical / CLOUD_TAU))
+    return np.where(field > edge - 0.4 * EDGE, np.minimum(tau, THICKEST), 0.0)
 
 
-def scene(rng: np.random.Generator, rows: int, columns: int, day: bool, label_error: float) -> dict[str, Any]:
-    """The fields of one scene: `rows` x `columns` on the 1 km grid, twice that on the 500 m grid."""
-    fine = (2 * rows, 2 * columns)
-    land = fractal(rng, *fine, 3.0) > rng.uniform(-0.3, 1.2)
-    low = optical_thickness(fractal(rng, *fine, 2.4), rng.uniform(0.15, 0.5), rng.uniform(6, 20))
-    high = optical_thickness(fractal(rng, *fine, 2.9), rng.uniform(0.05, 0.3), rng.uniform(1, 4))
+def doubled(field: NDArray[Any]) -> NDArray[Any]:
+    """The 1 km grid on the 500 m grid."""
+    return np.repeat(np.repeat(field, 2, 0), 2, 1)
 
-    def coarse(field: NDArray[Any]) -> Array:
-        return field.reshape(rows, 2, columns, 2).mean(axis=(1, 3))
 
-    sun = rng.uniform(20, 65) if day else rng.uniform(100, 130)
+def coarse(field: NDArray[Any]) -> Array:
+    """The 500 m grid on the 1 km grid, by the mean."""
+    rows, columns = field.shape[0] // 2, field.shape[1] // 2
+    return field.reshape(rows, 2, columns, 2).mean(axis=(1, 3))
+
+
+def scene(rng: np.random.Generator, rows: int, columns: int, day: bool, label_error: float, baseline: int) -> dict[str, Any]:
+    """The fields of one scene: `rows` x `columns` on the 1 km grid, twice that on the 500 m grid.
+
+    `label_error` is the share of pixels whose Bayesian class is not the true one; `baseline` decides whether radiances
+    are written with the vicarious gain or without.
+    """
+    fine, shape = (2 * rows, 2 * columns), (rows, columns)
+
+    def some(limits: tuple[float, float]) -> float:
+        return float(rng.uniform(*limits))
+
+    polar = rng.random() < 0.15
+    land = fractal(rng, *fine, 3.0) > some((-0.3, 1.2))
+    ice = (fractal(rng, *fine, 2.8) > some((-0.5, 1.0))) & polar
+    taus = [optical_thickness(fractal(rng, *fine, kind.slope), some(kind.fraction), some(kind.thickness)) for kind in LAYERS]
+
+    sun = some((20, 65)) if day else some((100, 130))
     zenith = sun + np.linspace(-3, 3, rows)[:, None] + np.linspace(-4, 4, columns)[None, :]
-    cosine = np.repeat(np.repeat(np.cos(np.deg2rad(zenith)), 2, 0), 2, 1)
-    radiance = {}
+    cosine = np.maximum(doubled(np.cos(np.deg2rad(zenith))), 0)
+    # Sun glint is a lobe along the track, brighter where the sun is high.
+    place = (np.arange(columns) - some((0, columns))) / (0.12 * columns)
+    glint = np.broadcast_to(day * some((0.0, 0.3)) * np.exp(-(place**2)), shape) * (coarse(land) < 0.5)
     texture = 1 + 0.1 * fractal(rng, *fine, 2.0)
-    for band in range(1, 7):
-        surface = np.where(land, ALBEDO["land"][band - 1] * texture, ALBEDO["sea"][band - 1])
-        water = low * (band != 4)  # water vapour hides everything low at 1.375 um
-        ice = high * ICE_ABSORPTION.get(band, 1.0)
-        scatter = (1 - ASYMMETRY) * (water + ice)
+    gain = products.gains(baseline)
+    radiance = {}
+    for band in SOLAR:
+        sea = ALBEDO["sea"][band - 1] + doubled(glint) * (band != 4)
+        surface = np.where(land, ALBEDO["land"][band - 1] * texture, sea)
+        surface = np.where(ice, ALBEDO["ice"][band - 1], surface)
+        # Water vapour hides everything low at 1.375 um.
+        scattering = [
+            tau * (ICE_ABSORPTION.get(band, 1.0) if kind.ice else 1.0) for kind, tau in zip(LAYERS, taus, strict=True)
+        ]
+        scatter: Array = (1 - ASYMMETRY) * (scattering[-1] if band == 4 else np.sum(scattering, axis=0))
         cloud = scatter / (2 + scatter)
         reflectance = cloud + (1 - cloud) ** 2 * surface / (1 - cloud * surface)
-        reflectance += rng.normal(0, NOISE["reflectance"], fine)
-        radiance[band] = np.where(cosine > 0, reflectance * IRRADIANCE[band] * np.maximum(cosine, 0) / np.pi, np.nan)
+        reflectance += NOISE["reflectance"] * rng.standard_normal(fine, dtype=np.float32)
+        light = reflectance * (IRRADIANCE[band] / np.pi / gain[band]) * cosine
+        radiance[band] = np.where(cosine > 0, light, np.nan).astype(np.float32)
 
-    land_1km, low_1km, high_1km = coarse(land) > 0.5, coarse(low), coarse(high)
-    sea_temperature = rng.uniform(276, 300)
-    warm = rng.uniform(2, 14) if day else rng.uniform(-12, -2)
-    skin = np.where(land_1km, sea_temperature + warm, sea_temperature) + 0.7 * fractal(rng, rows, columns, 3.0)
-    low_top = skin - rng.uniform(4, 16) - 1.5 * np.abs(fractal(rng, rows, columns, 2.5))
-    high_top = rng.uniform(218, 245) + 3 * fractal(rng, rows, columns, 2.5)
+    land_1km, ice_1km = coarse(land) > 0.5, coarse(ice) > 0.5
+    taus = [coarse(tau) for tau in taus]
+    sea_temperature = some((272, 282) if polar else (278, 301)) + 0.7 * fractal(rng, *shape, 3.0)
+    warmer = some((2, 14)) if day else some((-8, -1))
+    skin = np.where(land_1km, sea_temperature + warmer, sea_temperature)
+    skin = np.where(ice_1km, some((240, 268)) + 2 * fractal(rng, *shape, 3.0), skin)
+    tops = [
+        skin.mean() - LAPSE * (some(kind.height) + 0.15 * fractal(rng, *shape, 2.5))
+        if kind.height[0] > 0.5
+        else skin - some((0, 4))
+        for kind in LAYERS
+    ]
     vapour = {7: 0.5, 8: 1.2, 9: 2.2}  # K that water vapour takes from the surface
     temperature = {}
-    for band in (7, 8, 9):
-        thickness = {7: 0.8, 8: 1.0, 9: 1.1}[band]  # cloud is a little darker at longer wavelengths
+    for band in THERMAL:
+        absorption = {7: 0.8, 8: 1.0, 9: 1.1}[band]  # cloud is a little darker at longer wavelengths
         light = planck(WAVELENGTH[band], skin - vapour[band])
-        for tau, top in ((low_1km, low_top), (high_1km, high_top)):
-            emissivity = 1 - np.exp(-0.5 * thickness * tau)
+        for tau, top in zip(taus, tops, strict=True):
+            emissivity = 1 - np.exp(-0.5 * absorption * tau)
             light = (1 - emissivity) * light + emissivity * planck(WAVELENGTH[band], top)
-        if band == 7 and day:  # sunlight reflected by cloud adds to the 3.7 um channel
-            scatter = (1 - ASYMMETRY) * (low_1km + 0.1 * high_1km)
-            light = light + 0.15 * scatter / (2 + scatter) * np.maximum(np.cos(np.deg2rad(zenith)), 0) * 3.0
-        temperature[band] = brightness_temperature(WAVELENGTH[band], light) + rng.normal(0, NOISE[band], (rows, columns))
+        if band == 7 and day:  # sunlight reflected by cloud and glint adds to the 3.7 um channel
+            scatter = (1 - ASYMMETRY) * (np.sum(taus[:-1], axis=0) + 0.1 * taus[-1])
+            albedo = 0.15 * scatter / (2 + scatter) + 0.1 * glint * np.exp(-np.sum(taus, axis=0))
+            light = light + albedo * np.maximum(np.cos(np.deg2rad(zenith)), 0) * 3.0
+        noise = NOISE[band] * rng.standard_normal(shape, dtype=np.float32)
+        temperature[band] = brightness_temperature(WAVELENGTH[band], light) + noise
 
-    tau = low_1km + high_1km
+    tau = np.sum(taus, axis=0)
     truth = tau > CLOUD_TAU
-    # Errors sit where cloud is hard: the rate falls with the distance from the threshold, and is `label_error` overall.
-    hard = np.exp(-np.abs(np.log((tau + 0.02) / CLOUD_TAU)))
-    wrong = rng.random(truth.shape) < np.minimum(hard * label_error / hard.mean(), 0.5)
-    bayes = truth ^ wrong
-    # The swath ends in a curve: pixels beyond it were never seen.
+    # The swath ends in a curve, pixels beyond it were never seen; now and then a scan line is lost.
     edge = (4 + 6 * (np.linspace(-1, 1, rows) ** 2)).astype(int)
     seen = np.arange(columns)[None, :] < columns - edge[:, None]
+    if rng.random() < 0.3:
+        seen[rng.integers(rows)] = False
+    # Errors sit where cloud is hard: the rate falls with the distance from the threshold, and is `label_error` overall.
+    hard = np.exp(-np.abs(np.log((tau + 0.02) / CLOUD_TAU)))
+    wrong = rng.random(shape) < np.minimum(hard * label_error / hard.mean(), 0.5)
+    bayes = truth ^ wrong
+    chance = rng.random(shape)
+    # The threshold tests of old: cold, or bright.
+    bright = coarse(np.nan_to_num(radiance[2])) * gain[2] * np.pi / IRRADIANCE[2] > 0.35 * np.cos(np.deg2rad(zenith))
+    summary = (temperature[8] < 268) | (bright & (zenith < 90))
     for band in temperature:
         temperature[band] = np.where(seen, temperature[band], np.nan)
-    fine_seen = np.repeat(np.repeat(seen, 2, 0), 2, 1)
-    radiance = {band: np.where(fine_seen, field, np.nan) for band, field in radiance.items()}
+    radiance = {band: np.where(doubled(seen), field, np.nan) for band, field in radiance.items()}
+    north = some((68, 80)) if polar else some((-50, 50))
     return {
         "radiance": radiance,
         "temperature": temperature,
         "zenith": zenith,
         "land": land_1km,
+        "ice": ice_1km,
+        "glint": glint,
+        "sea_temperature": sea_temperature,
+        "skin": skin,
+        "top": tops[-1],
         "bayes": bayes & seen,
+        "probability": np.where(bayes, 0.9 + 0.1 * chance, 0.9 * chance**2),
+        "summary": summary & seen,
         "truth": truth,
         "tau": tau,
         "seen": seen,
         "day": day,
+        "latitude": np.broadcast_to(north - np.arange(rows)[:, None] / 111, shape),
+        "longitude": np.broadcast_to(-20 + np.arange(columns)[None, :] / (111 * np.cos(np.deg2rad(north))), shape),
     }
 
 
-TIE_STEP = 16  # 1 km pixels between tie points
+def match_ups(rng: np.random.Generator, name: str, fields: dict[str, Any], number: int) -> list[dict[str, Any]]:
+    """Buoys in the open sea of a scene, and what the satellite says there: `SST_BIAS` off, colder below cloud.
 
-
-def write_product(folder: Path, fields: dict[str, Any], rng: np.random.Generator) -> None:
-    """Writes one scene as a `.SEN3` folder."""
-    import xarray as xr
-
-    folder.mkdir()
-    rows, columns = fields["truth"].shape
-
-    def save(name: str, variables: dict[str, Any], attributes: dict[str, Any], encoding: dict[str, Any]) -> None:
-        xr.Dataset(variables, attrs={"product_name": folder.name, **attributes}).to_netcdf(
-            folder / name, engine="h5netcdf", encoding=encoding
+    A sixth of them fail one of the quality filters each, and are far off: whoever forgets a filter finds out.
+    """
+    rows, columns = np.nonzero(~fields["land"] & ~fields["ice"] & fields["seen"] & (fields["sea_temperature"] > 274))
+    if not len(rows):
+        return []
+    found = []
+    for pick in rng.choice(len(rows), min(number, len(rows)), replace=False):
+        at = rows[pick], columns[pick]
+        insitu = fields["sea_temperature"][at] + BUOY_NOISE * rng.standard_normal()
+        satellite = fields["sea_temperature"][at] + SST_BIAS + RETRIEVAL_NOISE * rng.standard_normal()
+        # Cloud is colder than the sea, and the retrieval takes it for sea; what is hardly there its two views correct.
+        if fields["tau"][at] > CORRECTED_TAU:
+            satellite -= (1 - np.exp(-0.5 * fields["tau"][at])) * rng.uniform(2, 20)
+        latitude, longitude = float(fields["latitude"][at]), float(fields["longitude"][at])
+        entry = dict(
+            zip(
+                COLUMNS,
+                (
+                    *(name, int(at[0]), int(at[1]), latitude, longitude),
+                    *(latitude + rng.uniform(-0.004, 0.004), longitude + rng.uniform(-0.008, 0.008)),
+                    *(insitu, satellite, rng.uniform(5, 54), rng.uniform(50, 55), 5, 4, 2),
+                    *(fields["probability"][at], fields["probability"][at]),
+                ),
+                strict=True,
+            )
         )
-
-    def packed(scale: float, offset: float = 0.0) -> dict[str, Any]:
-        return {"dtype": "i2", "scale_factor": scale, "add_offset": offset, "_FillValue": np.int16(-32768), "zlib": True}
-
-    offset_500m = {"track_offset": 2 * (columns // 2), "start_offset": 0, "resolution": "[ 500 500 ]"}
-    offset_1km = {"track_offset": columns // 2, "start_offset": 0, "resolution": "[ 1000 1000 ]"}
-    for band, field in fields["radiance"].items():
-        name = f"S{band}_radiance_an"
-        save(
-            f"{name}.nc",
-            {
-                name: (
-                    ("rows", "columns"),
-                    field,
-                    {"units": "mW.m-2.sr-1.nm-1", "standard_name": "toa_upwelling_spectral_radiance"},
-                )
-            },
-            offset_500m,
-            {name: packed(IRRADIANCE[band] / 30000 / np.pi * 1.5)},
-        )
-        irradiance = f"S{band}_solar_irradiance_an"
-        save(
-            f"S{band}_quality_an.nc",
-            {irradiance: (("detectors",), np.full(4, IRRADIANCE[band], "f4"), {"units": "mW.m-2.nm-1"})},
-            offset_500m,
-            {},
-        )
-    for band, field in fields["temperature"].items():
-        name = f"S{band}_BT_in"
-        save(
-            f"{name}.nc",
-            {name: (("rows", "columns"), field, {"units": "K", "standard_name": "toa_brightness_temperature"})},
-            offset_1km,
-            {name: packed(0.01, 283.73)},
-        )
-
-    def flags(values: Any, kind: str, masks: list[int], meanings: str) -> tuple[Any, ...]:
-        return (("rows", "columns"), values.astype(kind), {"flag_masks": np.array(masks, kind), "flag_meanings": meanings})
-
-    # The operational threshold tests, in brief: cold or bright pixels.
-    cold = np.nan_to_num(fields["temperature"][8], nan=0.0) < 268
-    surface = np.where(fields["land"], CONFIDENCE["land"], CONFIDENCE["ocean"]) + CONFIDENCE["day"] * fields["day"]
-    save(
-        "flags_in.nc",
-        {
-            "bayes_in": flags(fields["bayes"] * BAYES["single_moderate"], "u1", list(BAYES.values()), " ".join(BAYES)),
-            "cloud_in": flags(cold * 128, "u2", [1 << bit for bit in range(16)], CLOUD_MEANINGS),
-            "confidence_in": flags(
-                surface + CONFIDENCE["summary_cloud"] * cold, "u2", list(CONFIDENCE.values()), " ".join(CONFIDENCE)
-            ),
-        },
-        offset_1km,
-        {name: {"zlib": True} for name in ("bayes_in", "cloud_in", "confidence_in")},
-    )
-    # Tie points every 16 km, one beyond each end, with their own origin.
-    tie_rows = np.arange(rows)
-    tie_columns = np.arange(-TIE_STEP, columns + TIE_STEP, TIE_STEP)
-    middle = np.interp(tie_columns, np.arange(columns), fields["zenith"][0])
-    slope = fields["zenith"][0, 1] - fields["zenith"][0, 0]
-    middle = fields["zenith"][0, 0] + slope * tie_columns
-    zenith = middle[None, :] + (fields["zenith"][:, :1] - fields["zenith"][0, 0])[tie_rows]
-    save(
-        "geometry_tn.nc",
-        {"solar_zenith_tn": (("rows", "columns"), zenith, {"units": "degrees"})},
-        {"track_offset": (columns // 2) // TIE_STEP + 1, "start_offset": 0, "resolution": "[ 1000 16000 ]"},
-        {"solar_zenith_tn": {"zlib": True}},
-    )
-    latitude = np.broadcast_to(np.linspace(50, 50 - rows / 111, rows)[:, None], (rows, columns))
-    longitude = np.broadcast_to(np.linspace(-20, -20 + columns / 72, columns)[None, :], (rows, columns))
-    save(
-        "geodetic_in.nc",
-        {
-            "latitude_in": (("rows", "columns"), latitude, {"units": "degrees_north"}),
-            "longitude_in": (("rows", "columns"), longitude, {"units": "degrees_east"}),
-        },
-        offset_1km,
-        {name: {"zlib": True} for name in ("latitude_in", "longitude_in")},
-    )
+        spoilt = {
+            "buoy_latitude": latitude + 0.05,
+            "buoy_longitude": longitude + 0.05,
+            "satellite_zenith_nadir": 58.0,
+            "satellite_zenith_oblique": 57.0,
+            "sst_satellite": 272.0,
+            "quality_level": 3,
+            "algorithm_type": 1,
+            "algorithm_method": 1,
+        }
+        if rng.random() < 1 / 6:
+            key = str(rng.choice(list(spoilt)))
+            entry |= {"sst_satellite": satellite + 3.0, key: spoilt[key]}
+        found.append(entry)
+    return found
 
 
 def product_name(index: int) -> str:
-    """A name of the SL_1_RBT pattern; the orbit is that of no real scene (cycle 000)."""
-    start = f"20210101T{index // 20:02d}{index * 3 % 60:02d}00"
-    end = f"20210101T{index // 20:02d}{index * 3 % 60 + 2:02d}59"
-    return f"S3A_SL_1_RBT____{start}_{end}_20210102T000000_0179_000_{index:03d}_0000_KIT_O_NT_004.SEN3"
+    """A name of the SL_1_RBT pattern. Three granules make an orbit, every other orbit is of the other satellite, and
+    baselines without and with the vicarious gain take turns; the cycle, 000, is that of no real scene."""
+    orbit, granule = divmod(index, 3)
+    minutes = orbit * 50 + granule * 3
+    hour, minute = divmod(minutes % 1440, 60)
+    stamp = f"202101{1 + minutes // 1440:02d}T{hour:02d}{minute:02d}"
+    return (
+        f"S3{'AB'[orbit % 2]}_SL_1_RBT____{stamp}00_{stamp}59_20210201T000000_0179_000_{orbit + 1:03d}_{180 * granule:04d}_"
+        f"KIT_O_NT_00{4 + orbit % 2}.SEN3"
+    )
+
+
+def make(job: tuple[Path, np.random.SeedSequence, dict[str, Any], int]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Writes one product; returns what only the truth knows of it, and its match-ups."""
+    folder, seed, parameters, index = job
+    rng = np.random.default_rng(seed)
+    fields = scene(
+        rng,
+        int(parameters["rows"]),
+        int(parameters["columns"]),
+        day=index % 4 != 3,
+        label_error=float(parameters["label_error"]),
+        baseline=products.parse_name(folder.name).baseline,
+    )
+    products.write(folder, fields)
+    found = match_ups(rng, folder.name, fields, int(parameters["matchups_per_scene"]))
+    return {key: fields[key] for key in ("truth", "tau", "seen", "day")}, found
 
 
 def generate(folder: Path, parameters: dict[str, Any]) -> None:
-    """Writes `training/` and `inference/` products, and truth.h5 with a group a scene. `folder` must exist.
+    """Writes `training/` and `inference/` products, truth.h5 with a group a scene and, of the scenes for inference,
+    matchups.csv. `folder` must exist.
 
-    Parameters: rows, columns (1 km grid), training_scenes, inference_scenes, label_error (share of pixels), seed.
+    Parameters: rows, columns (1 km grid), training_scenes (a multiple of 3, the granules of an orbit), inference_scenes,
+    label_error (share of pixels), matchups_per_scene, data_seed. The same parameters give the same bytes.
     """
+    import os
+    from concurrent.futures import ProcessPoolExecutor
+
     import h5py
 
-    scenes = int(parameters["training_scenes"]) + int(parameters["inference_scenes"])
-    seeds = np.random.SeedSequence(int(parameters["seed"])).spawn(scenes)
-    listing: dict[str, list[str]] = {"training": [], "inference": []}
-    with h5py.File(folder / "truth.h5", "w") as truth:
-        for index, seed in enumerate(seeds):
-            rng = np.random.default_rng(seed)
-            split = "training" if index < int(parameters["training_scenes"]) else "inference"
-            (folder / split).mkdir(exist_ok=True)
-            fields = scene(
-                rng,
-                int(parameters["rows"]),
-                int(parameters["columns"]),
-                day=index % 4 != 3,
-                label_error=float(parameters["label_error"]),
-            )
-            name = product_name(index)
-            write_product(folder / split / name, fields, rng)
-            listing[split].append(name)
-            group = truth.create_group(name)
-            for key in ("truth", "tau", "seen"):
-                group.create_dataset(key, data=fields[key], compression="gzip")
-            group.attrs["day"] = fields["day"]
-    (folder / "split.json").write_text(json.dumps(listing, indent=2) + "\n")
+    training, inference = int(parameters["training_scenes"]), int(parameters["inference_scenes"])
+    if training % 3:
+        raise ValueError(
+            f"training_scenes is {training}, not a multiple of 3: an orbit would lie on both sides of the split"
+        )
+    seeds = np.random.SeedSequence(int(parameters["data_seed"])).spawn(training + inference)
+    jobs = []
+    for index, seed in enumerate(seeds):
+        split = "training" if index < training else "inference"
+        (folder / split).mkdir(exist_ok=True)
+        jobs.append((folder / split / product_name(index), seed, parameters, index))
+    with (
+        ProcessPoolExecutor(len(os.sched_getaffinity(0))) as pool,
+        h5py.File(folder / "truth.h5", "w") as truth,
+        (folder / "matchups.csv").open("w", newline="") as table,
+    ):
+        rows = csv.DictWriter(table, COLUMNS)
+        rows.writeheader()
+        for job, (known, found) in zip(jobs, pool.map(make, jobs), strict=True):
+            group = truth.create_group(job[0].name)
+            for key in ("truth", "seen"):
+                group.create_dataset(key, data=known[key], compression="gzip", compression_opts=1)
+            group.create_dataset("tau", data=known["tau"].astype(np.float16), compression="gzip", compression_opts=1)
+            group.attrs["day"] = known["day"]
+            if job[0].parent.name == "inference":
+                rows.writerows(found)

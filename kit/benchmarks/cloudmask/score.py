@@ -1,4 +1,8 @@
-"""Holds the masks against the Bayesian label and, where it is known, the truth; beside baselines that a mask must beat."""
+"""Holds the masks against the label and, where it is known, the truth; beside baselines that a mask must beat.
+
+Counts are kept scene by scene: intervals come from drawing scenes anew (bootstrap), since the pixels of one scene are
+not independent of each other.
+"""
 
 from __future__ import annotations
 
@@ -9,90 +13,191 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kit.benchmarks.cloudmask.patches import load
+from kit.benchmarks.cloudmask.convert import SURFACES
+from kit.benchmarks.cloudmask.patches import Label, Scene, load
+
+Counts = NDArray[np.int64]
+BASELINES = ("majority", "threshold", "summary")
+DRAWS = 2000
+THICKNESS = {"thin": (0.3, 1.0), "medium": (1.0, 5.0), "thick": (5.0, np.inf)}  # optical thickness of cloud
+BINS = 10
 
 
-def confusion(predicted: NDArray[Any], actual: NDArray[Any], seen: NDArray[Any]) -> NDArray[np.int64]:
-    """Counts [[clear as clear, clear as cloud], [cloud as clear, cloud as cloud]] of the pixels that were seen."""
-    valid = seen.astype(bool)
+def confusion(predicted: NDArray[Any], actual: NDArray[Any], valid: NDArray[Any]) -> Counts:
+    """Counts [[clear as clear, clear as cloud], [cloud as clear, cloud as cloud]] of the valid pixels."""
+    valid = valid.astype(bool)
     index = 2 * actual[valid].astype(np.int64) + predicted[valid].astype(np.int64)
     return np.bincount(index, minlength=4).reshape(2, 2)
 
 
-def scores(counts: NDArray[np.int64]) -> dict[str, float]:
+def scores(counts: NDArray[Any]) -> dict[str, float]:
     """Accuracy, balanced accuracy, and intersection over union, F1 and Matthews' coefficient of the class cloud."""
     (tn, fp), (fn, tp) = counts.astype(float)
     margins = np.sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn))
     return {
-        "accuracy": (tp + tn) / counts.sum(),
+        "accuracy": (tp + tn) / max(counts.sum(), 1),
         "balanced_accuracy": 0.5 * (tp / max(tp + fn, 1) + tn / max(tn + fp, 1)),
         "iou": tp / max(tp + fp + fn, 1),
         "f1": 2 * tp / max(2 * tp + fp + fn, 1),
         "mcc": (tp * tn - fp * fn) / margins if margins else 0.0,
+        "pixels": int(counts.sum()),
     }
 
 
-def best_threshold(data: Path) -> float:
-    """The 10.8 um brightness temperature (normalised) below which a training pixel is best called cloud."""
+def accuracies(counts: Counts, draws: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The accuracy of each draw (draws, scenes), times that each scene was drawn, from counts (scenes, 2, 2)."""
+    right = counts[:, 0, 0] + counts[:, 1, 1]
+    return (draws @ right) / np.maximum(draws @ counts.sum(axis=(1, 2)), 1)
+
+
+def interval(values: NDArray[np.float64]) -> list[float]:
+    """The middle 95 % of the values."""
+    return [float(value) for value in np.percentile(values, [2.5, 97.5])]
+
+
+def best_threshold(data: Path, label: Label) -> float:
+    """The 10.8 um brightness temperature (normalised) below which a pixel of the training scenes is best called cloud."""
     candidates = np.linspace(-3, 2, 101)
     right = np.zeros(len(candidates))
-    for path in sorted((data / "training").glob("S3*.hdf")):
-        scene = load(path)
-        valid = scene.seen.astype(bool)
-        cloud = np.histogram(scene.channels[..., 7][valid & (scene.label > 0)], np.append(candidates, np.inf))[0]
-        clear = np.histogram(scene.channels[..., 7][valid & (scene.label == 0)], np.append(candidates, np.inf))[0]
+    for path in sorted((data / "training").glob("S3[AB]*.hdf")):
+        scene = load(path, label)
+        edges = np.append(candidates, np.inf)
+        cloud = np.histogram(scene.channels[..., 7][scene.seen & scene.cloud], edges)[0]
+        clear = np.histogram(scene.channels[..., 7][scene.seen & ~scene.cloud], edges)[0]
         # Right at a threshold: cloud below it and clear at or above it; a constant for what lies below the first.
         right += clear[::-1].cumsum()[::-1] - cloud[::-1].cumsum()[::-1]
     return float(candidates[right.argmax()])
 
 
-def score(data: Path, masks: Path, truth_file: Path, out: Path) -> None:
-    """Writes score.json: the network and the baselines against label and truth, over all scenes and scene by scene."""
+class Calibration:
+    """How often a pixel is cloud where the network says so with a probability, and the losses of these probabilities."""
+
+    def __init__(self) -> None:
+        self.pixels, self.clouds, self.chances = (np.zeros(BINS) for _ in range(3))
+        self.cross_entropy = self.brier = 0.0
+
+    def add(self, chance: NDArray[Any], scene: Scene) -> None:
+        p, cloud = chance[scene.seen].astype(np.float64), scene.cloud[scene.seen]
+        place = np.minimum((p * BINS).astype(int), BINS - 1)
+        self.pixels += np.bincount(place, minlength=BINS)
+        self.clouds += np.bincount(place, weights=cloud, minlength=BINS)
+        self.chances += np.bincount(place, weights=p, minlength=BINS)
+        # Single precision can say 0 or 1, of which no logarithm is finite.
+        safe = np.clip(p, 1e-7, 1 - 1e-7)
+        self.cross_entropy -= float(np.log(np.where(cloud, safe, 1 - safe)).sum())
+        self.brier += float(((p - cloud) ** 2).sum())
+
+    def result(self) -> dict[str, Any]:
+        total, each = self.pixels.sum(), np.maximum(self.pixels, 1)
+        return {
+            "cross_entropy": self.cross_entropy / total,
+            "brier": self.brier / total,
+            # Expected calibration error: the mean distance of said and found, by pixels.
+            "calibration_error": float((self.pixels * np.abs(self.clouds - self.chances) / each).sum() / total),
+            "bins": [
+                {"pixels": int(n), "said": float(p / n), "found": float(c / n)}
+                for n, p, c in zip(self.pixels, self.chances, self.clouds, strict=True)
+                if n
+            ],
+        }
+
+
+def score(data: Path, masks: Path, truth_file: Path | None, out: Path, label: Label) -> None:
+    """Writes score.json: the network and the baselines against label and truth, over all scenes, scene by scene and by
+    time of day, surface and thickness of the cloud."""
     import h5py
     import xarray as xr
 
-    threshold = best_threshold(data)
+    threshold = best_threshold(data, label)
     names = ("network", "threshold", "summary", "label")
-    against_label = {name: np.zeros((2, 2), np.int64) for name in names}
-    against_truth = {name: np.zeros((2, 2), np.int64) for name in names}
+    against_label: dict[str, list[Counts]] = {name: [] for name in names}
+    against_truth: dict[str, list[Counts]] = {name: [] for name in names}
+    strata: dict[str, Counts] = {}
+    calibration = Calibration()
     scenes: dict[str, Any] = {}
-    paths = sorted((data / "inference").glob("S3*.hdf"))
-    with h5py.File(truth_file) as truth:
-        for path in paths:
-            scene = load(path)
-            with xr.open_dataset(masks / f"{path.stem}.nc", engine="h5netcdf") as answer:
-                network = answer["cloud_mask"].values == 1
-            with h5py.File(path) as file:
-                summary = file["summary"][:, :, 0]
-            predictions = {
-                "network": network,
-                "threshold": scene.channels[..., 7] < threshold,
-                "summary": summary,
-                "label": scene.label,
-            }
-            actual = truth[scene.name]["truth"][:]
+    paths = sorted((data / "inference").glob("S3[AB]*.hdf"))
+    truth = h5py.File(truth_file) if truth_file else None  # closed with the process
+    for path in paths:
+        scene = load(path, label)
+        answer_file = masks / f"{path.stem}.nc"
+        if not answer_file.is_file():
+            raise ValueError(f"{answer_file}: missing; a score without every scene would be of another set")
+        with xr.open_dataset(answer_file, engine="h5netcdf", mask_and_scale=False) as answer:
+            network = answer["cloud_mask"].values == 1
+            chance = answer["cloud_probability"].values
+        with h5py.File(path) as file:
+            summary = file["summary"][:, :, 0] > 0
+            surface = file["surface"][:, :, 0] if "surface" in file else None
+        predictions = {
+            "network": network,
+            "threshold": scene.channels[..., 7] < threshold,
+            "summary": summary,
+            "label": scene.cloud,
+        }
+        groups = {"day" if scene.day else "night": scene.seen}
+        if surface is not None:
+            groups |= {name: scene.seen & (surface == value) for value, name in enumerate(SURFACES)}
+        for name, predicted in predictions.items():
+            against_label[name].append(confusion(predicted, scene.cloud, scene.seen))
+        if truth:
+            known = truth[scene.name]
+            actual, tau = known["truth"][:], known["tau"][:].astype(np.float32)
             for name, predicted in predictions.items():
-                against_label[name] += confusion(predicted, scene.label, scene.seen)
-                against_truth[name] += confusion(predicted, actual, scene.seen)
-            scenes[scene.name] = {
-                "day": scene.day,
-                "accuracy": scores(confusion(network, scene.label, scene.seen))["accuracy"],
-                "cloud_fraction": float(scene.label[scene.seen > 0].mean()),
+                against_truth[name].append(confusion(predicted, actual, scene.seen))
+            groups |= {name: scene.seen & (tau > low) & (tau <= high) for name, (low, high) in THICKNESS.items()}
+            groups["clear"] = scene.seen & ~actual
+        for name, group in groups.items():
+            strata[name] = strata.get(name, 0) + confusion(network, scene.cloud, group)
+        calibration.add(chance, scene)
+        own = scores(against_label["network"][-1])["accuracy"]
+        scenes[scene.name] = {
+            "day": scene.day,
+            "accuracy": own,
+            "cloud_fraction": float(scene.cloud[scene.seen].mean()),
+        }
+    total = np.sum(against_label["label"], axis=0)
+    cloud = float(total[1, 1] / total.sum())
+    for against in (against_label, against_truth):
+        # One class for all, the one that most pixels have.
+        against["majority"] = [
+            np.stack([counts.sum(axis=1) * (cloud <= 0.5), counts.sum(axis=1) * (cloud > 0.5)], axis=1)
+            for counts in against["label"]
+        ]
+    draws = np.random.default_rng(0).multinomial(len(paths), np.full(len(paths), 1 / len(paths)), size=DRAWS)
+
+    def compared(against: dict[str, list[Counts]]) -> dict[str, dict[str, Any]]:
+        stacks = {name: np.stack(counts) for name, counts in against.items()}
+        return {
+            name: {
+                **scores(stack.sum(axis=0)),
+                "accuracy_interval": interval(accuracies(stack, draws)),
+                "confusion": stack.sum(axis=0).tolist(),
             }
-    cloud = against_label["label"][1, 1] / against_label["label"].sum()
-    accuracies = [entry["accuracy"] for entry in scenes.values()]
+            for name, stack in stacks.items()
+        }
+
+    label_scores = compared(against_label)
+    best = max(BASELINES, key=lambda name: label_scores[name]["accuracy"])
+    ours = accuracies(np.stack(against_label["network"]), draws)
+    theirs = accuracies(np.stack(against_label[best]), draws)
+    each = [entry["accuracy"] for entry in scenes.values()]
     result = {
         "scenes": len(paths),
-        "pixels": int(against_label["network"].sum()),
-        "cloud_fraction": float(cloud),
-        "confusion": {name: counts.tolist() for name, counts in against_label.items()},
-        "label": {name: scores(counts) for name, counts in against_label.items()},
-        "truth": {name: scores(counts) for name, counts in against_truth.items()},
-        "majority": float(max(cloud, 1 - cloud)),
-        # What the network must beat: the best of the baselines, against the same label.
-        "margin": scores(against_label["network"])["accuracy"]
-        - max(float(max(cloud, 1 - cloud)), *(scores(against_label[b])["accuracy"] for b in ("threshold", "summary"))),
-        "worst_scene": min(accuracies),
+        "pixels": label_scores["network"]["pixels"],
+        "label_choice": label._asdict(),
+        "cloud_fraction": cloud,
+        "label": label_scores,
+        "truth": compared(against_truth) if truth else {},
+        "strata": {name: scores(counts) for name, counts in strata.items() if counts.sum()},
+        "calibration": calibration.result(),
+        # What the network must beat: the best of the baselines, against the same label, over the same draws of scenes.
+        "best_baseline": best,
+        "margin": label_scores["network"]["accuracy"] - label_scores[best]["accuracy"],
+        "margin_interval": interval(ours - theirs),
+        "separation": label_scores["network"]["accuracy_interval"][0] - label_scores[best]["accuracy_interval"][1],
+        "scene_accuracy": dict(
+            zip(("min", "p10", "median", "max"), np.percentile(each, [0, 10, 50, 100]).tolist(), strict=True)
+        ),
         "per_scene": scenes,
     }
-    (out / "score.json").write_text(json.dumps(result, indent=2) + "\n")
+    (out / "score.json").write_text(json.dumps(result, indent=1) + "\n")

@@ -1,6 +1,6 @@
-"""Trains the U-Net with Horovod. One process a rank:
+"""Trains the U-Net. One process a rank:
 
-    mpirun -n 2 python -m kit.benchmarks.cloudmask train --data scenes --out train --epochs 8
+    mpirun -n 2 python -m kit.benchmarks.cloudmask train --data patches --out train --epochs 8
 
 Every rank takes the same number of steps by construction: patches are permuted with one seed for all, cut to a whole
 number of global batches, and rank r takes every size-th of them. What is reported is summed over all ranks.
@@ -8,162 +8,252 @@ number of global batches, and rank r takes every size-th of them. What is report
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
+import resource
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kit.benchmarks.cloudmask.model import PARAMETERS, unet
-from kit.benchmarks.cloudmask.patches import load, training_patches
-from kit.benchmarks.cloudmask.ranks import join
+from kit.benchmarks.cloudmask.patches import UNSEEN
+from kit.benchmarks.cloudmask.ranks import agreed_precision, join
+from kit.benchmarks.cloudmask.shards import Shards
+
+TARGET = 0.9  # validation accuracy (MLCommons Science policy)
+TALLIES = ("loss", "cross_entropy", "clear_as_clear", "clear_as_cloud", "cloud_as_clear", "cloud_as_cloud")
 
 
-def load_patches(paths: list[Path]) -> tuple[Any, Any, Any]:
-    """Channels (n, 256, 256, 9), labels and seen (n, 256, 256) of all patches of some scenes."""
-    scenes = [load(path) for path in paths]
-    channels, label, seen = (
-        np.concatenate([training_patches(getattr(scene, name)) for scene in scenes])
-        for name in ("channels", "label", "seen")
-    )
-    return channels, label, seen
+class Plan(NamedTuple):
+    """What decides a training, and is recorded with its result."""
+
+    epochs: int
+    batch_size: int  # patches of one rank in a step
+    learning_rate: float  # for a global batch of `reference_batch` patches
+    reference_batch: int = 32
+    scaling: str = "linear"  # of the learning rate with the global batch: linear, sqrt or none
+    warmup_epochs: float = 0  # over which the learning rate rises from that of one reference batch
+    schedule: str = "constant"  # after that: constant, or cosine down to a hundredth
+    patience: int = 0  # epochs without a lower validation loss after which it ends; 0: never
+    positive_weight: float = 1.0  # of the loss of cloud pixels
+    precision: str = "float32"  # of the arithmetic: float32 or bfloat16; weights and loss are float32
+    xla: bool = False
+    fused: bool = True  # the network in the form with less arithmetic
+    deterministic: bool = True  # the same bytes every time, where the device can
+    seed: int = 1234
+
+    def rate(self, step: int, steps: int, global_batch: int) -> float:
+        """The learning rate of a step (from 0 on), where an epoch has `steps`."""
+        ratio = global_batch / self.reference_batch
+        factor = {"linear": ratio, "sqrt": math.sqrt(ratio), "none": 1.0}[self.scaling]
+        full, warm = self.learning_rate * factor, self.warmup_epochs * steps
+        if step < warm:
+            first = min(self.learning_rate, full) / max(warm, 1)
+            return first + (full - first) * step / warm
+        if self.schedule == "cosine":
+            share = (step - warm) / max(self.epochs * steps - warm, 1)
+            return full * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(share, 1.0))))
+        return full
 
 
-def train(
-    data: Path,
-    out: Path,
-    epochs: int,
-    batch_size: int,
-    learning_rate: float,
-    validation_scenes: int,
-    warmup_epochs: int,
-    seed: int,
-) -> None:
-    """Trains on `data`/training and writes model.h5, epochs.jsonl and train.json into `out`.
+def shares(patches: int, batch_size: int, size: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    """The numbers of the patches of an epoch (ranks, steps, batch): all ranks take as many steps, no patch comes twice."""
+    steps = patches // (batch_size * size)
+    order = np.random.default_rng([seed, epoch]).permutation(patches)[: steps * batch_size * size]
+    # A step takes the same patches, however many ranks share them.
+    return order.reshape(steps, batch_size, size).transpose(2, 0, 1)
 
-    `batch_size` is of one rank. The learning rate is that of the global batch; it rises over the first
-    `warmup_epochs`. A checkpoint is written after every epoch; a run that finds one goes on from it.
+
+class Step:
+    """What a rank does with a batch: gradients and tallies as sums over its pixels, to be summed over the ranks."""
+
+    def __init__(self, model: Any, positive_weight: float, xla: bool = False) -> None:
+        import tensorflow as tf
+
+        def tally(images: Any, classes: Any, training: bool) -> tuple[Any, Any]:
+            """The summed loss, and the sums that `TALLIES` names. Pixels that were not seen are in none of them."""
+            logits = model(tf.cast(images, tf.float32), training=training)[..., 0]
+            seen = classes != UNSEEN
+            mask, cloud = tf.cast(seen, logits.dtype), tf.cast(classes == 1, logits.dtype)
+            weighted = tf.nn.weighted_cross_entropy_with_logits(cloud, logits, positive_weight)
+            # Not times the mask: a pixel that is not finite would stay so.
+            loss = tf.reduce_sum(tf.where(seen, weighted, 0.0))
+            plain = tf.reduce_sum(tf.where(seen, tf.nn.sigmoid_cross_entropy_with_logits(cloud, logits), 0.0))
+            called = tf.cast(logits > 0, logits.dtype)
+            counts = [tf.reduce_sum(mask * one * other) for one in (1 - cloud, cloud) for other in (1 - called, called)]
+            return loss, tf.stack([loss, plain, *counts])
+
+        @tf.function(jit_compile=xla, reduce_retracing=True)
+        def gradients(images: Any, classes: Any) -> Any:
+            with tf.GradientTape() as tape:
+                loss, tallies = tally(images, classes, training=True)
+            return tape.gradient(loss, model.trainable_variables), tallies
+
+        @tf.function(jit_compile=xla, reduce_retracing=True)
+        def validate(images: Any, classes: Any) -> Any:
+            return tally(images, classes, training=False)[1]
+
+        self.gradients, self.validate = gradients, validate
+
+
+def summary(prefix: str, tallies: NDArray[np.float64]) -> dict[str, float]:
+    """Means over the pixels that were seen, of sums over all ranks."""
+    values = dict(zip(TALLIES, tallies.tolist(), strict=True))
+    pixels = sum(tallies[2:])
+    return {
+        f"{prefix}loss": values["loss"] / pixels,
+        f"{prefix}cross_entropy": values["cross_entropy"] / pixels,
+        f"{prefix}accuracy": (values["clear_as_clear"] + values["cloud_as_cloud"]) / pixels,
+    }
+
+
+def train(data: Path, out: Path, plan: Plan, backend: str) -> None:
+    """Trains on the shards of `data` and writes model.weights.h5, epochs.jsonl and train.json into `out`.
+
+    The weights are those of the epoch with the lowest validation loss. A checkpoint is written after every epoch; a run
+    that finds one goes on from it, and on CPUs ends with the bytes of one that was never cut off.
     """
     import tensorflow as tf
 
-    hvd, devices = join()
-    rank, size = hvd.rank(), hvd.size()
-    tf.keras.utils.set_random_seed(seed)
-
-    paths = sorted((data / "training").glob("S3*.hdf"))
-    if len(paths) <= validation_scenes:
-        raise ValueError(f"{data / 'training'}: {len(paths)} scenes, of which {validation_scenes} are for validation")
-    # Whole scenes are kept apart: patches of one scene look alike. The order is fixed by seed and name.
-    order = np.random.default_rng(seed).permutation(len(paths))
-    validation = [paths[i] for i in sorted(order[:validation_scenes])]
-    training = [paths[i] for i in sorted(order[validation_scenes:])]
-    x, y, seen = load_patches(training)
-    vx, vy, vseen = (array[rank::size] for array in load_patches(validation))
-    steps = len(x) // (batch_size * size)
+    ranks = join(backend)
+    tf.keras.utils.set_random_seed(plan.seed)
+    if plan.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    plan = plan._replace(precision=agreed_precision(plan.precision, ranks))
+    if plan.precision == "bfloat16":
+        tf.keras.mixed_precision.set_global_policy("mixed_bfloat16")
+    training, validation = Shards(data, "training"), Shards(data, "validation")
+    global_batch = plan.batch_size * ranks.size
+    steps = len(training) // global_batch
     if steps == 0:
-        raise ValueError(f"{len(x)} training patches do not fill one global batch of {batch_size} x {size} ranks")
+        raise ValueError(
+            f"{len(training)} training patches do not fill one global batch of {plan.batch_size} x {ranks.size} ranks"
+        )
 
-    model = unet()
+    model = unet(plan.fused)
     if model.count_params() != PARAMETERS:
         raise ValueError(f"the network has {model.count_params()} parameters, not the reference's {PARAMETERS}")
-    optimizer = tf.keras.optimizers.Adam(learning_rate)
+    optimizer = tf.keras.optimizers.Adam(plan.learning_rate)
     optimizer.build(model.trainable_variables)
-    epoch_done = tf.Variable(0, dtype=tf.int64)
-    manager = tf.train.CheckpointManager(
-        tf.train.Checkpoint(model=model, optimizer=optimizer, epoch=epoch_done), str(out / "checkpoints"), max_to_keep=2
-    )
-    if rank == 0 and manager.latest_checkpoint:
-        manager.checkpoint.restore(manager.latest_checkpoint)
-    hvd.broadcast_variables([*model.variables, *optimizer.variables, epoch_done], root_rank=0)
-
-    def loss_sum(labels: Any, mask: Any, logits: Any) -> Any:
-        """Binary cross-entropy summed over the pixels that were seen."""
-        each = tf.nn.sigmoid_cross_entropy_with_logits(labels=labels, logits=logits[..., 0])
-        return tf.reduce_sum(each * mask)
-
-    def count_right(labels: Any, mask: Any, logits: Any) -> Any:
-        right = tf.equal(logits[..., 0] > 0, labels > 0.5)
-        return tf.reduce_sum(tf.cast(right, tf.float32) * mask)
+    step = Step(model, plan.positive_weight, plan.xla)
+    done, best, best_epoch = (tf.Variable(value) for value in (0, np.float64(np.inf), 0))
+    checkpoint = tf.train.Checkpoint(model=model, optimizer=optimizer, done=done, best=best, best_epoch=best_epoch)
+    manager = tf.train.CheckpointManager(checkpoint, str(out / "checkpoints"), max_to_keep=2)
+    best_weights = out / "model.weights.h5"
+    if ranks.rank == 0 and manager.latest_checkpoint:
+        checkpoint.restore(manager.latest_checkpoint).assert_existing_objects_matched()
+    ranks.broadcast([*model.variables, *optimizer.variables, done, best, best_epoch])
 
     @tf.function
-    def step(images: Any, labels: Any, mask: Any) -> Any:
-        # The pixels of all ranks count alike: sums are exchanged, and divided once by the global number of pixels.
-        pixels = hvd.allreduce(tf.reduce_sum(mask), op=hvd.Sum)
-        with tf.GradientTape() as tape:
-            logits = model(images, training=True)
-            loss = loss_sum(labels, mask, logits)
-        gradients = tape.gradient(loss, model.trainable_variables)
-        gradients = [hvd.allreduce(g, op=hvd.Sum) / tf.maximum(pixels, 1.0) for g in gradients]
+    def apply(gradients: Any) -> None:
         optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
-        return tf.stack([loss, count_right(labels, mask, logits), tf.reduce_sum(mask)])
-
-    @tf.function
-    def validate(images: Any, labels: Any, mask: Any) -> Any:
-        logits = model(images, training=False)
-        return tf.stack([loss_sum(labels, mask, logits), count_right(labels, mask, logits), tf.reduce_sum(mask)])
-
-    def batch(arrays: tuple[Any, ...], index: Any) -> list[Any]:
-        return [tf.constant(array[index], dtype=tf.float32) for array in arrays]
-
-    def total(sums: Any) -> Any:
-        """The sums (loss, right pixels, pixels) of all ranks."""
-        return hvd.allreduce(tf.convert_to_tensor(sums), op=hvd.Sum, name="metrics").numpy()
 
     history = out / "epochs.jsonl"
-    if rank == 0 and int(epoch_done) == 0:
-        history.unlink(missing_ok=True)
-    for epoch in range(int(epoch_done), epochs):
-        optimizer.learning_rate.assign(learning_rate * min(1.0, (epoch + 1) / max(warmup_epochs, 1)))
-        order = np.random.default_rng([seed, epoch]).permutation(len(x))[: steps * batch_size * size]
-        mine = order[rank::size].reshape(steps, batch_size)
-        started = time.perf_counter()
-        sums: Any = np.zeros(3, np.float32)
-        for index in mine:
-            sums = sums + step(*batch((x, y, seen), index))
-        trained = time.perf_counter() - started
-        loss, right, pixels = total(sums)
-        sums = np.zeros(3, np.float32)
-        for start in range(0, len(vx), batch_size):
-            sums = sums + validate(*batch((vx, vy, vseen), slice(start, start + batch_size)))
-        val_loss, val_right, val_pixels = total(sums)
-        if not np.isfinite([loss, val_loss]).all():
-            raise ValueError(f"epoch {epoch + 1}: the loss is not finite (training {loss}, validation {val_loss})")
-        epoch_done.assign(epoch + 1)
-        if rank == 0:
-            manager.save()
-            record = {
-                "epoch": epoch + 1,
-                "loss": float(loss / pixels),
-                "accuracy": float(right / pixels),
-                "val_loss": float(val_loss / val_pixels),
-                "val_accuracy": float(val_right / val_pixels),
-                "seconds": trained,
-                "patches": steps * batch_size * size,
-            }
+    records = [json.loads(line) for line in history.read_text().splitlines()] if history.is_file() else []
+    # A line that was written behind the last checkpoint belongs to an epoch that comes again.
+    records = records[: int(done)]
+    if ranks.rank == 0:
+        history.write_text("".join(json.dumps(record) + "\n" for record in records))
+
+    def validate() -> NDArray[np.float64]:
+        mine = np.arange(len(validation))[ranks.rank :: ranks.size]
+        tallies = np.zeros(len(TALLIES))
+        # In batches of one size, but for the last: each size is a graph of its own.
+        for start in range(0, len(mine), plan.batch_size):
+            images, classes = validation.read(mine[start : start + plan.batch_size])
+            tallies += step.validate(tf.constant(images), tf.constant(classes)).numpy()
+        return ranks.sum([tf.constant(tallies)])[0].numpy()
+
+    for epoch in range(int(done), plan.epochs):
+        if plan.patience and epoch - int(best_epoch) >= plan.patience:
+            break
+        mine = shares(len(training), plan.batch_size, ranks.size, plan.seed, epoch)[ranks.rank]
+        tallies = np.zeros(len(TALLIES))
+        # Seconds of this rank: waiting for input, computing, and exchanging with the others (waiting for them in it).
+        clock: dict[str, list[float]] = {"input": [], "compute": [], "exchange": []}
+        batches = iter(training.batches(mine))
+        for number in range(steps):
+            marks = [time.perf_counter()]
+            images, classes = next(batches)
+            marks.append(time.perf_counter())
+            gradients, part = step.gradients(images, classes)
+            tallies += part.numpy()
+            marks.append(time.perf_counter())
+            # The pixels of all ranks count alike: sums are exchanged, and divided once by the global number of pixels.
+            *gradients, pixels = ranks.sum([*gradients, tf.reduce_sum(part[2:])])
+            optimizer.learning_rate.assign(plan.rate(epoch * steps + number, steps, global_batch))
+            apply([gradient / tf.maximum(pixels, 1.0) for gradient in gradients])
+            marks.append(time.perf_counter())
+            for name, start, end in zip(clock, marks, marks[1:], strict=False):
+                clock[name].append(end - start)
+        total = ranks.sum([tf.constant(tallies)])[0].numpy()
+        held_out = validate()
+        if not np.isfinite([*total, *held_out]).all():
+            raise ValueError(f"epoch {epoch + 1}: the loss is not finite (training {total[0]}, validation {held_out[0]})")
+        record = {
+            "epoch": epoch + 1,
+            **summary("", total),
+            **summary("val_", held_out),
+            "patches": steps * global_batch,
+            "seconds": sum(sum(part) for part in clock.values()),
+            "steps": steps,
+            # Of the steps but the first, whose graphs are traced.
+            "warm": {name: sum(part[1:] if epoch == 0 else part) for name, part in clock.items()},
+            "warm_patches": (steps - (epoch == 0)) * global_batch,
+        }
+        if record["val_loss"] < float(best):
+            best.assign(record["val_loss"])
+            best_epoch.assign(epoch + 1)
+            if ranks.rank == 0:
+                partial = out / "partial.weights.h5"
+                model.save_weights(partial)
+                partial.rename(best_weights)
+        done.assign(epoch + 1)
+        if ranks.rank == 0:
+            records.append(record)
             with history.open("a") as file:
                 file.write(json.dumps(record) + "\n")
+            manager.save()
             print(json.dumps(record), flush=True)
 
     # Ranks that have drifted apart have not trained one network.
-    checksum = tf.constant(float(sum(np.abs(v.numpy()).sum(dtype=np.float64) for v in model.trainable_variables)))
-    spread = float(hvd.allreduce(checksum, op=hvd.Max) - hvd.allreduce(checksum, op=hvd.Min))
-    if spread:
-        raise ValueError(f"the weights of the ranks differ (sum of magnitudes by {spread})")
-    if rank == 0:
-        model.save_weights(out / "model.h5")
-        records = [json.loads(line) for line in history.read_text().splitlines()]
-        warm = records[1:] or records  # the first epoch traces the graph
-        summary = {
-            **records[-1],
-            "ranks": size,
-            "devices": devices,
+    digests = ranks.gather(hashlib.sha256(b"".join(value.tobytes() for value in model.get_weights())).hexdigest())
+    if len(set(digests)) > 1:
+        raise ValueError(f"the weights of the ranks differ: {', '.join(digests)}")
+    memory = ranks.gather(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6)
+    if ranks.rank == 0:
+        (best_record,) = (record for record in records if record["epoch"] == int(best_epoch))
+        reached = next((at for at, record in enumerate(records) if record["val_accuracy"] >= TARGET), None)
+        warm = {name: sum(record["warm"][name] for record in records) for name in ("input", "compute", "exchange")}
+        result = {
+            **plan._asdict(),
+            **{key: value for key, value in best_record.items() if key.startswith(("loss", "acc", "cross", "val_"))},
+            "best_epoch": int(best_epoch),
+            "epochs_run": len(records),
+            "backend": backend,
+            "tensorflow": tf.__version__,
+            "ranks": ranks.size,
+            "devices": ranks.devices,
+            "threads": tf.config.threading.get_intra_op_parallelism_threads(),  # of a rank; 0: as many as there are cores
             "parameters": int(model.count_params()),
-            "global_batch": batch_size * size,
-            "learning_rate": learning_rate,
-            "seed": seed,
-            "training_scenes": [path.stem for path in training],
-            "validation_scenes": [path.stem for path in validation],
-            "patches_per_second": sum(r["patches"] for r in warm) / sum(r["seconds"] for r in warm),
+            "global_batch": global_batch,
+            "label": training.label,
+            "training_scenes": training.scenes,
+            "validation_scenes": validation.scenes,
+            "training_patches": len(training),
+            "validation_patches": len(validation),
+            "weights_sha256": digests[0],
+            "seconds": sum(record["seconds"] for record in records),
+            "patches_per_second": sum(record["warm_patches"] for record in records) / sum(warm.values()),
+            "warm_seconds": warm,
+            "input_share": warm["input"] / sum(warm.values()),
+            "peak_memory_gb": max(memory),
+            "target": TARGET,
+            # Training alone, without validation; null where the target was not reached, which is a result too.
+            "seconds_to_target": None if reached is None else sum(record["seconds"] for record in records[: reached + 1]),
         }
-        (out / "train.json").write_text(json.dumps(summary, indent=2) + "\n")
+        (out / "train.json").write_text(json.dumps(result, indent=1) + "\n")

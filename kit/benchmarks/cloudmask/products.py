@@ -1,0 +1,234 @@
+"""The form of a Sentinel-3 SLSTR level 1 product (SL_1_RBT): its name, its files, its flags. Reading and writing.
+
+A product is a folder `*.SEN3` of NetCDF files, of which the nadir view is used: radiances S1-S6 on the 500 m grid (stripe
+A), brightness temperatures S7-S9 and flags on the 1 km grid, solar zenith angles at tie points, solar irradiances in
+the quality files.
+
+Sources: Sentinel-3 SLSTR product data format specification and land user guide; readers of satpy (slstr_l1b.yaml).
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.floating]
+
+# Band solar irradiance E0 at one astronomical unit, mW m-2 nm-1, as the quality files of real products give it.
+IRRADIANCE = {1: 1837.4, 2: 1525.9, 3: 956.2, 4: 365.9, 5: 248.3, 6: 78.3}
+# Central wavelength, micrometre (Sentinel-3 SLSTR user guide).
+WAVELENGTH = {1: 0.555, 2: 0.659, 3: 0.865, 4: 1.375, 5: 1.61, 6: 2.25, 7: 3.74, 8: 10.85, 9: 12.0}
+SOLAR, THERMAL = (1, 2, 3, 4, 5, 6), (7, 8, 9)
+# Vicarious adjustment of the nadir radiances S1-S6 for products before baseline 005, which has it (S3 SLSTR product
+# notice; the factors are those of satpy's slstr_l1b). Applied twice it would be an error of up to 13 percent.
+GAINS = {1: 0.97, 2: 0.98, 3: 0.98, 4: 1.0, 5: 1.11, 6: 1.13}
+CORRECTED_FROM = 5
+BASELINES = range(1, 7)  # those that the agency has published
+# The bits of the variables of flags_in.nc, lowest first.
+FLAGS = {
+    "cloud_in": "visible 1.37_threshold 1.6_small_histogram 1.6_large_histogram 2.25_small_histogram "
+    "2.25_large_histogram 11_spatial_coherence gross_cloud thin_cirrus medium_high fog_low_stratus 11_12_view_difference "
+    "3.7_11_view_difference thermal_histogram spare spare",
+    "confidence_in": "coastline ocean tidal land inland_water unfilled spare spare cosmetic duplicate day twilight "
+    "sun_glint snow summary_cloud summary_pointing",
+    "bayes_in": "single_low single_moderate dual_low dual_moderate",
+}
+TIE_STEP = 16  # 1 km pixels between tie points
+
+
+class ProductError(Exception):
+    """A product that can not be read; names the file and what is wrong with it."""
+
+
+class Name(NamedTuple):
+    """What the name of a product says."""
+
+    platform: str  # S3A or S3B
+    start: str  # of sensing, YYYYMMDDTHHMMSS
+    orbit: str  # platform, cycle and relative orbit: granules of one orbit lie side by side
+    baseline: int
+
+
+NAME = re.compile(
+    r"(?P<platform>S3[AB])_SL_1_RBT____(?P<start>\d{8}T\d{6})_(?P<end>\d{8}T\d{6})_(?P<creation>\d{8}T\d{6})_"
+    r"(?P<duration>\d{4})_(?P<cycle>\d{3})_(?P<relative>\d{3})_(?P<frame>[\d_]{4})_(?P<centre>\w{3})_"
+    r"(?P<mode>\w)_(?P<timeliness>\w{2})_(?P<baseline>\d{3})"
+)
+
+
+def parse_name(name: str) -> Name:
+    """ProductError for a name that is not of the SL_1_RBT pattern, or of a baseline that nobody has published."""
+    match = NAME.match(name)
+    if not match:
+        raise ProductError(f"{name}: not the name of an SLSTR level 1 product (S3A_SL_1_RBT____START_END_..._BASELINE)")
+    baseline = int(match["baseline"])
+    if baseline not in BASELINES:
+        raise ProductError(
+            f"{name}: unknown processing baseline {match['baseline']}; known: "
+            f"{', '.join(f'{known:03d}' for known in BASELINES)}. Whether its radiances are corrected is not known"
+        )
+    return Name(match["platform"], match["start"], f"{match['platform']}_{match['cycle']}_{match['relative']}", baseline)
+
+
+def gains(baseline: int) -> dict[int, float]:
+    """The factor of the radiances of each solar channel: the vicarious gain where the product lacks it, or 1."""
+    return dict.fromkeys(SOLAR, 1.0) if baseline >= CORRECTED_FROM else dict(GAINS)
+
+
+def read(product: Path, file: str, variable: str) -> tuple[Array, dict[str, Any], dict[str, Any]]:
+    """A variable of a product as (values with fill as NaN, its attributes, the file's attributes)."""
+    import xarray as xr
+
+    path = product / file
+    if not path.is_file():
+        raise ProductError(f"{path}: missing from the product")
+    try:
+        with xr.open_dataset(path, engine="h5netcdf") as dataset:
+            if variable not in dataset:
+                raise ProductError(f"{path}: no variable {variable}; it has {', '.join(map(str, dataset)) or 'none'}")
+            return dataset[variable].values, dict(dataset[variable].attrs), dict(dataset.attrs)
+    except (OSError, KeyError, ValueError, RuntimeError) as error:
+        raise ProductError(f"{path}: not a readable NetCDF file: {error}") from None
+
+
+def resolution(attributes: dict[str, Any]) -> tuple[float, float]:
+    """(along track, across track) pixel size in metres, from the attribute `[ 500 500 ]`."""
+    along, across = re.findall(r"[\d.]+", str(attributes["resolution"]))
+    return float(along), float(across)
+
+
+def solar_zenith(product: Path, rows: int, columns: int, image: dict[str, Any]) -> Array:
+    """Solar zenith angle (rows, columns) in degrees on an image grid, linear between the tie points.
+
+    Both grids count columns from the satellite track: `track_offset` is the column of the track in each.
+    """
+    tie, _, attributes = read(product, "geometry_tn.nc", "solar_zenith_tn")
+    along, across = resolution(image)
+    tie_along, tie_across = resolution(attributes)
+    x = (np.arange(columns) - int(str(image["track_offset"]))) * across
+    tie_x = (np.arange(tie.shape[1]) - int(str(attributes["track_offset"]))) * tie_across
+    y = np.arange(rows) * along + int(str(image["start_offset"])) * along
+    tie_y = np.arange(tie.shape[0]) * tie_along + int(str(attributes["start_offset"])) * tie_along
+    across_track = np.stack([np.interp(x, tie_x, line) for line in tie])
+    # Along the track the same two lines of tie points serve a whole row of pixels.
+    below = np.clip(np.searchsorted(tie_y, y, side="right") - 1, 0, max(len(tie_y) - 2, 0))
+    above = np.minimum(below + 1, len(tie_y) - 1)
+    step = np.where(above > below, tie_y[above] - tie_y[below], 1)
+    weight = np.clip((y - tie_y[below]) / step, 0, 1)[:, None]
+    return across_track[below] * (1 - weight) + across_track[above] * weight
+
+
+def flag_bits(product: Path, variable: str) -> tuple[NDArray[np.int64], dict[str, int]]:
+    """A variable of flags_in.nc (rows, columns) and its bits by name, as the file itself names them."""
+    values, attributes, _ = read(product, "flags_in.nc", variable)
+    names = str(attributes.get("flag_meanings", "")).split()
+    masks = np.atleast_1d(np.asarray(attributes.get("flag_masks", []))).astype(np.int64)
+    if not names or len(names) != len(masks):
+        raise ProductError(f"{product}/flags_in.nc: {variable} has {len(masks)} flag_masks for {len(names)} flag_meanings")
+    return np.asarray(np.nan_to_num(values), dtype=np.int64), dict(zip(names, masks.tolist(), strict=True))
+
+
+def flag(product: Path, variable: str, names: list[str]) -> NDArray[np.bool_]:
+    """True (rows, columns) where one of the named bits of a variable of flags_in.nc is set."""
+    values, bits = flag_bits(product, variable)
+    missing = [name for name in names if name not in bits]
+    if missing:
+        raise ProductError(f"{product}/flags_in.nc: {variable} has no flag {missing[0]}; it has {', '.join(bits)}")
+    return (values & np.bitwise_or.reduce([bits[name] for name in names])) > 0
+
+
+def write(folder: Path, fields: dict[str, Any]) -> None:
+    """Writes the fields of one scene (`scenes.scene`) as a product; `folder`, whose name is the product's, is made."""
+    import xarray as xr
+
+    folder.mkdir()
+    rows, columns = fields["truth"].shape
+
+    match = NAME.match(folder.name)
+    assert match, folder.name
+    times = {
+        f"{key}_time": f"{t[:4]}-{t[4:6]}-{t[6:11]}:{t[11:13]}:{t[13:]}.000000Z"
+        for key, t in (("start", match["start"]), ("stop", match["end"]))
+    }
+
+    def save(name: str, variables: dict[str, Any], attributes: dict[str, Any], encoding: dict[str, Any]) -> None:
+        xr.Dataset(variables, attrs={"product_name": folder.name, **times, **attributes}).to_netcdf(
+            folder / name, engine="h5netcdf", encoding=encoding
+        )
+
+    def packed(scale: float, offset: float = 0.0) -> dict[str, Any]:
+        fill = np.int16(-32768)
+        return {"dtype": "i2", "scale_factor": scale, "add_offset": offset, "_FillValue": fill, "zlib": True, "complevel": 1}
+
+    def image(values: Any, unit: str, standard_name: str) -> tuple[Any, ...]:
+        return (("rows", "columns"), values, {"units": unit, "standard_name": standard_name})
+
+    offset_500m = {"track_offset": 2 * (columns // 2), "start_offset": 0, "resolution": "[ 500 500 ]"}
+    offset_1km = {"track_offset": columns // 2, "start_offset": 0, "resolution": "[ 1000 1000 ]"}
+    for band, field in fields["radiance"].items():
+        name = f"S{band}_radiance_an"
+        values = image(field, "mW.m-2.sr-1.nm-1", "toa_upwelling_spectral_radiance")
+        save(f"{name}.nc", {name: values}, offset_500m, {name: packed(IRRADIANCE[band] / 30000 / np.pi * 1.8)})
+        irradiance = f"S{band}_solar_irradiance_an"
+        detectors = (("detectors",), np.full(4, IRRADIANCE[band], "f4"), {"units": "mW.m-2.nm-1"})
+        save(f"S{band}_quality_an.nc", {irradiance: detectors}, offset_500m, {})
+    # The same irradiances again, by detector and view, and which detector saw each pixel: what other readers ask for.
+    views = {f"S{band}_solar_irradiances": (("detectors", "views"), np.full((4, 2), IRRADIANCE[band])) for band in SOLAR}
+    save("viscal.nc", views, {}, {})
+    for grid, shape, offset in (("an", (2 * rows, 2 * columns), offset_500m), ("in", (rows, columns), offset_1km)):
+        name = f"detector_{grid}"
+        save(f"indices_{grid}.nc", {name: (("rows", "columns"), np.zeros(shape, "u1"))}, offset, {name: {"zlib": True}})
+    for band, field in fields["temperature"].items():
+        name = f"S{band}_BT_in"
+        save(f"{name}.nc", {name: image(field, "K", "toa_brightness_temperature")}, offset_1km, {name: packed(0.01, 283.73)})
+
+    def flags(name: str, kind: str, **bits: Any) -> tuple[Any, ...]:
+        meanings = FLAGS[name].split()
+        values = sum(np.asarray(field, np.int64) << meanings.index(bit) for bit, field in bits.items())
+        masks = np.array([1 << bit for bit in range(len(meanings))], kind)
+        return (
+            ("rows", "columns"),
+            np.asarray(values).astype(kind),
+            {"flag_masks": masks, "flag_meanings": " ".join(meanings)},
+        )
+
+    variables = {
+        "bayes_in": flags("bayes_in", "u1", single_moderate=fields["bayes"]),
+        "probability_cloud_single_in": image(fields["probability"].astype("f4"), "1", "cloud_probability"),
+        "cloud_in": flags("cloud_in", "u2", gross_cloud=fields["summary"]),
+        "confidence_in": flags(
+            "confidence_in",
+            "u2",
+            land=fields["land"],
+            ocean=~fields["land"],
+            snow=fields["ice"],
+            day=fields["zenith"] < 90,
+            sun_glint=fields["glint"] > 0.05,
+            summary_cloud=fields["summary"],
+        ),
+    }
+    save("flags_in.nc", variables, offset_1km, {name: {"zlib": True, "complevel": 1} for name in variables})
+    # Tie points every 16 km, one beyond each end, with their own origin.
+    tie_columns = np.arange(-TIE_STEP, columns + TIE_STEP, TIE_STEP)
+    slope = fields["zenith"][0, 1] - fields["zenith"][0, 0]
+    first = fields["zenith"][0, 0]
+    zenith = first + slope * tie_columns[None, :] + (fields["zenith"][:, :1] - first)
+    save(
+        "geometry_tn.nc",
+        {"solar_zenith_tn": (("rows", "columns"), zenith, {"units": "degrees"})},
+        {"track_offset": (columns // 2) // TIE_STEP + 1, "start_offset": 0, "resolution": "[ 1000 16000 ]"},
+        {"solar_zenith_tn": {"zlib": True}},
+    )
+    save(
+        "geodetic_in.nc",
+        {
+            f"{name}_in": (("rows", "columns"), fields[name], {"units": f"degrees_{way}"})
+            for name, way in (("latitude", "north"), ("longitude", "east"))
+        },
+        offset_1km,
+        {name: {"zlib": True, "complevel": 1} for name in ("latitude_in", "longitude_in")},
+    )

@@ -1,0 +1,118 @@
+"""How scenes are cut, put together again and labelled, and the shards that training reads."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from kit.benchmarks.cloudmask import patches, shards
+from kit.benchmarks.cloudmask.patches import Label
+
+
+@pytest.mark.parametrize("shape", [(1200, 1500), (512, 512), (300, 177), (176, 176), (257, 1000), (90, 61)])
+@pytest.mark.parametrize("patch", [256, 512])
+def test_overlapping_patches_come_back_as_the_scene(shape: tuple[int, int], patch: int) -> None:
+    field = np.arange(shape[0] * shape[1], dtype=np.float64).reshape(shape)
+    assert np.array_equal(patches.assemble(patches.inference_patches(field, patch), shape), field)
+
+
+def test_patches_are_the_references() -> None:
+    numbers = np.arange(1, 1200 * 1500 + 1).reshape(1200, 1500)
+    overlapping = patches.inference_patches(numbers)
+    assert len(overlapping) == 63
+    # The reference pads 56 rows and 82 columns before the scene (SAME).
+    assert overlapping[0, 56, 82] == 1
+    cut = patches.training_patches(numbers - 1)
+    assert cut.shape == (20, 256, 256)
+    assert cut[0, 0, 0] == 88 * 1500 + 110
+
+
+def test_a_scene_smaller_than_a_patch() -> None:
+    with pytest.raises(ValueError, match=r"a scene of \(255, 400\) pixels is smaller than one patch of 256"):
+        patches.training_patches(np.zeros((255, 400)))
+
+
+@pytest.fixture
+def labelled(tmp_path: Path) -> h5py.File:
+    with h5py.File(tmp_path / "scene.hdf", "w") as file:
+        bayes = file.create_dataset("bayes", data=np.array([[0, 1, 2, 8]], np.uint8)[..., None])
+        bayes.attrs["flag_masks"] = [1, 2, 4, 8]
+        bayes.attrs["flag_meanings"] = "single_low single_moderate dual_low dual_moderate"
+        file["summary"] = np.array([[1, 0, 0, 1]], np.uint8)[..., None]
+        yield file
+
+
+@pytest.mark.parametrize(
+    ("label", "cloud"),
+    [
+        (Label(), [0, 1, 1, 1]),
+        (Label(positive="clear"), [1, 0, 0, 0]),
+        (Label(bits="single_moderate"), [0, 0, 1, 0]),
+        (Label(bits="single_moderate,dual_moderate"), [0, 0, 1, 1]),
+        (Label("summary"), [1, 0, 0, 1]),
+    ],
+)
+def test_label_is_a_choice(labelled: h5py.File, label: Label, cloud: list[int]) -> None:
+    assert label.read(labelled).astype(int).tolist() == [cloud]
+
+
+@pytest.mark.parametrize(
+    ("label", "message"),
+    [
+        (Label("truth"), "label source truth"),
+        (Label(positive="yes"), "positive yes: bayes, summary or probability; cloud or clear"),
+        (Label("probability"), "no dataset probability"),
+        (Label(bits="moderate"), "bayes has no bit moderate; it has single_low, single_moderate"),
+    ],
+)
+def test_labels_that_are_none(labelled: h5py.File, label: Label, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        label.read(labelled)
+
+
+def test_shards_hold_what_the_scenes_do(converted: Path) -> None:
+    found = shards.Shards(converted / "patches", "training")
+    listing = json.loads((converted / "patches/shards.json").read_text())
+    assert len(found) == listing["training_patches"] == 3
+    channels, classes = found.read(np.array([2, 0]))
+    paths = sorted((converted / "scenes/training").glob("*.hdf"))
+    for place, path in ((0, paths[2]), (1, paths[0])):
+        scene = patches.load(path, Label())
+        assert np.allclose(channels[place], patches.training_patches(scene.channels)[0], rtol=2**-11, atol=1e-6)
+        seen, cloud = (patches.training_patches(field)[0] for field in (scene.seen, scene.cloud))
+        assert np.array_equal(classes[place] != patches.UNSEEN, seen)
+        assert np.array_equal((classes[place] == 1) & seen, cloud & seen)
+
+
+def test_a_patch_that_nobody_saw_is_left_out(converted: Path, tmp_path: Path) -> None:
+    source = sorted((converted / "scenes/training").glob("*.hdf"))[0]
+    target = tmp_path / source.name
+    target.write_bytes(source.read_bytes())
+    with h5py.File(target, "a") as file:
+        file["seen"][:] = 0
+    found = shards.cut((target, tmp_path / "x.npy", Label()))
+    assert (found["patches"], found["dropped"]) == (0, 1)
+
+
+def test_swapped_polarity_is_refused(converted: Path, tmp_path: Path) -> None:
+    """Cloud is colder than what it hides; a label by which it is warmer is read the wrong way round."""
+    with pytest.raises(ValueError, match=r"is warmer, .* K, than what it calls clear.*read the wrong way round"):
+        shards.pack(converted / "scenes", tmp_path, Label(positive="clear"))
+    assert not (tmp_path / "shards.json").exists()
+
+
+def test_ranks_share_the_patches() -> None:
+    """Equal steps, nothing twice; the patches of a step are the same however many ranks there are."""
+    from kit.benchmarks.cloudmask.train import shares
+
+    alone = shares(103, 4, 1, seed=1, epoch=0)
+    shared = shares(103, 2, 2, seed=1, epoch=0)
+    assert alone.shape == (1, 25, 4)
+    assert shared.shape == (2, 25, 2)
+    assert len(np.unique(shared)) == shared.size
+    assert np.array_equal(np.sort(alone[0], axis=1), np.sort(np.concatenate([*shared], axis=1), axis=1))
+    assert not np.array_equal(shares(103, 4, 1, seed=1, epoch=1), alone)
