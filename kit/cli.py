@@ -526,13 +526,18 @@ def data_list(as_json: Json = False) -> None:
         return
     for entry in found:
         here = f"here: {entry.folder}" if entry.folder.is_dir() else "not here"
-        print(f"{entry.benchmark}/{entry.name}  {entry.title}\n  {entry.gigabytes:g} GB, {here}")
+        print(f"{entry.full_name}  {entry.title}\n  {entry.gigabytes:g} GB, {here}")
         print(f"  from {entry.origin}\n  licence: {entry.licence}")
 
 
 @data_app.command("get")
 def data_get(
-    name: Annotated[str, typer.Argument(metavar="BENCHMARK/NAME", help="A data set that kit data list shows.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="BENCHMARK/NAME[:FILES]", help="A data set that kit data list shows; with :20 the first 20 files."
+        ),
+    ],
     mirror: Annotated[str, typer.Option(metavar="URL", help="Fetch its files from below this URL instead.")] = "",
 ) -> None:
     """Fetch a published data set; cut off, the same command goes on where it was. Prints its folder."""

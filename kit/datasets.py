@@ -38,6 +38,8 @@ class Source(Model):
     sha256: str = ""  # where the publisher gives one; otherwise that of the first fetch is recorded
     unpack: bool = False  # a tar archive, whose files are wanted, or a compressed file
     tree: str = ""  # the url is a folder: its files of this pattern (*.tif), in its folders too, are wanted
+    files: int = Field(0, ge=0)  # how many these are, about; 0 where nobody knows
+    endpoint: str = ""  # of a url s3://BUCKET/FOLDER: the server, which is asked as anybody may
     into: str = Field("", pattern=r"^([\w.-]+)?$")  # the folder of the data set that they go to; its top when empty
 
     @model_validator(mode="after")
@@ -46,7 +48,20 @@ class Source(Model):
             raise ValueError("a tree has no sha256 and is not unpacked")
         if self.tree and not self.into:
             raise ValueError("a tree needs a folder of its own, into")
+        if self.url.startswith("s3://") != bool(self.endpoint):
+            raise ValueError("a url s3://BUCKET/FOLDER and an endpoint go together")
         return self
+
+    @property
+    def address(self) -> str:
+        """The url as curl fetches from below it."""
+        return f"{self.endpoint.rstrip('/')}/{self.url.removeprefix('s3://')}" if self.endpoint else self.url
+
+    def part(self, first: int) -> Source:
+        """The source with the `first` files of its tree alone."""
+        if not self.tree or not first or not self.files:
+            return self
+        return self.model_copy(update={"gigabytes": self.gigabytes * min(first / self.files, 1.0)})
 
 
 class DataSet(Model):
@@ -58,6 +73,7 @@ class DataSet(Model):
     origin: str
     licence: str
     sources: list[Source] = Field(min_length=1)
+    first: int = Field(0, ge=0)  # files of each tree that are wanted, in the order of their names; 0: all
 
     @model_validator(mode="after")
     def told_apart(self) -> DataSet:
@@ -67,11 +83,16 @@ class DataSet(Model):
 
     @property
     def gigabytes(self) -> float:
-        return sum(source.gigabytes for source in self.sources)
+        return sum(source.part(self.first).gigabytes for source in self.sources)
+
+    @property
+    def full_name(self) -> str:
+        return f"{self.benchmark}/{self.name}" + (f":{self.first}" if self.first else "")
 
     @property
     def folder(self) -> Path:
-        return paths.cache() / "data" / f"{self.benchmark}-{self.name}"
+        part = f"-first-{self.first}" if self.first else ""
+        return paths.cache() / "data" / f"{self.benchmark}-{self.name}{part}"
 
 
 def data_sets() -> list[DataSet]:
@@ -83,11 +104,18 @@ def data_sets() -> list[DataSet]:
 
 
 def load_data_set(name: str) -> DataSet:
-    """The data set called BENCHMARK/NAME."""
-    known = {f"{found.benchmark}/{found.name}": found for found in data_sets()}
-    if name not in known:
+    """The data set called BENCHMARK/NAME, or with BENCHMARK/NAME:20 the first 20 files of each of its trees."""
+    known = {found.full_name: found for found in data_sets()}
+    whole, mark, first = name.partition(":")
+    if whole not in known:
         raise unknown("data set", name, known)
-    return known[name]
+    if not mark:
+        return known[whole]
+    if not first.isdecimal() or int(first) == 0:
+        raise KitError(f"{name}: behind the colon stands how many files of each folder are wanted, {whole}:20 for example")
+    if not any(source.tree for source in known[whole].sources):
+        raise KitError(f"{name}: {whole} is of archives, which come whole")
+    return known[whole].model_copy(update={"first": int(first)})
 
 
 def fetched(data_set: DataSet) -> Path:
@@ -96,8 +124,9 @@ def fetched(data_set: DataSet) -> Path:
     Sizes are compared with the manifest; `kit data verify` hashes it all, which takes its time.
     """
     if not data_set.folder.is_dir():
-        name = f"{data_set.benchmark}/{data_set.name}"
-        raise KitError(f"{data_set.folder}: not here; fetch it with kit data get {name} ({data_set.gigabytes:g} GB)")
+        raise KitError(
+            f"{data_set.folder}: not here; fetch it with kit data get {data_set.full_name} ({data_set.gigabytes:.3g} GB)"
+        )
     verify(data_set.folder, REMOVE.format(data_set.folder), hashed=False)
     return data_set.folder
 
@@ -106,7 +135,7 @@ def get(data_set: DataSet, mirror: str = "", say: Callable[[str], None] = lambda
     """Fetches a published data set and returns its folder, which appears whole; cut off, it goes on where it was.
 
     `mirror` is a folder, or a URL, below which files lie under their own names and trees in the folders they go to. curl
-    carries them: http, https, ftp and file.
+    carries them: http, https (S3 too), ftp and file.
     KitError for too little room before anything is fetched, for a transfer that failed, and for a wrong checksum.
     """
     folder = data_set.folder
@@ -128,12 +157,15 @@ def get(data_set: DataSet, mirror: str = "", say: Callable[[str], None] = lambda
     except KitError as error:
         raise KitError(f"{error}; {REMOVE.format(partial)}") from None
     left = [source for source in data_set.sources if source.url not in done]
-    require_room(partial, left)
+    require_room(partial, [source.part(data_set.first) for source in left])
     for source in left:
-        url = f"{mirror.rstrip('/')}/{source.into if source.tree else file_name(source.url)}" if mirror else source.url
-        say(f"{url} (about {source.gigabytes:g} GB)")
+        url = f"{mirror.rstrip('/')}/{source.into if source.tree else file_name(source.url)}" if mirror else source.address
+        say(f"{url} (about {source.part(data_set.first).gigabytes:.3g} GB)")
         # Of a tree every file counts for itself, so that what came is not fetched again.
-        for name in listed(url, source.tree) if source.tree else [""]:
+        names = (
+            listed(url if mirror else source.url, source.tree, "" if mirror else source.endpoint) if source.tree else [""]
+        )
+        for name in names[: data_set.first or None]:
             file_url = f"{url.rstrip('/')}/{quote(name)}" if name else url
             if file_url in done:
                 continue
@@ -159,17 +191,22 @@ def file_name(url: str) -> str:
     return url.rpartition("/")[2]
 
 
-def listed(url: str, pattern: str) -> list[str]:
-    """The files of a pattern in a folder (http with an index, ftp, file), by their paths below it; KitError for none."""
-    from fsspec.core import url_to_fs
+def listed(url: str, pattern: str, endpoint: str = "") -> list[str]:
+    """The files of a pattern in a folder, by their paths below it; KitError for none.
 
-    if url.startswith("file:"):  # links that people make in a folder they carry are followed
+    The folder is one of http with an index, of ftp, of files, or of the S3 server at `endpoint`.
+    """
+    if endpoint:
+        names = bucket_keys(url, endpoint)
+    elif url.startswith("file:"):  # links that people make in a folder they carry are followed
         root = Path(unquote(urlparse(url).path))
         if not root.is_dir():
             raise KitError(f"{root}: no such folder")
         walked = os.walk(root, followlinks=True)
         names = sorted(Path(top, name).relative_to(root).as_posix() for top, _, files in walked for name in files)
     else:
+        from fsspec.core import url_to_fs
+
         try:
             system, top = url_to_fs(url)
             below = [path.removeprefix(top.rstrip("/")).lstrip("/") for path in system.find(top)]
@@ -180,6 +217,23 @@ def listed(url: str, pattern: str) -> list[str]:
     if not found:
         raise KitError(f"{url}: has no files {pattern}, but {len(names)} others")
     return found
+
+
+def bucket_keys(url: str, endpoint: str) -> list[str]:
+    """The objects below s3://BUCKET/FOLDER, by their names below it: asked as anybody may, without keys."""
+    import boto3
+    from botocore import UNSIGNED
+    from botocore.config import Config
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    bucket, _, folder = url.removeprefix("s3://").partition("/")
+    prefix = folder.rstrip("/") + "/"
+    client = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1", config=Config(signature_version=UNSIGNED))
+    try:
+        pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+        return sorted(entry["Key"].removeprefix(prefix) for page in pages for entry in page.get("Contents", []))
+    except (BotoCoreError, ClientError) as error:
+        raise KitError(f"{url} at {endpoint}: can not be listed: {error}") from None
 
 
 def require_room(folder: Path, sources: Sequence[Source]) -> None:

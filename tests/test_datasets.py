@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import io
 import json
+import subprocess
 import tarfile
 import threading
 from collections.abc import Iterator
@@ -224,6 +225,95 @@ def test_a_carried_folder_may_be_made_of_links(tmp_path: Path, monkeypatch: pyte
         get(wanted, mirror=str(tmp_path / "nowhere"))
     folder = get(wanted, mirror=str(tmp_path / "to carry"))
     assert (folder / "Movies/other/b 50%20.tif").read_bytes() == CONTENT
+
+
+@pytest.fixture
+def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """An S3 server with five scenes in two folders; its endpoint."""
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    monkeypatch.setattr(paths, "cache", lambda: tmp_path / "cache")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "publisher")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    running = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    running.start()
+    endpoint = "http://{}:{}".format(*running.get_host_and_port())
+    client = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1")
+    client.create_bucket(Bucket="scenes", ACL="public-read")
+    for name in ("a/training/S3A_1.hdf", "a/training/day/S3A_2.hdf", "a/training/S3B_3.hdf", "a/inference/S3A_4.hdf"):
+        client.put_object(Bucket="scenes", Key=name, Body=CONTENT + name.encode(), ACL="public-read")
+    client.put_object(Bucket="scenes", Key="a/training/README.txt", Body=b"words", ACL="public-read")
+    yield endpoint
+    running.stop()
+
+
+def scenes_of(endpoint: str, **facts: Any) -> DataSet:
+    sources = [
+        Source.model_validate(
+            {"url": f"s3://scenes/a/{name}", "endpoint": endpoint, "gigabytes": 0.003, "tree": "S3*.hdf", "into": name}
+            | facts
+        )
+        for name in ("training", "inference")
+    ]
+    return data_set(*sources)
+
+
+def test_a_bucket_cut_off_in_the_middle_of_a_file(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As anybody, without keys: listed, fetched, cut off inside of a file, and gone on with from that byte."""
+    real, cut = subprocess.run, []
+
+    def run(words: list[str], **options: Any) -> Any:
+        if words[-1].endswith("S3B_3.hdf") and not cut:
+            cut.append(True)
+            # curl itself ends when it has this much: what a broken line leaves.
+            words = [*words[:-3], "--range", "0-299999", *words[-3:]]
+            words.remove("--continue-at")
+            words.remove("-")
+            real(words, **options)
+            return SimpleNamespace(returncode=18, stdout="206")
+        return real(words, **options)
+
+    wanted = scenes_of(bucket)
+    monkeypatch.setattr(datasets.subprocess, "run", run)
+    with pytest.raises(KitError, match=r"S3B_3\.hdf: curl ended with 18; the 300000 bytes that came are kept"):
+        get(wanted)
+    assert not wanted.folder.exists()
+    folder = get(wanted)
+    for name in ("training/S3A_1.hdf", "training/day/S3A_2.hdf", "training/S3B_3.hdf", "inference/S3A_4.hdf"):
+        assert (folder / name).read_bytes() == CONTENT + f"a/{name}".encode()
+    assert not list(folder.rglob("README.txt"))
+    assert get(wanted) == folder
+
+
+def test_a_part_of_a_bucket(bucket: str) -> None:
+    """The first files of each folder, in a folder of their own, with the room that they need."""
+    wanted = scenes_of(bucket, files=3).model_copy(update={"first": 1})
+    assert wanted.full_name == "relion/test:1"
+    assert wanted.gigabytes == pytest.approx(0.002)
+    folder = get(wanted)
+    assert folder.name == "relion-test-first-1"
+    assert sorted(path.name for path in folder.rglob("*.hdf")) == ["S3A_1.hdf", "S3A_4.hdf"]
+
+
+def test_a_bucket_that_is_not_there(bucket: str) -> None:
+    with pytest.raises(KitError, match=r"s3://scenes/b at .*: has no files|s3://scenes/b: has no files"):
+        get(data_set(scenes_of(bucket).sources[0].model_copy(update={"url": "s3://scenes/b"})))
+    with pytest.raises(KitError, match=r"s3://nobody/b at http://.*: can not be listed: .*NoSuchBucket"):
+        get(data_set(scenes_of(bucket).sources[0].model_copy(update={"url": "s3://nobody/b"})))
+    with pytest.raises(KitError, match="a url s3://BUCKET/FOLDER and an endpoint go together"):
+        parse(Source, {"url": "s3://scenes/a", "gigabytes": 1, "tree": "*", "into": "x"}, "test.toml")
+
+
+def test_parts_of_data_sets_by_name() -> None:
+    assert load_data_set("cloudmask/ds1:20").gigabytes == pytest.approx(163 * 20 / 970 + 17 * 20 / 100)
+    for name, message in (
+        ("cloudmask/ds1:all", "cloudmask/ds1:20 for example"),
+        ("cloudmask/ds1:0", "cloudmask/ds1:20 for example"),
+        ("relion/tutorial:3", "is of archives, which come whole"),
+    ):
+        with pytest.raises(KitError, match=message):
+            load_data_set(name)
 
 
 def test_archives_that_share_a_folder(server: str) -> None:
