@@ -7,7 +7,7 @@ SHELL := /bin/bash
 KIT := .venv/bin/kit
 # What the tests need; the others are built on demand.
 IMAGES := relion-basic relion-accelerated cloudmask
-ON_DEMAND := relion-cuda relion-5 topaz cloudmask-cuda
+ON_DEMAND := relion-cuda relion-5 topaz cloudmask-cuda cloudmask-keras
 BENCHMARKS := relion cloudmask
 SIZE ?= tiny
 SITE ?= local

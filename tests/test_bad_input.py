@@ -27,7 +27,7 @@ SITE = (ROOT / "kit/sites/local.toml").read_text()
         (["submission", "pack", "/nowhere"], "no such run directory"),
         (["image", "build", "relion-basics"], "unknown image 'relion-basics': did you mean relion-basic"),
         (["image", "build", "relion-basic", "--format", "tar"], "unknown format 'tar': known: docker, sif, all"),
-        (["image", "inspect", "x"], "unknown image 'x': known: cloudmask, cloudmask-cuda, relion-5, relion-accelerated"),
+        (["image", "inspect", "x"], "unknown image 'x': known: cloudmask, cloudmask-cuda, cloudmask-keras, relion-5"),
         (
             ["image", "build", "relion-accelerated", "--arg", "toolchain=icc"],
             "unknown toolchain 'icc': known: gcc, clang, oneapi",

@@ -36,6 +36,7 @@ MEGABYTES = {
     "topaz": 600,
     "cloudmask": 700,
     "cloudmask-cuda": 4000,
+    "cloudmask-keras": 700,
 }
 
 

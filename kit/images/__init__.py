@@ -5,7 +5,16 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any, Protocol
 
-from kit.images import cloudmask, cloudmask_cuda, relion_5, relion_accelerated, relion_basic, relion_cuda, topaz
+from kit.images import (
+    cloudmask,
+    cloudmask_cuda,
+    cloudmask_keras,
+    relion_5,
+    relion_accelerated,
+    relion_basic,
+    relion_cuda,
+    topaz,
+)
 from kit.images.parts import Argument
 
 
@@ -42,5 +51,14 @@ class Recipe(Protocol):
 
 RECIPES: dict[str, ModuleType] = {
     module.NAME: module
-    for module in (relion_basic, relion_accelerated, relion_cuda, relion_5, topaz, cloudmask, cloudmask_cuda)
+    for module in (
+        relion_basic,
+        relion_accelerated,
+        relion_cuda,
+        relion_5,
+        topaz,
+        cloudmask,
+        cloudmask_cuda,
+        cloudmask_keras,
+    )
 }

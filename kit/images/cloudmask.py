@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import hpccm
@@ -30,6 +30,8 @@ TEST = "/opt/kit/selftest.sh"
 BUILD_MINUTES = 9
 SOURCES = ()
 
+MPI = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+
 
 def stages(base: dict[str, Any], arguments: dict[str, str]) -> list[Any]:
     return [environment_stage(base), final_stage(base)]
@@ -38,28 +40,10 @@ def stages(base: dict[str, Any], arguments: dict[str, str]) -> list[Any]:
 def environment_stage(
     base: dict[str, Any], folder: str = "containers/cloudmask", before: Sequence[str] = (), horovod: Sequence[str] = ()
 ) -> Any:
-    """A stage that leaves /opt/venv. `folder` holds requirements.txt; `before` runs ahead of it, `horovod` ahead of the
-    build of Horovod, in the same shell."""
-    build = hpccm.Stage()
-    build += baseimage(image=f"debian:{SUITE}-slim", _as="build", **base)
+    """A stage that leaves /opt/venv with Horovod in it. `folder` holds requirements.txt; `before` runs ahead of it,
+    `horovod` ahead of the build of Horovod, in the same shell."""
     tools = "ca-certificates cmake g++ libopenmpi-dev make python3-dev python3-venv"
-    build += shell(commands=[*parts.install(tools), *before])
-    build += comment(
-        "Sites whose network re-signs TLS put their authority's .crt here while building; it stays in this stage"
-    )
-    build += copy(src="containers/certificates", dest="/usr/local/share/ca-certificates/site")
-    build += copy(src=f"{folder}/requirements.txt", dest="/opt/build/requirements.txt")
-    build += copy(src="containers/cloudmask/horovod.txt", dest="/opt/build/horovod.txt")
-    build += copy(src="containers/cloudmask/inventory.py", dest="/opt/build/inventory.py")
-    build += comment("Every Python package by version and checksum")
-    build += shell(
-        commands=[
-            "update-ca-certificates",
-            "python3 -m venv /opt/venv",
-            "PIP_CERT=/etc/ssl/certs/ca-certificates.crt /opt/venv/bin/pip install --no-cache-dir --require-hashes "
-            "-r /opt/build/requirements.txt",
-        ]
-    )
+    build = packages_stage(base, SUITE, f"{folder}/requirements.txt", tools, before, ["containers/cloudmask/horovod.txt"])
     build += comment("Horovod is built against the TensorFlow and the Open MPI that it will run with")
     build += shell(
         commands=[
@@ -73,12 +57,43 @@ def environment_stage(
         ]
     )
     build += comment("Build tools, headers, tests and Horovod's build log go before the environment is copied")
+    build += tidy("python3.11")
+    return build
+
+
+def packages_stage(
+    base: dict[str, Any], suite: str, requirements: str, tools: str, before: Sequence[str] = (), more: Sequence[str] = ()
+) -> Any:
+    """A stage with the Python packages of `requirements` in /opt/venv; `more` files lie in /opt/build beside it."""
+    build = hpccm.Stage()
+    build += baseimage(image=f"debian:{suite}-slim", _as="build", **base)
+    build += shell(commands=[*parts.install(tools), *before])
+    build += comment(
+        "Sites whose network re-signs TLS put their authority's .crt here while building; it stays in this stage"
+    )
+    build += copy(src="containers/certificates", dest="/usr/local/share/ca-certificates/site")
+    for file in (requirements, *more, "containers/cloudmask/inventory.py"):
+        build += copy(src=file, dest=f"/opt/build/{file.rsplit('/', 1)[1]}")
+    build += comment("Every Python package by version and checksum")
     build += shell(
+        commands=[
+            "update-ca-certificates",
+            "python3 -m venv /opt/venv",
+            "PIP_CERT=/etc/ssl/certs/ca-certificates.crt /opt/venv/bin/pip install --no-cache-dir --require-hashes "
+            "-r /opt/build/requirements.txt",
+        ]
+    )
+    return build
+
+
+def tidy(python: str) -> Any:
+    """Takes from /opt/venv what only builds need, having written down what is there."""
+    return shell(
         commands=[
             "/opt/venv/bin/pip uninstall -y libclang",
             "/opt/venv/bin/python3 /opt/build/inventory.py > /opt/venv/inventory.tsv",
             "/opt/venv/bin/pip uninstall -y setuptools wheel pip",
-            "cd /opt/venv/lib/python3.11/site-packages",
+            f"cd /opt/venv/lib/{python}/site-packages",
             "rm -rf tensorflow/include",
             "find /opt/venv -name '*.a' -delete",
             "find /opt/venv -type d \\( -name tests -o -name __pycache__ \\) -prune -exec rm -rf {} +",
@@ -86,14 +101,18 @@ def environment_stage(
         ]
     )
 
-    return build
 
-
-def final_stage(base: dict[str, Any], selftest: str = "containers/cloudmask/selftest.sh", **more: str) -> Any:
-    """Only what runs; `more` are variables of the environment."""
+def final_stage(
+    base: dict[str, Any],
+    selftest: str = "containers/cloudmask/selftest.sh",
+    suite: str = SUITE,
+    packages: str = "libopenmpi3 openmpi-bin python3 python3-distutils",
+    variables: Mapping[str, str] = MPI,
+) -> Any:
+    """Only what runs: `packages` of Debian, /opt/venv, and the code of the benchmark."""
     final = hpccm.Stage()
-    final += baseimage(image=f"debian:{SUITE}-slim", **base)
-    final += shell(commands=[*parts.install("libopenmpi3 openmpi-bin python3 python3-distutils"), *parts.CLEAN])
+    final += baseimage(image=f"debian:{suite}-slim", **base)
+    final += shell(commands=[*parts.install(packages), *parts.CLEAN])
     final += copy(_from="build", src="/opt/venv", dest="/opt/venv")
     final += copy(src=selftest, dest="/opt/kit/selftest.sh")
     final += copy(src="kit/__init__.py", dest="/opt/kit/python/kit/__init__.py")
@@ -105,9 +124,7 @@ def final_stage(base: dict[str, Any], selftest: str = "containers/cloudmask/self
             **parts.PYTHON_ENVIRONMENT,
             "PYTHONPATH": "/opt/kit/python",
             "TF_CPP_MIN_LOG_LEVEL": "2",
-            "OMPI_ALLOW_RUN_AS_ROOT": "1",
-            "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
-            **more,
+            **variables,
         }
     )
     return final

@@ -44,8 +44,11 @@ def stages(base: dict[str, Any], arguments: dict[str, str]) -> list[Any]:
     final = cloudmask.final_stage(
         base,
         selftest="containers/cloudmask-cuda/selftest.sh",
-        NVIDIA_VISIBLE_DEVICES="all",
-        NVIDIA_DRIVER_CAPABILITIES="compute,utility",
-        LD_LIBRARY_PATH=f"{NCCL}/lib",
+        variables={
+            **cloudmask.MPI,
+            "NVIDIA_VISIBLE_DEVICES": "all",
+            "NVIDIA_DRIVER_CAPABILITIES": "compute,utility",
+            "LD_LIBRARY_PATH": f"{NCCL}/lib",
+        },
     )
     return [build, final]

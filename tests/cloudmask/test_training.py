@@ -262,6 +262,24 @@ def test_cuda_image_trains_alike(work: Path) -> None:
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
 
 
+def test_without_horovod_the_network_trains_alike(work: Path) -> None:
+    """On today's TensorFlow and Keras 3, in one process: the same patches, the same steps, and masks from its weights."""
+    if not load_image("cloudmask-keras").sif.is_file():
+        pytest.skip("not built here: make image/cloudmask-keras")
+    single = ("--backend", "single")
+    for name, words in (("cloudmask", ()), ("cloudmask-keras", single)):
+        common = ("--epochs", "2", "--batch-size", "2", "--learning-rate", "0.0005")
+        stage(work, 0, *TRAIN, "--out", f"on-{name}", *common, *words, name=name)
+    found = [facts(work / f"on-{name}") for name in ("cloudmask", "cloudmask-keras")]
+    assert [of["tensorflow"].split(".")[:2] for of in found] == [["2", "15"], ["2", "21"]]
+    # Each version draws other first weights from a seed, so that the losses are near each other and not the same.
+    assert found[1]["parameters"] == 1948609
+    assert found[1]["loss"] == pytest.approx(found[0]["loss"], rel=0.3)
+    words = ("infer", "--data", "scenes", "--model-file", "on-cloudmask-keras/model.weights.h5", "--out", "keras-masks")
+    stage(work, 0, *CODE, *words, *single, name="cloudmask-keras")
+    assert len(list((work / "keras-masks").glob("*.nc"))) == PARAMETERS["inference_scenes"]
+
+
 def test_a_rank_on_another_device_is_refused(made_runs: Path, tmp_path: Path) -> None:
     """What a CUDA image does without --nv, and what nobody would notice in a table of times."""
     (directory,) = (made_runs / "cloudmask").iterdir()
