@@ -58,6 +58,29 @@ class Stage(Model):
     resume_option: str = ""
     memory_gb: float = Field(default=0.0, ge=0)  # about what it asks of a node; 0 where nobody knows
     note: str = ""  # what it was given of the nodes, for whoever reads the script
+    ranks: int = Field(default=0, ge=0)  # that `launch` starts here, where they are not those of the run
+
+
+class Published(Model):
+    """How long others needed with several numbers of ranks, to draw beside what was measured."""
+
+    system: str
+    ranks: list[int]
+    seconds: list[float]
+    source: str
+
+
+class Scaling(Model):
+    """What `kit scaling` runs with several numbers of ranks, behind the stages up to `after`.
+
+    The template `command` knows what those of stages know, and `batch` (patches of a rank in a step), `share` (of the data
+    that this point works on), `epochs` and `out`, its folder. It leaves `output` there.
+    """
+
+    after: str
+    command: str
+    output: str
+    published: list[Published] = []
 
 
 class Metric(Model):
@@ -82,11 +105,11 @@ class Metric(Model):
     at_least: float | None = None
     at_most: float | None = None
     reference: float | None = None
-    tolerance: float | None = Field(None, ge=0)
+    tolerance: float | None = Field(default=None, ge=0)
     source: str = ""
     sizes: list[str] = []  # that it belongs to; all of them when empty
     compared: bool = False  # it differs between repeats, and `kit compare` holds it against them
-    step: float = Field(0.0, ge=0)  # of a metric that is counted: no difference below one step means anything
+    step: float = Field(default=0.0, ge=0)  # of a metric that is counted: no difference below one step means anything
 
     @model_validator(mode="after")
     def complete(self) -> Metric:
@@ -127,10 +150,13 @@ class Benchmark(Model):
     sizes: dict[str, Size] = Field(min_length=1)
     stages: list[Stage] = Field(min_length=1)
     metrics: list[Metric] = Field(min_length=1)
+    scaling: Scaling | None = None
 
     @model_validator(mode="after")
     def consistent(self) -> Benchmark:
         stages = [stage.name for stage in self.stages]
+        if self.scaling and self.scaling.after not in stages:
+            raise ValueError(f"scaling begins after the stage {self.scaling.after}, which does not exist")
         for name, size in self.sizes.items():
             if size.ranks == 0 and not self.leader:
                 raise ValueError(f"size {name} has 0 ranks, but no rank of this benchmark leads the others")
@@ -206,7 +232,7 @@ class Benchmark(Model):
 
     @property
     def code(self) -> Any:
-        """The benchmark's own code: `generate(folder, size)` and `evaluate(run_directory)`."""
+        """The benchmark's own code: `generate(folder, size)`, `evaluate(run_directory)`, `evaluate_scaling(run)`."""
         import importlib
 
         return importlib.import_module(f"kit.benchmarks.{self.name}")

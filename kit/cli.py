@@ -353,6 +353,57 @@ def start(directory: Path, wait: bool | None) -> None:
 
 
 @app.command()
+def scaling(
+    benchmark: Annotated[str, typer.Argument(help="What to measure: cloudmask.")],
+    ranks: Annotated[str, typer.Option(metavar="N,N,...", help="Numbers of ranks, each a divisor of the largest.")],
+    size: Annotated[str, typer.Option(help="The size whose data it runs on.")] = "tiny",
+    site: Annotated[str, typer.Option(help="A site the kit knows, or your .toml file.")] = "local",
+    partition: Annotated[str | None, typer.Option(help="A partition of the site; the first if not given.")] = None,
+    image: Annotated[str | None, typer.Option(help="An image the benchmark runs on; its first if not given.")] = None,
+    nodes: Annotated[
+        int | None, typer.Option(min=1, help="For the largest number of ranks; fewer take fewer nodes.")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads of a rank, other than the size's.")] = None,
+    epochs: Annotated[int, typer.Option(min=1, help="Of each point; the first step of the first is not counted.")] = 3,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the job script and do nothing.")] = False,
+    runs: Annotated[
+        Path | None, typer.Option(help="Where run directories are made [default: $KIT_RUNS, else runs].")
+    ] = None,
+) -> None:
+    """Measure strong and weak scaling in one job: speed-up, efficiency, and where the time went. Prints the run directory.
+
+    Where there is no scheduler it waits and reports; elsewhere kit collect RUN does, when the job has ended.
+    """
+    from kit import launch
+    from kit.benchmark import load_benchmark
+    from kit.collect import collect as verb
+    from kit.image import load_image
+    from kit.progress import working
+    from kit.run import load_run
+
+    try:
+        scale = [int(number) for number in ranks.split(",")], epochs
+    except ValueError:
+        raise KitError(f"--ranks {ranks}: numbers with commas between them are needed, 1,2,4 for example") from None
+    chosen = load_image(load_benchmark(benchmark).image(image))
+    changes = {"nodes": nodes, "threads": threads}
+    if dry_run:
+        places = (Path("/RUN"), Path("/DATA"))
+        print(launch.render(benchmark, size, site, partition, *places, chosen, changes=changes, scale=scale), end="")
+        return
+    with working(f"{benchmark} {size} in {chosen.name}: data and job script"):
+        runs = runs or launch.runs_folder()
+        directory = launch.prepare(benchmark, size, site, partition, runs, chosen, changes=changes, scale=scale)
+    start(directory, None)
+    if load_run(directory).state.name == "finished":
+        result = verb(directory)
+        if result.state.name != "valid":
+            raise KitError(f"{directory}: {result.state}")
+        say((directory / "scaling/scaling.md").read_text())
+        say(f"{directory}/figures/scaling.png: drawn")
+
+
+@app.command()
 def status(directories: Annotated[list[Path], typer.Argument(metavar="RUN...")], as_json: Json = False) -> None:
     """Say where runs stand."""
     from kit.run import current_state, load_run

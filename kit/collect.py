@@ -72,7 +72,10 @@ def judge_results(
     if fast:
         return fast, []
     try:
-        benchmark.code.evaluate(directory, benchmark.size(run.size).parameters, run.ranks)
+        if run.scaling:
+            benchmark.code.evaluate_scaling(directory)
+        else:
+            benchmark.code.evaluate(directory, benchmark.size(run.size).parameters, run.ranks)
     except KitError as error:
         return State(name="failed", stage="collect", reason=str(error)), []
     except (OSError, ValueError, KeyError, IndexError) as error:  # an output of a stage is not what it should be

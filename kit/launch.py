@@ -9,11 +9,11 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from kit import __version__, data, paths
+from kit import __version__, data, paths, scaling
 from kit.benchmark import load_benchmark
 from kit.errors import KitError
 from kit.image import Built, Image, load_image, sha256
@@ -56,10 +56,13 @@ def render(
     seed: int | None = None,
     isolated: Path | None = None,
     changes: Mapping[str, int | None] | None = None,
+    scale: tuple[Sequence[int], int] | None = None,
 ) -> str:
     """The job script, without leaving anything: what `--dry-run` prints."""
     benchmark, site = load_benchmark(benchmark_name).with_seed(size_name, seed), load_site(site_name)
     benchmark = benchmark.with_layout(size_name, **(changes or {}))
+    if scale:
+        benchmark = scaling.plan(benchmark, size_name, *scale)
     pack = packed(benchmark.name, size_name, isolated)
     image = image or load_image(benchmark.image(None))
     plan = layout(benchmark.size(size_name), site.partition(partition_name)[1], site, on_gpus(benchmark, image.name))
@@ -85,13 +88,16 @@ def prepare(
     seed: int | None = None,
     isolated: Path | None = None,
     changes: Mapping[str, int | None] | None = None,
+    scale: tuple[Sequence[int], int] | None = None,
 ) -> Path:
     """Makes a new run directory with everything in it but the run; returns its path.
 
     With `isolated`, the folder of a pack, it is a run of the one stage that the pack is made for. `changes` replace nodes,
-    ranks or threads of the size.
+    ranks or threads of the size. With `scale`, numbers of ranks and of epochs, it measures how the benchmark scales.
     """
     benchmark, site = load_benchmark(benchmark_name).with_layout(size_name, **(changes or {})), load_site(site_name)
+    if scale:
+        benchmark = scaling.plan(benchmark, size_name, *scale)
     image = image or load_image(benchmark.image(None))
     name, partition = site.partition(partition_name)
     plan = layout(benchmark.size(size_name), partition, site, on_gpus(benchmark, image.name))
@@ -102,7 +108,8 @@ def prepare(
     folder = isolated.absolute() if isolated else data.make(benchmark, size_name)
     benchmark = benchmark.with_seed(size_name, seed)
     stamp = created.strftime("%Y%m%dT%H%M%S") + f"{created.microsecond // 1000:03d}Z"
-    work = f"{size_name}-{pack.stage}" if pack else size_name
+    part = pack.stage if pack else "scaling" if scale else ""
+    work = f"{size_name}-{part}" if part else size_name
     directory = (runs / benchmark.name / f"{work}-{site.name}-{stamp}").absolute()
     try:
         directory.mkdir(parents=True)
@@ -128,6 +135,7 @@ def prepare(
             benchmark=benchmark.name,
             size=size_name,
             alone=pack.stage if pack else "",
+            scaling=sorted(set(scale[0])) if scale else [],
             site=site.name,
             partition=name,
             ranks=plan.ranks,

@@ -27,6 +27,8 @@ def pack(directory: Path, submissions: Path, organisation: str | None = None, sy
     if run.state.name != "valid":
         hint = "" if run.metrics or run.state.reason else f"; collect it first: kit collect {directory}"
         raise KitError(f"{directory}: {run.state}: only a valid run can be submitted{hint}")
+    if run.scaling:
+        raise KitError(f"{directory}: measures how {run.benchmark} scales, and is no result of it; submit a run of kit run")
     for name, digest in run.files.items():
         path = directory / name
         if not path.is_file() or f"sha256:{sha256(path)}" != digest:

@@ -125,7 +125,12 @@ def environment() -> jinja2.Environment:
 
 
 def stage_numbers(benchmark: Benchmark, size: Size, image: Image, plan: Layout) -> dict[str, Any]:
-    """What the templates of the stages are filled with."""
+    """What the templates of the stages are filled with; KitError for more ranks than the programs of the image can join."""
+    if benchmark.images[image.name].get("backend") == "single" and plan.ranks > 1:
+        raise KitError(
+            f"image {image.name}: {plan.ranks} ranks are asked for, and it runs one process; "
+            f"--ranks 1, with --threads {plan.ranks * plan.threads} for as many cores"
+        )
     return {
         **size.parameters,
         **benchmark.images[image.name],
@@ -152,6 +157,14 @@ def resolve(
     return benchmark.resolve(size_name, stages, alone=pack is not None)
 
 
+def launcher(site: Site, partition: Partition, plan: Layout, ranks: int) -> list[str]:
+    """The words that start this many ranks; srun on as few of the nodes as have room for them, mpirun on all in turn."""
+    per_node = min(ranks, plan.ranks_per_node)
+    if site.container.mpi == "inside":  # the image's own Open MPI, which knows nothing of the site's launcher
+        return LAUNCHERS["mpirun"].command(ranks, per_node, plan.threads, [])
+    return LAUNCHERS[partition.launcher].command(ranks, per_node, plan.threads, partition.launcher_args)
+
+
 def job_script(
     benchmark: Benchmark,
     image: Image,
@@ -175,8 +188,8 @@ def job_script(
             outputs = [env.from_string(output).render(numbers) for output in stage.outputs]
         except jinja2.UndefinedError as error:
             raise KitError(f"benchmark {benchmark.name}, size {size_name}: stage {stage.name}: {error}") from None
-        record = json.dumps(text)
-        stages.append({**stage.model_dump(), "command": text, "outputs": outputs, "record": record})
+        more = {"record": json.dumps(text), "launcher": launcher(site, partition, plan, stage.ranks) if stage.ranks else []}
+        stages.append({**stage.model_dump(), "command": text, "outputs": outputs, **more})
     for value in (str(directory), str(data), plan.scratch, *site.container.binds):
         if "\n" in value or '"' in value or "," in value or ":" in value:
             raise KitError(
@@ -193,12 +206,6 @@ def job_script(
         site.container.args,
         str(directory),
     )
-    if site.container.mpi == "inside":  # the image's own Open MPI, which knows nothing of the site's launcher
-        launcher = LAUNCHERS["mpirun"].command(plan.ranks, plan.ranks_per_node, plan.threads, [])
-    else:
-        launcher = LAUNCHERS[partition.launcher].command(
-            plan.ranks, plan.ranks_per_node, plan.threads, partition.launcher_args
-        )
     return env.get_template(f"{partition.scheduler}.sh.j2").render(
         benchmark=benchmark,
         image=image,
@@ -210,7 +217,7 @@ def job_script(
         command=command,
         directory=directory,
         container=container,
-        launcher=launcher,
+        launcher=launcher(site, partition, plan, plan.ranks),
         stages=stages,
         minutes=size.minutes,
         warnings=warnings(benchmark, plan),

@@ -87,6 +87,7 @@ class Run(Model):
     benchmark: str
     size: str
     alone: str = ""  # the one stage that ran, from a pack; empty for the whole of the size
+    scaling: list[int] = []  # the numbers of ranks that were measured; empty for a run of the benchmark
     site: str
     partition: str
     ranks: int
@@ -105,7 +106,9 @@ class Run(Model):
 
     @property
     def work(self) -> str:
-        """What was run: a size, or one stage of it."""
+        """What was run: a size, or one stage of it, or how it scales."""
+        if self.scaling:
+            return f"{self.size}/scaling"
         return f"{self.size}/{self.alone}" if self.alone else self.size
 
 

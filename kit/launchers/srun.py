@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 
@@ -9,6 +10,7 @@ def command(ranks: int, ranks_per_node: int, threads: int, args: Sequence[str]) 
     # Since Slurm 22.05 srun does not inherit --cpus-per-task from the job.
     return [
         "srun",
+        f"--nodes={math.ceil(ranks / ranks_per_node)}",
         f"--ntasks={ranks}",
         f"--ntasks-per-node={ranks_per_node}",
         f"--cpus-per-task={threads}",

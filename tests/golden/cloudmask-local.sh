@@ -92,18 +92,18 @@ stage_patches() {
 run_stage patches '"in_image /opt/venv/bin/python3 -m kit.benchmarks.cloudmask patches --data scenes --out patches \\\n    --label-source bayes --label-bits any --label-positive cloud"' patches/shards.json
 
 stage_train() {
-    launch /opt/venv/bin/python3 -m kit.benchmarks.cloudmask train --data patches --out train \
+    launch /opt/venv/bin/python3 -m kit.benchmarks.cloudmask train --data patches --out train --backend horovod \
         --epochs 10 --batch-size 1 --learning-rate 0.001 \
         --reference-batch 2 --warmup-epochs 1 --schedule cosine \
         --patience 0 --positive-weight 1.0 --precision auto --seed 1234
 }
-run_stage train '"launch /opt/venv/bin/python3 -m kit.benchmarks.cloudmask train --data patches --out train \\\n    --epochs 10 --batch-size 1 --learning-rate 0.001 \\\n    --reference-batch 2 --warmup-epochs 1 --schedule cosine \\\n    --patience 0 --positive-weight 1.0 --precision auto --seed 1234"' train/model.weights.h5 train/train.json
+run_stage train '"launch /opt/venv/bin/python3 -m kit.benchmarks.cloudmask train --data patches --out train --backend horovod \\\n    --epochs 10 --batch-size 1 --learning-rate 0.001 \\\n    --reference-batch 2 --warmup-epochs 1 --schedule cosine \\\n    --patience 0 --positive-weight 1.0 --precision auto --seed 1234"' train/model.weights.h5 train/train.json
 
 stage_infer() {
     launch /opt/venv/bin/python3 -m kit.benchmarks.cloudmask infer --data scenes --model-file train/model.weights.h5 --out masks \
-        --batch-size 4 --precision auto
+        --backend horovod --batch-size 4 --precision auto
 }
-run_stage infer '"launch /opt/venv/bin/python3 -m kit.benchmarks.cloudmask infer --data scenes --model-file train/model.weights.h5 --out masks \\\n    --batch-size 4 --precision auto"' masks/infer.json
+run_stage infer '"launch /opt/venv/bin/python3 -m kit.benchmarks.cloudmask infer --data scenes --model-file train/model.weights.h5 --out masks \\\n    --backend horovod --batch-size 4 --precision auto"' masks/infer.json
 
 stage_score() {
     in_image /opt/venv/bin/python3 -m kit.benchmarks.cloudmask score --data scenes --masks masks --out score \

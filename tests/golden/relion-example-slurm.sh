@@ -23,7 +23,7 @@ in_image() {
     apptainer exec --no-home --pwd /work/run --bind /work/run --bind /work/data --bind /scratch --env OMP_NUM_THREADS=1 /images/relion-basic.sif "$@"
 }
 launch() {
-    srun --ntasks=3 --ntasks-per-node=3 --cpus-per-task=1 --distribution=cyclic --kill-on-bad-exit=1 --mpi=pmix \
+    srun --nodes=1 --ntasks=3 --ntasks-per-node=3 --cpus-per-task=1 --distribution=cyclic --kill-on-bad-exit=1 --mpi=pmix \
         apptainer exec --no-home --pwd /work/run --bind /work/run --bind /work/data --bind /scratch --env OMP_NUM_THREADS=1 /images/relion-basic.sif "$@"
 }
 

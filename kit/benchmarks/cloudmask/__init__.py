@@ -41,3 +41,9 @@ def evaluate(directory: Path, parameters: dict[str, Any], ranks: int) -> None:
     from kit.benchmarks.cloudmask.figures import evaluate
 
     evaluate(directory, ranks)
+
+
+def evaluate_scaling(directory: Path) -> None:
+    from kit.benchmarks.cloudmask.scaling import evaluate
+
+    evaluate(directory)

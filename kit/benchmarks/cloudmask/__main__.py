@@ -49,6 +49,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--schedule", choices=("constant", "cosine"), default="constant")
     found.add_argument("--patience", type=int, default=0, help="epochs without a better validation loss; 0: no end")
     found.add_argument("--positive-weight", type=float, default=1.0, help="of the loss of cloud pixels")
+    found.add_argument("--share", type=float, default=1.0, help="of the training patches: weak scaling takes a part")
     found.add_argument("--xla", action="store_true", help="compile forward and backward pass; nondeterministic")
     found.add_argument("--plain", action="store_true", help="the network as the reference writes it, with more arithmetic")
     found.add_argument("--nondeterministic", action="store_true", help="leave the order of sums to the device")

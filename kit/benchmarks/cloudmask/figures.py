@@ -15,18 +15,7 @@ from kit.run import load_run, resolved
 
 def evaluate(directory: Path, ranks: int) -> None:
     """Checks ranks and devices of training and inference and the split, writes figures/; KitError for what can not be."""
-    run, (benchmark, _) = load_run(directory), resolved(directory)
-    device = benchmark.images[run.image.name]["device"]
-    trained, inferred = (read_json(directory / name) for name in ("train/train.json", "masks/infer.json"))
-    for name, facts in (("train/train.json", trained), ("masks/infer.json", inferred)):
-        if facts.get("ranks") != ranks:
-            raise KitError(f"{directory / name}: {ranks} ranks were asked for, {facts.get('ranks')} formed one job")
-        strangers = {kind for kind in facts["devices"] if (kind == "CPU") != (device == "CPU")}
-        if strangers:
-            raise KitError(
-                f"{directory / name}: ranks computed on {', '.join(sorted(strangers))}, but {run.image.name} is there "
-                f"for a {device} each; see container.args of the site (--nv), or take another image"
-            )
+    trained, inferred = (one_job(directory, name, ranks) for name in ("train/train.json", "masks/infer.json"))
     # The split is that of the stage extract; what each later stage says it used is held against it.
     listed: dict[str, dict[str, str]] = {"training": {}, "validation": {}, "inference": {}}
     for scene in read_json(directory / "products/scenes.json")["scenes"]:
@@ -40,6 +29,22 @@ def evaluate(directory: Path, ranks: int) -> None:
     if inferred["scenes"] != read_json(directory / "score/score.json")["scenes"]:
         raise KitError(f"masks/infer.json: {inferred['scenes']} scenes were masked, but the score is of another number")
     draw(directory)
+
+
+def one_job(directory: Path, name: str, ranks: int) -> dict[str, Any]:
+    """What a stage wrote into the file `name`; KitError unless its ranks formed one job, on what the image is there for."""
+    run, (benchmark, _) = load_run(directory), resolved(directory)
+    device = benchmark.images[run.image.name]["device"]
+    facts: dict[str, Any] = read_json(directory / name)
+    if facts.get("ranks") != ranks:
+        raise KitError(f"{directory / name}: {ranks} ranks were asked for, {facts.get('ranks')} formed one job")
+    strangers = {kind for kind in facts["devices"] if (kind == "CPU") != (device == "CPU")}
+    if strangers:
+        raise KitError(
+            f"{directory / name}: ranks computed on {', '.join(sorted(strangers))}, but {run.image.name} is there "
+            f"for a {device} each; see container.args of the site (--nv), or take another image"
+        )
+    return facts
 
 
 def draw(directory: Path) -> None:

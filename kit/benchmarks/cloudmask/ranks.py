@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,36 @@ def join(backend: str) -> Any:
         # One more than computes, to read ahead.
         tf.config.threading.set_inter_op_parallelism_threads(threads + 1)
     return BACKENDS[backend]()
+
+
+def crowded(ranks: Any) -> bool:
+    """Whether the ranks of a node had more threads than cores, or shared a GPU: what they measure is functional only."""
+    import tensorflow as tf
+
+    here = {
+        "host": socket.gethostname(),
+        "cores": sorted(os.sched_getaffinity(0)),
+        # Each rank may be shown all the GPUs of the node, or its own alone.
+        "gpu": (os.environ.get("CUDA_VISIBLE_DEVICES"), [device.name for device in tf.config.get_visible_devices("GPU")]),
+    }
+    threads = tf.config.threading.get_intra_op_parallelism_threads()
+    return shared(ranks.gather(here), threads, on_gpus="CPU" not in ranks.devices)
+
+
+def shared(places: Sequence[dict[str, Any]], threads: int, on_gpus: bool) -> bool:
+    """The same, told from the `host`, `cores` and `gpu` of every rank; 0 threads are as many as there are cores."""
+    hosts: dict[str, list[dict[str, Any]]] = {}
+    for place in places:
+        hosts.setdefault(place["host"], []).append(place)
+    for of_host in hosts.values():
+        if on_gpus:
+            if len({repr(place["gpu"]) for place in of_host}) < len(of_host):
+                return True
+            continue
+        cores = set().union(*(place["cores"] for place in of_host))
+        if sum(threads or len(place["cores"]) for place in of_host) > len(cores):
+            return True
+    return False
 
 
 def agreed_precision(wanted: str, ranks: Any) -> str:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from kit.benchmarks.cloudmask.model import PARAMETERS, unet
 from kit.benchmarks.cloudmask.patches import UNSEEN
-from kit.benchmarks.cloudmask.ranks import agreed_precision, join
+from kit.benchmarks.cloudmask.ranks import agreed_precision, crowded, join
 from kit.benchmarks.cloudmask.shards import Shards
 
 TARGET = 0.9  # validation accuracy (MLCommons Science policy)
@@ -43,6 +43,7 @@ class Plan(NamedTuple):
     precision: str = "float32"  # of the arithmetic: float32 or bfloat16; weights and loss are float32
     xla: bool = False
     fused: bool = True  # the network in the form with less arithmetic
+    share: float = 1.0  # of the training patches
     deterministic: bool = True  # the same bytes every time, where the device can
     seed: int = 1234
 
@@ -128,10 +129,11 @@ def train(data: Path, out: Path, plan: Plan, backend: str) -> None:
         tf.keras.mixed_precision.set_global_policy("mixed_bfloat16")
     training, validation = Shards(data, "training"), Shards(data, "validation")
     global_batch = plan.batch_size * ranks.size
-    steps = len(training) // global_batch
+    patches = round(plan.share * len(training))
+    steps = patches // global_batch
     if steps == 0:
         raise ValueError(
-            f"{len(training)} training patches do not fill one global batch of {plan.batch_size} x {ranks.size} ranks"
+            f"{patches} training patches do not fill one global batch of {plan.batch_size} x {ranks.size} ranks"
         )
 
     model = unet(plan.fused)
@@ -171,9 +173,9 @@ def train(data: Path, out: Path, plan: Plan, backend: str) -> None:
     for epoch in range(int(done), plan.epochs):
         if plan.patience and epoch - int(best_epoch) >= plan.patience:
             break
-        mine = shares(len(training), plan.batch_size, ranks.size, plan.seed, epoch)[ranks.rank]
+        mine = shares(patches, plan.batch_size, ranks.size, plan.seed, epoch)[ranks.rank]
         tallies = np.zeros(len(TALLIES))
-        # Seconds of this rank: waiting for input, computing, and exchanging with the others (waiting for them in it).
+        # Seconds of a rank: waiting for input, computing, and exchanging with the others (waiting for them in it).
         clock: dict[str, list[float]] = {"input": [], "compute": [], "exchange": []}
         batches = iter(training.batches(mine))
         for number in range(steps):
@@ -191,6 +193,9 @@ def train(data: Path, out: Path, plan: Plan, backend: str) -> None:
             for name, start, end in zip(clock, marks, marks[1:], strict=False):
                 clock[name].append(end - start)
         total = ranks.sum([tf.constant(tallies)])[0].numpy()
+        # Of the steps but the first, whose graphs are traced; the mean of the ranks.
+        warm = [sum(part[1:] if epoch == 0 else part) for part in clock.values()]
+        warm = (ranks.sum([tf.constant(warm, tf.float64)])[0].numpy() / ranks.size).tolist()
         held_out = validate()
         if not np.isfinite([*total, *held_out]).all():
             raise ValueError(f"epoch {epoch + 1}: the loss is not finite (training {total[0]}, validation {held_out[0]})")
@@ -201,8 +206,7 @@ def train(data: Path, out: Path, plan: Plan, backend: str) -> None:
             "patches": steps * global_batch,
             "seconds": sum(sum(part) for part in clock.values()),
             "steps": steps,
-            # Of the steps but the first, whose graphs are traced.
-            "warm": {name: sum(part[1:] if epoch == 0 else part) for name, part in clock.items()},
+            "warm": dict(zip(clock, warm, strict=True)),
             "warm_patches": (steps - (epoch == 0)) * global_batch,
         }
         if record["val_loss"] < float(best):
@@ -224,11 +228,12 @@ def train(data: Path, out: Path, plan: Plan, backend: str) -> None:
     digests = ranks.gather(hashlib.sha256(b"".join(value.tobytes() for value in model.get_weights())).hexdigest())
     if len(set(digests)) > 1:
         raise ValueError(f"the weights of the ranks differ: {', '.join(digests)}")
+    oversubscribed = crowded(ranks)
     memory = ranks.gather(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6)
     if ranks.rank == 0:
         (best_record,) = (record for record in records if record["epoch"] == int(best_epoch))
         reached = next((at for at, record in enumerate(records) if record["val_accuracy"] >= TARGET), None)
-        warm = {name: sum(record["warm"][name] for record in records) for name in ("input", "compute", "exchange")}
+        clocks = {name: sum(record["warm"][name] for record in records) for name in ("input", "compute", "exchange")}
         result = {
             **plan._asdict(),
             **{key: value for key, value in best_record.items() if key.startswith(("loss", "acc", "cross", "val_"))},
@@ -239,18 +244,19 @@ def train(data: Path, out: Path, plan: Plan, backend: str) -> None:
             "ranks": ranks.size,
             "devices": ranks.devices,
             "threads": tf.config.threading.get_intra_op_parallelism_threads(),  # of a rank; 0: as many as there are cores
+            "oversubscribed": oversubscribed,
             "parameters": int(model.count_params()),
             "global_batch": global_batch,
             "label": training.label,
             "training_scenes": training.scenes,
             "validation_scenes": validation.scenes,
-            "training_patches": len(training),
+            "training_patches": patches,
             "validation_patches": len(validation),
             "weights_sha256": digests[0],
             "seconds": sum(record["seconds"] for record in records),
-            "patches_per_second": sum(record["warm_patches"] for record in records) / sum(warm.values()),
-            "warm_seconds": warm,
-            "input_share": warm["input"] / sum(warm.values()),
+            "patches_per_second": sum(record["warm_patches"] for record in records) / sum(clocks.values()),
+            "warm_seconds": clocks,
+            "input_share": clocks["input"] / sum(clocks.values()),
             "peak_memory_gb": max(memory),
             "target": TARGET,
             # Training alone, without validation; null where the target was not reached, which is a result too.

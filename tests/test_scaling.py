@@ -1,0 +1,138 @@
+"""Scaling: points in one job, the same work at each, and what is refused. Measured on real Horovod ranks."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from conftest import kit
+
+from kit.benchmark import load_benchmark
+from kit.benchmarks.cloudmask.ranks import shared
+from kit.errors import KitError
+from kit.scaling import plan, points
+
+
+@pytest.fixture(scope="module")
+def scaled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As the README says, but for one epoch a point."""
+    runs = tmp_path_factory.mktemp("scaling")
+    words = ("--ranks", "1,2", "--epochs", "1", "--runs", str(runs))
+    result = kit("scaling", "cloudmask", *words)
+    directory = Path(result.stdout.strip())
+    assert (directory / "scaling/scaling.md").read_text() in result.stderr
+    return directory
+
+
+def test_the_report_says_what_was_measured(scaled: Path) -> None:
+    run = json.loads((scaled / "run.json").read_text())
+    assert (run["state"]["name"], run["scaling"], run["ranks"]) == ("valid", [1, 2], 2)
+    curves = json.loads((scaled / "scaling/scaling.json").read_text())
+    values = {metric["name"]: metric["value"] for metric in run["metrics"]}
+    for kind, name in (("strong", "strong_1"), ("weak", "weak_1")):
+        facts = [json.loads((scaled / folder / "train.json").read_text()) for folder in (name, "strong_2")]
+        assert [of["ranks"] for of in facts] == [1, 2]
+        first, second = curves[kind]["1"], curves[kind]["2"]
+        assert (first["speedup"], first["efficiency"]) == (1, 1)
+        assert second["speedup"] == facts[1]["patches_per_second"] / facts[0]["patches_per_second"]
+        assert values[f"{kind}_2_efficiency"] == second["efficiency"] == second["speedup"] / 2
+        for entry in (first, second):
+            assert sum(entry["shares"].values()) == pytest.approx(1)
+            assert entry["shares"]["compute"] > entry["shares"]["input"]
+    strong, weak = curves["strong"], curves["weak"]
+    # The same patches in the same global batches; and half of them for half of the ranks.
+    assert strong["1"]["batch_size"] == 2 * strong["2"]["batch_size"] == 2 * weak["1"]["batch_size"]
+    assert strong["1"]["patches"] == strong["2"]["patches"]
+    assert weak["1"]["patches"] == round(0.5 * weak["2"]["patches"])
+    assert strong["1"]["loss"] == pytest.approx(strong["2"]["loss"], rel=0.05)  # in bfloat16, summed in another order
+    assert {curve["system"] for curve in curves["published"]} >= {"PEARL, V100", "EPCC, Ice Lake"}
+    assert (scaled / "figures/scaling.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("ranks", 1, "2 ranks were asked for, 1 formed one job"),
+        ("precision", "float64", "precision is float64, but"),
+        ("training_patches", 7, "training_patches is 7, but"),
+        ("devices", ["CPU", "NVIDIA H100"], "ranks computed on NVIDIA H100"),
+    ],
+)
+def test_points_that_can_not_be_compared_are_refused(
+    scaled: Path, tmp_path: Path, key: str, value: object, message: str
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(scaled, run, symlinks=True)
+    path = run / "strong_2/train.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
+    assert message in " ".join(kit("collect", str(run), code=1).stdout.split())
+
+
+def test_oversubscribed_points_are_marked(scaled: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(scaled, run, symlinks=True)
+    path = run / "strong_2/train.json"
+    assert "functional only" not in (run / "scaling/scaling.md").read_text()
+    path.write_text(json.dumps({**json.loads(path.read_text()), "oversubscribed": True}))
+    kit("collect", str(run))
+    table = (run / "scaling/scaling.md").read_text()
+    assert "| strong | 2 * |" in table
+    assert "| strong | 1 |" in table
+    assert "functional only" in table
+
+
+def test_it_is_no_submission(scaled: Path, tmp_path: Path) -> None:
+    said = kit("submission", "pack", str(scaled), "--to", str(tmp_path), code=1).stderr
+    assert "measures how cloudmask scales, and is no result of it" in said
+
+
+def test_points_of_many_ranks() -> None:
+    """Each number of ranks once for all the data, and once for its share of them."""
+    assert points([1, 2, 4]) == {"strong_1": 1, "strong_2": 2, "strong_4": 4, "weak_1": 1, "weak_2": 2}
+    stages = {stage.name: stage for stage in plan(load_benchmark("cloudmask"), "small", [4, 1, 2], 3).stages}
+    assert list(stages) == ["extract", "convert", "patches", *points([1, 2, 4])]
+    for name, batch, share in (("strong_1", 4, 1), ("strong_4", 1, 1), ("weak_1", 1, 0.25), ("weak_2", 1, 0.5)):
+        assert f"set batch = {batch} " in stages[name].command
+        assert f"set share = {share} " in stages[name].command
+
+
+@pytest.mark.parametrize("ranks", [[4], [2, 3], [0, 2], [], [2, 2]])
+def test_ranks_that_make_no_curve_are_refused(ranks: list[int]) -> None:
+    with pytest.raises(KitError, match="two numbers or more are needed, each a divisor of the largest"):
+        plan(load_benchmark("cloudmask"), "tiny", ranks, 3)
+
+
+def test_bad_words_are_refused() -> None:
+    assert "numbers with commas" in kit("scaling", "cloudmask", "--ranks", "1;2", code=1).stderr
+    assert "relion: says nothing of how it scales" in kit("scaling", "relion", "--ranks", "1,2", code=1).stderr
+    said = kit("scaling", "cloudmask", "--ranks", "1,2", "--image", "cloudmask-keras", "--dry-run", code=1).stderr
+    assert "it runs one process; --ranks 1, with --threads 2" in said
+
+
+def test_slurm_starts_each_point_with_its_ranks() -> None:
+    words = ("--ranks", "2,4", "--site", "example-slurm", "--nodes", "2", "--dry-run")
+    text = kit("scaling", "cloudmask", *words).stdout
+    assert "#SBATCH --nodes=2" in text
+    assert "#SBATCH --ntasks-per-node=2" in text
+    for name, nodes, ranks in (("strong_2", 1, 2), ("strong_4", 2, 4), ("weak_2", 1, 2)):
+        stage = text[text.index(f"stage_{name}() {{") :].split("\n}\n")[0]
+        assert f"srun --nodes={nodes} --ntasks={ranks} --ntasks-per-node=2 " in stage
+
+
+def test_what_is_oversubscribed() -> None:
+    """By the cores that the ranks of a node were given together; on GPUs by the devices."""
+
+    def place(host: str, cores: list[int], gpu: str = "") -> dict[str, object]:
+        return {"host": host, "cores": cores, "gpu": gpu}
+
+    assert not shared([place("a", [0, 1])] * 2, 1, on_gpus=False)
+    assert shared([place("a", [0, 1])] * 2, 2, on_gpus=False)
+    assert shared([place("a", [0, 1])] * 3, 1, on_gpus=False)
+    assert not shared([place("a", [0]), place("a", [1]), place("b", [0])], 1, on_gpus=False)
+    assert shared([place("a", [0]), place("a", [0])], 1, on_gpus=False)
+    assert not shared([place("a", [0, 1])], 0, on_gpus=False)
+    assert shared([place("a", [0, 1])] * 2, 0, on_gpus=False)
+    assert not shared([place("a", [0], "0"), place("a", [0], "1")], 8, on_gpus=True)
+    assert shared([place("a", [0], "0"), place("a", [0], "0")], 8, on_gpus=True)
