@@ -38,7 +38,8 @@ app = typer.Typer(
 image_app = typer.Typer(help="Container images: recipe, build, inspect, export, verify, sign.", no_args_is_help=True)
 site_app = typer.Typer(help="Sites: the computing centres the kit knows.", no_args_is_help=True)
 data_app = typer.Typer(
-    help="Data: fetch and verify published sets; pack what one stage of a run read.", no_args_is_help=True
+    help="Data: fetch and verify published sets, make generated ones, pack what one stage of a run read.",
+    no_args_is_help=True,
 )
 submission_app = typer.Typer(help="Submission folders: pack and check.", no_args_is_help=True)
 app.add_typer(image_app, name="image")
@@ -586,7 +587,8 @@ def data_get(
     name: Annotated[
         str,
         typer.Argument(
-            metavar="BENCHMARK/NAME[:FILES]", help="A data set that kit data list shows; with :20 the first 20 files."
+            metavar="BENCHMARK/NAME[:COUNT]",
+            help="A data set that kit data list shows; with :20 the first 20 scenes or files of each of its folders.",
         ),
     ],
     mirror: Annotated[str, typer.Option(metavar="URL", help="Fetch its files from below this URL instead.")] = "",
@@ -595,6 +597,21 @@ def data_get(
     from kit.datasets import get, load_data_set
 
     print(get(load_data_set(name), mirror, say))
+
+
+@data_app.command("make")
+def data_make(
+    benchmark: Annotated[str, typer.Argument(help="relion or cloudmask; kit list shows all.")],
+    size: Annotated[str, typer.Option(help="The size whose data are made.")] = "tiny",
+) -> None:
+    """Make the data of a size now, and not when its first run is prepared. Prints their folder."""
+    from kit.benchmark import load_benchmark
+    from kit.data import make
+    from kit.progress import working
+
+    with working(f"{benchmark} {size}: data"):
+        folder = make(load_benchmark(benchmark), size)
+    print(folder)
 
 
 @data_app.command("verify")

@@ -37,8 +37,10 @@ class Source(Model):
     gigabytes: float = Field(gt=0)
     sha256: str = ""  # where the publisher gives one; otherwise that of the first fetch is recorded
     unpack: bool = False  # a tar archive, whose files are wanted, or a compressed file
-    tree: str = ""  # the url is a folder: its files of this pattern (*.tif), in its folders too, are wanted
-    files: int = Field(0, ge=0)  # how many these are, about; 0 where nobody knows
+    # The url is a folder: its files of this pattern (*.tif), in its folders too, are wanted. A pattern with a folder
+    # (*.SEN3/*.nc) is of folders that are whole with these files, and a part of the data set has whole ones.
+    tree: str = Field("", pattern=r"^([^/]+/)?[^/]*$")
+    files: int = Field(0, ge=0)  # how many files, or such folders, these are, about; 0 where nobody knows
     endpoint: str = ""  # of a url s3://BUCKET/FOLDER: the server, which is asked as anybody may
     into: str = Field("", pattern=r"^([\w.-]+)?$")  # the folder of the data set that they go to; its top when empty
 
@@ -58,7 +60,7 @@ class Source(Model):
         return f"{self.endpoint.rstrip('/')}/{self.url.removeprefix('s3://')}" if self.endpoint else self.url
 
     def part(self, first: int) -> Source:
-        """The source with the `first` files of its tree alone."""
+        """The source with the `first` files, or whole folders, of its tree alone."""
         if not self.tree or not first or not self.files:
             return self
         return self.model_copy(update={"gigabytes": self.gigabytes * min(first / self.files, 1.0)})
@@ -73,7 +75,7 @@ class DataSet(Model):
     origin: str
     licence: str
     sources: list[Source] = Field(min_length=1)
-    first: int = Field(0, ge=0)  # files of each tree that are wanted, in the order of their names; 0: all
+    first: int = Field(0, ge=0)  # files, or whole folders, of each tree that are wanted, by their names; 0: all
 
     @model_validator(mode="after")
     def told_apart(self) -> DataSet:
@@ -104,7 +106,7 @@ def data_sets() -> list[DataSet]:
 
 
 def load_data_set(name: str) -> DataSet:
-    """The data set called BENCHMARK/NAME, or with BENCHMARK/NAME:20 the first 20 files of each of its trees."""
+    """The data set called BENCHMARK/NAME, or with BENCHMARK/NAME:20 the first 20 scenes or files of each of its trees."""
     known = {found.full_name: found for found in data_sets()}
     whole, mark, first = name.partition(":")
     if whole not in known:
@@ -112,7 +114,7 @@ def load_data_set(name: str) -> DataSet:
     if not mark:
         return known[whole]
     if not first.isdecimal() or int(first) == 0:
-        raise KitError(f"{name}: behind the colon stands how many files of each folder are wanted, {whole}:20 for example")
+        raise KitError(f"{name}: behind the colon stands how many of each folder are wanted, {whole}:20 for example")
     if not any(source.tree for source in known[whole].sources):
         raise KitError(f"{name}: {whole} is of archives, which come whole")
     return known[whole].model_copy(update={"first": int(first)})
@@ -162,10 +164,11 @@ def get(data_set: DataSet, mirror: str = "", say: Callable[[str], None] = lambda
         url = f"{mirror.rstrip('/')}/{source.into if source.tree else file_name(source.url)}" if mirror else source.address
         say(f"{url} (about {source.part(data_set.first).gigabytes:.3g} GB)")
         # Of a tree every file counts for itself, so that what came is not fetched again.
-        names = (
-            listed(url if mirror else source.url, source.tree, "" if mirror else source.endpoint) if source.tree else [""]
-        )
-        for name in names[: data_set.first or None]:
+        names = [""]
+        if source.tree:
+            found = listed(url if mirror else source.url, source.tree, "" if mirror else source.endpoint)
+            names = first_of(found, source.tree, data_set.first)
+        for name in names:
             file_url = f"{url.rstrip('/')}/{quote(name)}" if name else url
             if file_url in done:
                 continue
@@ -213,10 +216,24 @@ def listed(url: str, pattern: str, endpoint: str = "") -> list[str]:
             names = sorted(unquote(path) if url.startswith("http") else path for path in below)
         except Exception as error:  # each protocol has errors of its own
             raise KitError(f"{url}: can not be listed: {type(error).__name__}: {error}") from None
-    found = [name for name in names if fnmatch.fnmatch(file_name(name), pattern) and ".." not in name.split("/")]
+    depth = pattern.count("/") + 1
+    found = [
+        name
+        for name in names
+        if fnmatch.fnmatch("/".join(name.split("/")[-depth:]), pattern) and ".." not in name.split("/")
+    ]
     if not found:
         raise KitError(f"{url}: has no files {pattern}, but {len(names)} others")
     return found
+
+
+def first_of(names: list[str], pattern: str, first: int) -> list[str]:
+    """All names, or where `first` is not 0 those of so many files; of whole folders where the pattern names folders."""
+    if not first:
+        return names
+    wholes = [name.rpartition("/")[0] if "/" in pattern else name for name in names]
+    wanted = set(sorted(set(wholes))[:first])
+    return [name for name, whole in zip(names, wholes, strict=True) if whole in wanted]
 
 
 def bucket_keys(url: str, endpoint: str) -> list[str]:

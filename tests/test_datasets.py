@@ -21,9 +21,11 @@ from conftest import kit
 from pyftpdlib.authorizers import DummyAuthorizer
 from pyftpdlib.handlers import FTPHandler
 from pyftpdlib.servers import FTPServer
+from typer.testing import CliRunner
 
 from kit import data, datasets, paths
 from kit.benchmark import load_benchmark
+from kit.cli import app
 from kit.datasets import FETCHED, DataSet, Source, get, load_data_set
 from kit.errors import KitError
 from kit.manifest import MANIFEST
@@ -296,6 +298,24 @@ def test_a_part_of_a_bucket(bucket: str) -> None:
     assert sorted(path.name for path in folder.rglob("*.hdf")) == ["S3A_1.hdf", "S3A_4.hdf"]
 
 
+def test_a_part_of_products_has_whole_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of products, which are folders of files, a part of the data set is of folders."""
+    monkeypatch.setattr(paths, "cache", lambda: tmp_path / "cache")
+    for name in ("day/S3A_2.SEN3/a.nc", "day/S3A_2.SEN3/b.nc", "S3A_1.SEN3/a.nc", "S3A_1.SEN3/manifest.xml", "x/readme.nc"):
+        (tmp_path / "one-day" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "one-day" / name).write_text(name)
+    url = (tmp_path / "one-day").as_uri()
+    facts = {"url": url, "gigabytes": 0.002, "files": 2, "tree": "*.SEN3/*.nc", "into": "training"}
+    wanted = data_set(Source.model_validate(facts))
+    whole = sorted(path.relative_to(get(wanted)).as_posix() for path in get(wanted).rglob("*.nc"))
+    assert whole == ["training/S3A_1.SEN3/a.nc", "training/day/S3A_2.SEN3/a.nc", "training/day/S3A_2.SEN3/b.nc"]
+    first = wanted.model_copy(update={"first": 1})
+    assert first.gigabytes == pytest.approx(0.001)
+    assert [path.relative_to(get(first)).as_posix() for path in get(first).rglob("*.nc")] == ["training/S3A_1.SEN3/a.nc"]
+    with pytest.raises(ValueError, match="tree"):
+        Source.model_validate({**facts, "tree": "a/b/*.nc"})
+
+
 def test_a_bucket_that_is_not_there(bucket: str) -> None:
     with pytest.raises(KitError, match=r"s3://scenes/b at .*: has no files|s3://scenes/b: has no files"):
         get(data_set(scenes_of(bucket).sources[0].model_copy(update={"url": "s3://scenes/b"})))
@@ -314,6 +334,17 @@ def test_parts_of_data_sets_by_name() -> None:
     ):
         with pytest.raises(KitError, match=message):
             load_data_set(name)
+
+
+def test_generated_data_are_made_by_the_command(toy: Path, tmp_path: Path) -> None:
+    """On a login node, before a job is prepared; a second call finds them, and published data are not made."""
+    runner = CliRunner()
+    folders = [Path(runner.invoke(app, ["data", "make", "toy"]).stdout.strip()) for _ in range(2)]
+    assert folders[0] == folders[1]
+    assert folders[0].parent == tmp_path / "cache/data"
+    assert (folders[0] / "input.txt").is_file()
+    said = kit("data", "make", "cloudmask", "--size", "ds1", env={"KIT_CACHE": str(tmp_path)}, code=1).stderr
+    assert "not here; fetch it with kit data get cloudmask/ds1 (180 GB)" in said
 
 
 def test_archives_that_share_a_folder(server: str) -> None:
