@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 import pytest
 
-from kit.benchmarks.cloudmask import convert, extract
+from kit.benchmarks.cloudmask import convert, extract, products, scenes
 from kit.benchmarks.cloudmask.products import ProductError
 
 
@@ -60,17 +60,25 @@ def test_splits_that_are_refused(data: Path, tmp_path: Path) -> None:
     (again / "S8_BT_in.nc").write_bytes(b"processed anew")
     with pytest.raises(ProductError, match="the same satellite and time as"):
         extract.extract(twice, out, 1, 0)
-    near = linked(data, tmp_path / "near")
-    tested = sorted((near / "inference").iterdir())[0]
-    shutil.move(tested, near / "training" / tested.name)
-    with pytest.raises(ProductError, match="has scenes in inference too"):
-        extract.extract(near, out, 1, 0)
     with pytest.raises(ProductError, match="6 scenes of 2 orbits, 6 of them for validation, leave none for training"):
         extract.extract(data, out, 6, 0)
     (tmp_path / "empty/training").mkdir(parents=True)
     with pytest.raises(ProductError, match="no scenes"):
         extract.extract(tmp_path / "empty", out, 1, 0)
     assert not (out / "scenes.json").exists()
+
+
+def test_scenes_beside_those_of_inference_are_left_out(data: Path, tmp_path: Path) -> None:
+    """A granule of the same orbit a few minutes off shows nearly the same sky."""
+    near, out = linked(data, tmp_path / "near"), tmp_path / "out"
+    out.mkdir()
+    tested = sorted((near / "inference").iterdir())[0]
+    shutil.move(tested, near / "training" / tested.name)
+    extract.extract(near, out, 1, 0)
+    listing = json.loads((out / "scenes.json").read_text())
+    assert listing["left_out"] == [tested.stem]
+    assert tested.stem not in {scene["name"] for scene in listing["scenes"]}
+    assert (listing["training"], listing["validation"], listing["inference"]) == (3, 3, 2)
 
 
 def test_archives_are_unpacked(data: Path, tmp_path: Path) -> None:
@@ -108,6 +116,26 @@ def test_reflectance_undoes_the_radiance(converted: Path) -> None:
         assert np.median(values) == pytest.approx(0.02, abs=0.012)  # the albedo of the sea at 1.6 um
 
 
+@pytest.mark.parametrize("baseline", [4, 5])
+def test_a_known_reflectance_comes_back(tmp_path: Path, baseline: int) -> None:
+    """A scene of reflectance 0.4, written as the radiance that the sun at its zenith angles gives, with the gain that a
+    product of this baseline lacks or has."""
+    name = scenes.product_name(3 * (baseline - 4))
+    fields = scenes.scene(np.random.default_rng(0), 64, 96, day=True, label_error=0.03, baseline=baseline)
+    sun = np.cos(np.deg2rad(scenes.doubled(fields["zenith"])))
+    factors = {1: 0.97, 2: 0.98, 3: 0.98, 4: 1.0, 5: 1.11, 6: 1.13} if baseline == 4 else dict.fromkeys(products.SOLAR, 1.0)
+    fields["radiance"] = {
+        band: np.where(np.isnan(field), np.nan, 0.4 / np.pi * products.IRRADIANCE[band] * sun / factors[band])
+        for band, field in fields["radiance"].items()
+    }
+    products.write(tmp_path / name, fields)
+    convert.convert(tmp_path / name, tmp_path / "x.hdf")
+    with h5py.File(tmp_path / "x.hdf") as file:
+        assert file.attrs["baseline"] == baseline
+        seen = file["seen"][:, :, 0] > 0
+        assert file["refs"][:][seen] == pytest.approx(0.4, rel=2e-3)
+
+
 def test_conversion_goes_on_and_skips_what_is_documented(data: Path, tmp_path: Path) -> None:
     some = linked(data, tmp_path / "some")
     first, second = sorted((some / "training").iterdir())[:2]
@@ -121,7 +149,7 @@ def test_conversion_goes_on_and_skips_what_is_documented(data: Path, tmp_path: P
     with pytest.raises(ProductError, match=r"S9_BT_in\.nc: missing from the product"):
         convert.run(products / "scenes.json", scenes, skip=0.0)
     assert not (scenes / "converted.json").exists()
-    convert.run(products / "scenes.json", scenes, skip=0.2)
+    convert.run(products / "scenes.json", scenes, skip=0.4)
     record = json.loads((scenes / "converted.json").read_text())
     assert record["scenes"] == 8
     (skipped,) = record["skipped"]
@@ -129,9 +157,22 @@ def test_conversion_goes_on_and_skips_what_is_documented(data: Path, tmp_path: P
     assert "S9_BT_in.nc: missing" in skipped["reason"]
     (done,) = scenes.rglob(f"{first.stem}.hdf")
     before = done.stat().st_mtime_ns
-    convert.run(products / "scenes.json", scenes, skip=0.2)
+    convert.run(products / "scenes.json", scenes, skip=0.4)
     assert done.stat().st_mtime_ns == before
     assert not list(scenes.rglob("*.partial"))
+
+
+def test_no_scene_of_inference_is_skipped(data: Path, tmp_path: Path) -> None:
+    some = linked(data, tmp_path / "some")
+    tested = sorted((some / "inference").iterdir())[0]
+    target = tested.resolve()
+    tested.unlink()
+    shutil.copytree(target, tested)
+    (tested / "S9_BT_in.nc").unlink()
+    (tmp_path / "products").mkdir()
+    extract.extract(some, tmp_path / "products", 1, 1)
+    with pytest.raises(ProductError, match=r"1 of 3 inference scenes can not be read, and 0 may be: .*S9_BT_in"):
+        convert.run(tmp_path / "products/scenes.json", tmp_path / "scenes", skip=0.9)
 
 
 def test_full_disk_leaves_nothing_half_written(data: Path, tmp_path: Path) -> None:
@@ -175,6 +216,18 @@ def test_distributed_files_are_read(distributed: Path, tmp_path: Path) -> None:
         assert np.array_equal(seen, (source["bts"][:] > 0).all(axis=-1))
         assert np.array_equal(file["bts"][:][seen], source["bts"][:][seen])
         assert np.isnan(file["bts"][:][~seen]).all()
+
+
+def test_a_distributed_scene_of_the_night(distributed: Path, tmp_path: Path) -> None:
+    """At night S5 and S6 still see what burns, and reflectances have no value: no day, and nothing that is not seen."""
+    with h5py.File(distributed, "a") as file:
+        file["refs"][:] = np.nan
+        file["rads"][:, :, :4] = 0
+    convert.convert(distributed, tmp_path / "out.hdf")
+    with h5py.File(tmp_path / "out.hdf") as file, h5py.File(distributed) as source:
+        assert not file.attrs["day"]
+        assert (source["rads"][:, :, 4:] > 0).any()
+        assert np.array_equal(file["seen"][:, :, 0] > 0, (source["bts"][:] > 0).all(axis=-1))
 
 
 def test_reflectances_that_are_radiances_are_found(distributed: Path, tmp_path: Path) -> None:

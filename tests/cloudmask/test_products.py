@@ -51,11 +51,27 @@ def test_satpy_reads_the_same(data: Path, converted: Path) -> None:
         seen = file["seen"][:, :, 0] > 0
         assert np.allclose(scene["S8"].values[seen], file["bts"][:, :, 1][seen], atol=0.005)
         with xr.open_dataset(product / "S3_radiance_an.nc", engine="h5netcdf") as image:
-            zenith = products.solar_zenith(product, 576, 640, image.attrs)
+            zenith = products.solar_zenith(product, 576, 640, products.grid(product, image.attrs))
         for name, place in (("S3", 2), ("S5", 4)):
             reflectance = scene[name].values / 100 / np.cos(np.deg2rad(zenith))
             ours = file["refs"][:, :, place]
             assert np.allclose(convert.halve(reflectance)[seen], ours[seen], rtol=1e-4, atol=1e-5)
+
+
+def test_tie_points_lie_where_real_products_say(tmp_path: Path) -> None:
+    """In real files the resolution of tie points is `[ 16000 1000 ]`, across the track first, and grids begin anywhere."""
+    tie = 30 + np.arange(130) * 0.2 + np.arange(40)[:, None] * 0.01  # degrees at every 16th column of every row
+    attributes = {"track_offset": 64, "start_offset": 10000, "resolution": "[ 16000 1000 ]"}
+    xr.Dataset({"solar_zenith_tn": (("rows", "columns"), tie)}, attrs=attributes).to_netcdf(
+        tmp_path / "geometry_tn.nc", engine="h5netcdf"
+    )
+    image = products.Grid(across=500, along=500, track_offset=1996, start_offset=20002)
+    zenith = products.solar_zenith(tmp_path, 6, 3000, image)
+    # Column 1996 is the track, as is tie point 64; 32 columns on is the next. Row 0 is 1 km behind the first tie points.
+    assert zenith[0, 1996] == pytest.approx(tie[1, 64])
+    assert zenith[0, 1996 + 32] == pytest.approx(tie[1, 65])
+    assert zenith[0, 1996 - 320] == pytest.approx(tie[1, 54])
+    assert zenith[1, 1996] == pytest.approx((tie[1, 64] + tie[2, 64]) / 2)
 
 
 def remove(name: str) -> Callable[[Path], object]:
@@ -90,6 +106,8 @@ def rewrite(name: str, change: Callable[[xr.Dataset], xr.Dataset]) -> Callable[[
         (rewrite("S8_BT_in.nc", lambda d: d.rename({"S8_BT_in": "x"})), r"no variable S8_BT_in; it has x"),
         (rewrite("S8_BT_in.nc", lambda d: d * np.nan), "not one pixel has a value in every channel"),
         (rewrite("S4_quality_an.nc", lambda d: d * 0), "S4_solar_irradiance_an is no irradiance"),
+        (rewrite("geometry_tn.nc", lambda d: d.drop_attrs()), r"geometry_tn\.nc: no grid: .*'resolution'"),
+        (rewrite("S1_radiance_an.nc", lambda d: d.assign_attrs(resolution="[ 500 ]")), r"S1_radiance_an\.nc: no grid: "),
     ],
 )
 def test_damaged_product(

@@ -21,6 +21,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ from kit.benchmarks.cloudmask.products import (
     flag,
     flag_bits,
     gains,
+    grid,
     parse_name,
     read,
     solar_zenith,
@@ -77,7 +79,8 @@ def read_product(product: Path) -> tuple[dict[str, NDArray[Any]], dict[str, dict
                 f"{product}: S{band} has {radiance.shape} pixels, but twice those of S7, {shape}, are expected"
             )
         if zenith.shape != radiance.shape:  # one grid for all six
-            zenith = solar_zenith(product, *radiance.shape, attributes)
+            image = grid(product / f"S{band}_radiance_an.nc", attributes)
+            zenith = solar_zenith(product, *radiance.shape, image)
         values, _, _ = read(product, f"S{band}_quality_an.nc", f"S{band}_solar_irradiance_an")
         if not (values.size and np.isfinite(values[0]) and values[0] > 0):
             raise ProductError(
@@ -157,9 +160,12 @@ def read_layout(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, dict[str
     for name, depth in (("bts", 3), ("rads", 6), ("refs", 6), ("bayes", 1), ("summary", 1)):
         if datasets[name].shape != (*shape, depth):
             raise ProductError(f"{path}: {name} has the shape {datasets[name].shape}, not {(*shape, depth)}")
-    day = bool((np.nan_to_num(datasets["rads"]) > 0).any())
+    # At night S1-S3 see nothing, but S5 and S6 see fires and flares: their radiances are no daylight.
+    day = bool((np.nan_to_num(datasets["rads"][..., :3]) > 0).mean() > 0.01)
     if day and np.array_equal(datasets["refs"], datasets["rads"], equal_nan=True):
         raise ProductError(f"{path}: refs equals rads: its reflectances are radiances; convert the product (.SEN3) itself")
+    if not day:
+        datasets["refs"] = np.nan_to_num(datasets["refs"])
     bts = datasets["bts"].astype(np.float32)
     seen = np.isfinite(bts).all(axis=-1) & (bts > 0).all(axis=-1) & np.isfinite(datasets["refs"]).all(axis=-1)
     for name in ("rads", "refs"):
@@ -207,24 +213,30 @@ def attempt(job: tuple[Path, Path]) -> str:
 def run(listing: Path, out: Path, skip: float) -> None:
     """Converts the scenes of scenes.json into `out`/{training,validation,inference}, in parallel; writes converted.json.
 
-    A scene that can not be read is an error, unless `skip`, the share of scenes that may be, allows for it; what is
-    skipped stands in converted.json with its reason. What is converted already is left as it is.
+    A scene that can not be read is an error, unless `skip`, the share of training and of validation scenes that may be,
+    allows for it; what is skipped stands in converted.json with its reason. Scenes for inference are never skipped: a
+    score without one would be of another set. What is converted already is left as it is.
     """
     scenes = json.loads(listing.read_text())["scenes"]
     jobs = [(Path(scene["path"]), out / scene["split"] / f"{scene['name']}.hdf") for scene in scenes]
+    sizes = Counter(scene["split"] for scene in scenes)
     for _, target in jobs:
         target.parent.mkdir(parents=True, exist_ok=True)
     started = time.perf_counter()
-    skipped = []
+    skipped: list[dict[str, str]] = []
     with ProcessPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         for (source, target), problem in zip(jobs, pool.map(attempt, jobs), strict=True):
-            if problem:
-                skipped.append({"name": source.name, "reason": problem})
-            print(f"{target.parent.name}: {source.name}{': ' + problem if problem else ''}", flush=True)
-            if len(skipped) > skip * len(jobs):
+            split = target.parent.name
+            print(f"{split}: {source.name}{': ' + problem if problem else ''}", flush=True)
+            if not problem:
+                continue
+            skipped.append({"name": source.name, "split": split, "reason": problem})
+            reasons = [entry["reason"] for entry in skipped if entry["split"] == split]
+            allowed = 0.0 if split == "inference" else skip * sizes[split]
+            if len(reasons) > allowed:
                 pool.shutdown(cancel_futures=True)
-                said = f"{len(skipped)} scenes can not be read, more than the share of {skip:g} of {len(jobs)} that may be: "
-                raise ProductError((said if skip else "") + "; ".join(entry["reason"] for entry in skipped))
+                said = f"{len(reasons)} of {sizes[split]} {split} scenes can not be read, and {allowed:g} may be: "
+                raise ProductError(said + "; ".join(reasons))
     for split in ("training", "validation", "inference"):
         if not any((out / split).glob("*.hdf")):
             raise ProductError(f"{out / split}: not one scene could be converted")

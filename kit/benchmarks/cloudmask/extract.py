@@ -2,6 +2,7 @@
 
 Scenes for inference are those that the data set keeps apart. Of the others whole orbits go to validation, in an order
 that only seed and orbit decide: granules of one orbit lie side by side, and a network that has seen one knows the next.
+For the same reason scenes of an orbit that inference has scenes of are left out.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import hashlib
 import json
 import os
 import zipfile
-from collections import defaultdict
+from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -80,8 +81,8 @@ def validation_orbits(orbits: dict[str, int], wanted: int, seed: int) -> set[str
 def extract(data: Path, out: Path, validation_scenes: int, seed: int) -> None:
     """Writes scenes.json into `out`: every scene of `data`/training and `data`/inference with path, orbit and split.
 
-    ProductError for a name that is none, for a scene that is there twice, for an orbit on both sides of the split, and
-    for a split that is left empty.
+    ProductError for a name that is none, for a scene that is there twice, and for a split that is left empty. Training
+    scenes of an orbit that inference has scenes of are left out, and stand in scenes.json as such.
     """
     scenes: list[dict[str, Any]] = []
     for split in ("training", "inference"):
@@ -101,12 +102,9 @@ def extract(data: Path, out: Path, validation_scenes: int, seed: int) -> None:
             if mark:
                 seen[mark] = scene["path"]
     kept_apart = {scene["orbit"] for scene in scenes if scene["split"] == "inference"}
-    orbits: dict[str, int] = defaultdict(int)
-    for scene in scenes:
-        if scene["split"] == "training":
-            if scene["orbit"] in kept_apart:
-                raise ProductError(f"{scene['path']}: its orbit {scene['orbit']} has scenes in inference too; move one side")
-            orbits[scene["orbit"]] += 1
+    left_out = [scene["name"] for scene in scenes if scene["split"] == "training" and scene["orbit"] in kept_apart]
+    scenes = [scene for scene in scenes if scene["name"] not in left_out]
+    orbits = Counter(scene["orbit"] for scene in scenes if scene["split"] == "training")
     chosen = validation_orbits(orbits, validation_scenes, seed)
     for scene in scenes:
         if scene["orbit"] in chosen:
@@ -117,9 +115,12 @@ def extract(data: Path, out: Path, validation_scenes: int, seed: int) -> None:
             raise ProductError(
                 f"{data}: {sum(orbits.values())} scenes of {len(orbits)} orbits, {validation_scenes} of them for "
                 f"validation, leave none for {split}"
+                + (f"; {len(left_out)} more are of orbits that inference has scenes of" if left_out else "")
             )
-    listing = {"rule": "whole orbits, by SHA-256 of seed and orbit", "seed": seed, **counts, "scenes": scenes}
+    rule = "whole orbits, by SHA-256 of seed and orbit"
+    listing = {"rule": rule, "seed": seed, **counts, "left_out": left_out, "scenes": scenes}
     partial = out / ".scenes.partial"
     partial.write_text(json.dumps(listing, indent=1) + "\n")
     partial.rename(out / "scenes.json")
-    print(", ".join(f"{count} {split}" for split, count in counts.items()), flush=True)
+    said = {**counts, "left out, of orbits that inference has scenes of": len(left_out)}
+    print(", ".join(f"{count} {what}" for what, count in said.items() if count), flush=True)

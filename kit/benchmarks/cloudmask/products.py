@@ -95,24 +95,40 @@ def read(product: Path, file: str, variable: str) -> tuple[Array, dict[str, Any]
         raise ProductError(f"{path}: not a readable NetCDF file: {error}") from None
 
 
-def resolution(attributes: dict[str, Any]) -> tuple[float, float]:
-    """(along track, across track) pixel size in metres, from the attribute `[ 500 500 ]`."""
-    along, across = re.findall(r"[\d.]+", str(attributes["resolution"]))
-    return float(along), float(across)
+class Grid(NamedTuple):
+    """Where the pixels of a file lie: pixel sizes in metres, and the pixel that the track and the orbit begin at."""
+
+    across: float
+    along: float
+    track_offset: int
+    start_offset: int
 
 
-def solar_zenith(product: Path, rows: int, columns: int, image: dict[str, Any]) -> Array:
-    """Solar zenith angle (rows, columns) in degrees on an image grid, linear between the tie points.
+def grid(path: Path, attributes: dict[str, Any]) -> Grid:
+    """The grid that the attributes of a file describe; its `resolution` is a text, across the track first.
 
-    Both grids count columns from the satellite track: `track_offset` is the column of the track in each.
+    ProductError for an attribute that is missing or is no such text.
+    """
+    try:
+        across, along = re.findall(r"[\d.]+", str(attributes["resolution"]))
+        return Grid(float(across), float(along), int(attributes["track_offset"]), int(attributes["start_offset"]))
+    except (KeyError, ValueError) as error:
+        raise ProductError(
+            f"{path}: no grid: resolution ([ 500 500 ], say), track_offset and start_offset are needed: {error}"
+        ) from None
+
+
+def solar_zenith(product: Path, rows: int, columns: int, image: Grid) -> Array:
+    """Solar zenith angle (rows, columns) in degrees on the grid of an image, linear between the tie points.
+
+    Both grids count columns from the satellite track, and rows from the start of the orbit.
     """
     tie, _, attributes = read(product, "geometry_tn.nc", "solar_zenith_tn")
-    along, across = resolution(image)
-    tie_along, tie_across = resolution(attributes)
-    x = (np.arange(columns) - int(str(image["track_offset"]))) * across
-    tie_x = (np.arange(tie.shape[1]) - int(str(attributes["track_offset"]))) * tie_across
-    y = np.arange(rows) * along + int(str(image["start_offset"])) * along
-    tie_y = np.arange(tie.shape[0]) * tie_along + int(str(attributes["start_offset"])) * tie_along
+    points = grid(product / "geometry_tn.nc", attributes)
+    x = (np.arange(columns) - image.track_offset) * image.across
+    tie_x = (np.arange(tie.shape[1]) - points.track_offset) * points.across
+    y = (np.arange(rows) + image.start_offset) * image.along
+    tie_y = (np.arange(tie.shape[0]) + points.start_offset) * points.along
     across_track = np.stack([np.interp(x, tie_x, line) for line in tie])
     # Along the track the same two lines of tie points serve a whole row of pixels.
     below = np.clip(np.searchsorted(tie_y, y, side="right") - 1, 0, max(len(tie_y) - 2, 0))
@@ -220,7 +236,7 @@ def write(folder: Path, fields: dict[str, Any]) -> None:
     save(
         "geometry_tn.nc",
         {"solar_zenith_tn": (("rows", "columns"), zenith, {"units": "degrees"})},
-        {"track_offset": (columns // 2) // TIE_STEP + 1, "start_offset": 0, "resolution": "[ 1000 16000 ]"},
+        {"track_offset": (columns // 2) // TIE_STEP + 1, "start_offset": 0, "resolution": "[ 16000 1000 ]"},
         {"solar_zenith_tn": {"zlib": True}},
     )
     save(
