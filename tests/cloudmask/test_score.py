@@ -90,10 +90,16 @@ def test_score_against_label_truth_and_baselines(data: Path, converted: Path, ma
     assert found["label"]["majority"]["accuracy"] == pytest.approx(max(found["cloud_fraction"], 1 - found["cloud_fraction"]))
     assert found["best_baseline"] in ("majority", "threshold", "summary")
     assert 0 < found["separation"] <= found["margin_interval"][0] < found["margin"] < 0.9
+    baselines = [found["label"][name]["accuracy_interval"][1] for name in score.BASELINES]
+    assert found["separation"] == found["label"]["network"]["accuracy_interval"][0] - max(baselines)
     strata = found["strata"]
-    assert {"day", "night", "sea", "land", "thin", "medium", "thick", "clear"} <= set(strata)
+    assert {"day", "night", "sea", "land"} <= set(strata)
     assert strata["day"]["pixels"] + strata["night"]["pixels"] == found["pixels"]
-    assert strata["thin"]["accuracy"] < strata["thick"]["accuracy"]  # the label errs at thin cloud
+    # These masks are the label but for chance, and the label errs at thin cloud.
+    layers = found["truth_by_thickness"]
+    assert set(layers) == {"thin", "medium", "thick", "clear"}
+    assert sum(layer["pixels"] for layer in layers.values()) == found["pixels"]
+    assert layers["thin"]["accuracy"] < layers["thick"]["accuracy"] == pytest.approx(0.9, abs=0.01)
     # The other way round it is as wrong as it was right.
     score.score(converted / "scenes", masks, None, tmp_path, Label(positive="clear"))
     swapped = json.loads((tmp_path / "score.json").read_text())

@@ -32,6 +32,7 @@ PYTHON = "/opt/venv/bin/python3"
 
 def command(folder: Path, ranks: int, *words: str, name: str = "cloudmask") -> list[str]:
     image = ["apptainer", "exec", "--no-privs", "--no-home", "--bind", str(folder), "--pwd", str(folder)]
+    image += ["--nv"] if name.endswith("-cuda") and Path("/dev/nvidia0").exists() else []
     launcher = ["mpirun", "-n", str(ranks), "--oversubscribe", "--bind-to", "none"] if ranks else []
     return [*image, "--env", "OMP_NUM_THREADS=1", str(built_sif(load_image(name))), *launcher, PYTHON, *words]
 
@@ -183,8 +184,10 @@ def test_a_rank_that_is_killed_ends_the_job_which_goes_on_bit_for_bit(work: Path
                 os.killpg(job.pid, signal.SIGKILL)
     assert len(epochs(work / "cut")) == 1
     assert not (work / "cut/train.json").exists()
+    with (work / "cut/epochs.jsonl").open("a") as file:
+        file.write('{"epoch": 2, "lo')  # what a full disk leaves
     stage(work, 2, *words)
-    assert facts(work / "cut")["weights_sha256"] == facts(two)["weights_sha256"]
+    assert facts(work / "cut")["last_weights_sha256"] == facts(two)["last_weights_sha256"]
     for before, after in zip(epochs(two), epochs(work / "cut"), strict=True):
         assert {k: v for k, v in before.items() if k.endswith(("loss", "accuracy"))} == {
             k: v for k, v in after.items() if k.endswith(("loss", "accuracy"))
@@ -301,6 +304,14 @@ def test_a_test_scene_in_training_is_refused(made_runs: Path, tmp_path: Path) ->
     path.write_text(json.dumps({**trained, "training_scenes": [*trained["training_scenes"], tested["name"]]}))
     said = kit("collect", str(tmp_path / "run"), code=1).stdout
     assert f"test scenes were seen in training: {tested['name']}" in " ".join(said.split())
+    trained_on, held_out = trained["training_scenes"], trained["validation_scenes"]
+    for changes, message in (
+        ({"training_scenes": [*trained_on, held_out[0]]}, f"training used scenes that are not of it: {held_out[0]}"),
+        ({"validation_scenes": [*held_out, trained_on[0]]}, f"validation used scenes that are not of it: {trained_on[0]}"),
+        ({"validation_scenes": []}, "validation used scenes that are not of it: none"),
+    ):
+        path.write_text(json.dumps({**trained, **changes}))
+        assert message in " ".join(kit("collect", str(tmp_path / "run"), code=1).stdout.split())
     path.write_text(json.dumps(trained))
     scenes_there = json.loads(listing.read_text())
     for scene in scenes_there["scenes"]:

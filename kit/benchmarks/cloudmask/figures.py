@@ -14,9 +14,11 @@ from kit.run import load_run, resolved
 
 
 def evaluate(directory: Path, ranks: int) -> None:
-    """Checks ranks and devices of training and inference and the split, writes figures/; KitError for what can not be."""
+    """Checks ranks and devices of training and inference and the split, writes figures/; KitError for what can not be.
+
+    The split is that of the stage extract: training and validation used scenes of theirs alone, inference all of its own.
+    """
     trained, inferred = (one_job(directory, name, ranks) for name in ("train/train.json", "masks/infer.json"))
-    # The split is that of the stage extract; what each later stage says it used is held against it.
     listed: dict[str, dict[str, str]] = {"training": {}, "validation": {}, "inference": {}}
     for scene in read_json(directory / "products/scenes.json")["scenes"]:
         listed[scene["split"]][scene["name"]] = scene["orbit"]
@@ -26,8 +28,18 @@ def evaluate(directory: Path, ranks: int) -> None:
     near = orbits & set(listed["inference"].values())
     if met or near:
         raise KitError(f"train/train.json: test scenes were seen in training: {', '.join(sorted(met or near))}")
-    if inferred["scenes"] != read_json(directory / "score/score.json")["scenes"]:
-        raise KitError(f"masks/infer.json: {inferred['scenes']} scenes were masked, but the score is of another number")
+    for split in ("training", "validation"):
+        strangers = set(trained[f"{split}_scenes"]) - set(listed[split])
+        if strangers or not trained[f"{split}_scenes"]:
+            raise KitError(
+                f"train/train.json: {split} used scenes that are not of it: {', '.join(sorted(strangers)) or 'none'}"
+            )
+    for name, scenes in (
+        ("masks/infer.json", inferred["scenes"]),
+        ("score/score.json", read_json(directory / "score/score.json")["scenes"]),
+    ):
+        if scenes != len(listed["inference"]):
+            raise KitError(f"{name}: {scenes} scenes, but products/scenes.json has {len(listed['inference'])} for inference")
     draw(directory)
 
 

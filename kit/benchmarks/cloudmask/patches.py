@@ -64,7 +64,8 @@ class Scene(NamedTuple):
 def load(path: Path, label: Label) -> Scene:
     """Reads a converted scene. Normalisation is the reference's: `(bt - 270) / 22`, `reflectance - 0.5`.
 
-    Pixels without a value become 0 after normalisation; they are not in `seen` and enter no loss and no metric.
+    Pixels without a value have a temperature of 0 after normalisation and a reflectance of 0 before; they are not in
+    `seen` and enter no loss and no metric.
     """
     import h5py
 

@@ -36,7 +36,7 @@ class Plan(NamedTuple):
     learning_rate: float  # for a global batch of `reference_batch` patches
     reference_batch: int = 32
     scaling: str = "linear"  # of the learning rate with the global batch: linear, sqrt or none
-    warmup_epochs: float = 0  # over which the learning rate rises from that of one reference batch
+    warmup_epochs: float = 0  # over which the learning rate rises from near zero
     schedule: str = "constant"  # after that: constant, or cosine down to a hundredth
     patience: int = 0  # epochs without a lower validation loss after which it ends; 0: never
     positive_weight: float = 1.0  # of the loss of cloud pixels
@@ -155,11 +155,14 @@ def train(data: Path, out: Path, plan: Plan, backend: str) -> None:
         optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
 
     history = out / "epochs.jsonl"
-    records = [json.loads(line) for line in history.read_text().splitlines()] if history.is_file() else []
-    # A line that was written behind the last checkpoint belongs to an epoch that comes again.
-    records = records[: int(done)]
+    records: list[dict[str, Any]] = []
     if ranks.rank == 0:
-        history.write_text("".join(json.dumps(record) + "\n" for record in records))
+        # What was written behind the last checkpoint belongs to an epoch that comes again, and may be half a line.
+        lines = history.read_text().splitlines()[: int(done)] if history.is_file() else []
+        records = [json.loads(line) for line in lines]
+        partial = out / "epochs.partial"
+        partial.write_text("".join(f"{line}\n" for line in lines))
+        partial.rename(history)
 
     def validate() -> NDArray[np.float64]:
         mine = np.arange(len(validation))[ranks.rank :: ranks.size]
@@ -187,11 +190,13 @@ def train(data: Path, out: Path, plan: Plan, backend: str) -> None:
             marks.append(time.perf_counter())
             # The pixels of all ranks count alike: sums are exchanged, and divided once by the global number of pixels.
             *gradients, pixels = ranks.sum([*gradients, tf.reduce_sum(part[2:])])
+            marks.append(time.perf_counter())
             optimizer.learning_rate.assign(plan.rate(epoch * steps + number, steps, global_batch))
             apply([gradient / tf.maximum(pixels, 1.0) for gradient in gradients])
             marks.append(time.perf_counter())
-            for name, start, end in zip(clock, marks, marks[1:], strict=False):
-                clock[name].append(end - start)
+            read, computed, exchanged, applied = np.diff(marks).tolist()
+            for name, value in (("input", read), ("compute", computed + applied), ("exchange", exchanged)):
+                clock[name].append(value)
         total = ranks.sum([tf.constant(tallies)])[0].numpy()
         # Of the steps but the first, whose graphs are traced; the mean of the ranks.
         warm = [sum(part[1:] if epoch == 0 else part) for part in clock.values()]
@@ -252,7 +257,7 @@ def train(data: Path, out: Path, plan: Plan, backend: str) -> None:
             "validation_scenes": validation.scenes,
             "training_patches": patches,
             "validation_patches": len(validation),
-            "weights_sha256": digests[0],
+            "last_weights_sha256": digests[0],  # of the last epoch; model.weights.h5 has those of the best
             "seconds": sum(record["seconds"] for record in records),
             "patches_per_second": sum(record["warm_patches"] for record in records) / sum(clocks.values()),
             "warm_seconds": clocks,
