@@ -362,7 +362,8 @@ def scaling(
     partition: Annotated[str | None, typer.Option(help="A partition of the site; the first if not given.")] = None,
     image: Annotated[str | None, typer.Option(help="An image the benchmark runs on; its first if not given.")] = None,
     nodes: Annotated[
-        int | None, typer.Option(min=1, help="For the largest number of ranks; fewer take fewer nodes.")
+        int | None,
+        typer.Option(min=1, help="For the largest number of ranks; srun gives fewer ranks fewer nodes, mpirun all of them."),
     ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of a rank, other than the size's.")] = None,
     epochs: Annotated[int, typer.Option(min=1, help="Of each point; the first step of the first is not counted.")] = 3,
@@ -588,7 +589,7 @@ def data_get(
         str,
         typer.Argument(
             metavar="BENCHMARK/NAME[:COUNT]",
-            help="A data set that kit data list shows; with :20 the first 20 scenes or files of each of its folders.",
+            help="A data set that kit data list shows; with :20 as many scenes or files of each folder.",
         ),
     ],
     mirror: Annotated[str, typer.Option(metavar="URL", help="Fetch its files from below this URL instead.")] = "",

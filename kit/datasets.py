@@ -59,11 +59,11 @@ class Source(Model):
         """The url as curl fetches from below it."""
         return f"{self.endpoint.rstrip('/')}/{self.url.removeprefix('s3://')}" if self.endpoint else self.url
 
-    def part(self, first: int) -> Source:
-        """The source with the `first` files, or whole folders, of its tree alone."""
-        if not self.tree or not first or not self.files:
+    def part(self, count: int) -> Source:
+        """The source with `count` files, or whole folders, of its tree alone."""
+        if not self.tree or not count or not self.files:
             return self
-        return self.model_copy(update={"gigabytes": self.gigabytes * min(first / self.files, 1.0)})
+        return self.model_copy(update={"gigabytes": self.gigabytes * min(count / self.files, 1.0)})
 
 
 class DataSet(Model):
@@ -75,7 +75,7 @@ class DataSet(Model):
     origin: str
     licence: str
     sources: list[Source] = Field(min_length=1)
-    first: int = Field(0, ge=0)  # files, or whole folders, of each tree that are wanted, by their names; 0: all
+    count: int = Field(0, ge=0)  # files, or whole folders, of each tree that are wanted; 0: all
 
     @model_validator(mode="after")
     def told_apart(self) -> DataSet:
@@ -85,15 +85,15 @@ class DataSet(Model):
 
     @property
     def gigabytes(self) -> float:
-        return sum(source.part(self.first).gigabytes for source in self.sources)
+        return sum(source.part(self.count).gigabytes for source in self.sources)
 
     @property
     def full_name(self) -> str:
-        return f"{self.benchmark}/{self.name}" + (f":{self.first}" if self.first else "")
+        return f"{self.benchmark}/{self.name}" + (f":{self.count}" if self.count else "")
 
     @property
     def folder(self) -> Path:
-        part = f"-first-{self.first}" if self.first else ""
+        part = f"-part-{self.count}" if self.count else ""
         return paths.cache() / "data" / f"{self.benchmark}-{self.name}{part}"
 
 
@@ -106,18 +106,18 @@ def data_sets() -> list[DataSet]:
 
 
 def load_data_set(name: str) -> DataSet:
-    """The data set called BENCHMARK/NAME, or with BENCHMARK/NAME:20 the first 20 scenes or files of each of its trees."""
+    """The data set called BENCHMARK/NAME, or with BENCHMARK/NAME:20 as many scenes or files of each of its trees."""
     known = {found.full_name: found for found in data_sets()}
-    whole, mark, first = name.partition(":")
+    whole, mark, count = name.partition(":")
     if whole not in known:
         raise unknown("data set", name, known)
     if not mark:
         return known[whole]
-    if not first.isdecimal() or int(first) == 0:
+    if not count.isdecimal() or int(count) == 0:
         raise KitError(f"{name}: behind the colon stands how many of each folder are wanted, {whole}:20 for example")
     if not any(source.tree for source in known[whole].sources):
         raise KitError(f"{name}: {whole} is of archives, which come whole")
-    return known[whole].model_copy(update={"first": int(first)})
+    return known[whole].model_copy(update={"count": int(count)})
 
 
 def fetched(data_set: DataSet) -> Path:
@@ -159,15 +159,15 @@ def get(data_set: DataSet, mirror: str = "", say: Callable[[str], None] = lambda
     except KitError as error:
         raise KitError(f"{error}; {REMOVE.format(partial)}") from None
     left = [source for source in data_set.sources if source.url not in done]
-    require_room(partial, [source.part(data_set.first) for source in left])
+    require_room(partial, [source.part(data_set.count) for source in left])
     for source in left:
         url = f"{mirror.rstrip('/')}/{source.into if source.tree else file_name(source.url)}" if mirror else source.address
-        say(f"{url} (about {source.part(data_set.first).gigabytes:.3g} GB)")
+        say(f"{url} (about {source.part(data_set.count).gigabytes:.3g} GB)")
         # Of a tree every file counts for itself, so that what came is not fetched again.
         names = [""]
         if source.tree:
             found = listed(url if mirror else source.url, source.tree, "" if mirror else source.endpoint)
-            names = first_of(found, source.tree, data_set.first)
+            names = spread(found, source.tree, data_set.count)
         for name in names:
             file_url = f"{url.rstrip('/')}/{quote(name)}" if name else url
             if file_url in done:
@@ -227,12 +227,16 @@ def listed(url: str, pattern: str, endpoint: str = "") -> list[str]:
     return found
 
 
-def first_of(names: list[str], pattern: str, first: int) -> list[str]:
-    """All names, or where `first` is not 0 those of so many files; of whole folders where the pattern names folders."""
-    if not first:
+def spread(names: list[str], pattern: str, count: int) -> list[str]:
+    """All names, or where `count` is not 0 those of so many files; of whole folders where the pattern names folders.
+
+    They are spread evenly over the order of the names, which is often that of time: a part is of all times.
+    """
+    if not count:
         return names
     wholes = [name.rpartition("/")[0] if "/" in pattern else name for name in names]
-    wanted = set(sorted(set(wholes))[:first])
+    order = sorted(set(wholes))
+    wanted = {order[place * len(order) // count] for place in range(count)} if count < len(order) else set(order)
     return [name for name, whole in zip(names, wholes, strict=True) if whole in wanted]
 
 
@@ -248,7 +252,7 @@ def bucket_keys(url: str, endpoint: str) -> list[str]:
     client = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1", config=Config(signature_version=UNSIGNED))
     try:
         pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-        return sorted(entry["Key"].removeprefix(prefix) for page in pages for entry in page.get("Contents", []))
+        return sorted(entry["Key"].removeprefix(prefix).lstrip("/") for page in pages for entry in page.get("Contents", []))
     except (BotoCoreError, ClientError) as error:
         raise KitError(f"{url} at {endpoint}: can not be listed: {error}") from None
 

@@ -26,7 +26,7 @@ from typer.testing import CliRunner
 from kit import data, datasets, paths
 from kit.benchmark import load_benchmark
 from kit.cli import app
-from kit.datasets import FETCHED, DataSet, Source, get, load_data_set
+from kit.datasets import FETCHED, DataSet, Source, get, load_data_set, spread
 from kit.errors import KitError
 from kit.manifest import MANIFEST
 from kit.model import parse
@@ -289,12 +289,12 @@ def test_a_bucket_cut_off_in_the_middle_of_a_file(bucket: str, monkeypatch: pyte
 
 
 def test_a_part_of_a_bucket(bucket: str) -> None:
-    """The first files of each folder, in a folder of their own, with the room that they need."""
-    wanted = scenes_of(bucket, files=3).model_copy(update={"first": 1})
+    """So many files of each folder, in a folder of their own, with the room that they need."""
+    wanted = scenes_of(bucket, files=3).model_copy(update={"count": 1})
     assert wanted.full_name == "relion/test:1"
     assert wanted.gigabytes == pytest.approx(0.002)
     folder = get(wanted)
-    assert folder.name == "relion-test-first-1"
+    assert folder.name == "relion-test-part-1"
     assert sorted(path.name for path in folder.rglob("*.hdf")) == ["S3A_1.hdf", "S3A_4.hdf"]
 
 
@@ -309,9 +309,9 @@ def test_a_part_of_products_has_whole_ones(tmp_path: Path, monkeypatch: pytest.M
     wanted = data_set(Source.model_validate(facts))
     whole = sorted(path.relative_to(get(wanted)).as_posix() for path in get(wanted).rglob("*.nc"))
     assert whole == ["training/S3A_1.SEN3/a.nc", "training/day/S3A_2.SEN3/a.nc", "training/day/S3A_2.SEN3/b.nc"]
-    first = wanted.model_copy(update={"first": 1})
-    assert first.gigabytes == pytest.approx(0.001)
-    assert [path.relative_to(get(first)).as_posix() for path in get(first).rglob("*.nc")] == ["training/S3A_1.SEN3/a.nc"]
+    part = wanted.model_copy(update={"count": 1})
+    assert part.gigabytes == pytest.approx(0.001)
+    assert [path.relative_to(get(part)).as_posix() for path in get(part).rglob("*.nc")] == ["training/S3A_1.SEN3/a.nc"]
     with pytest.raises(ValueError, match="tree"):
         Source.model_validate({**facts, "tree": "a/b/*.nc"})
 
@@ -345,6 +345,14 @@ def test_generated_data_are_made_by_the_command(toy: Path, tmp_path: Path) -> No
     assert (folders[0] / "input.txt").is_file()
     said = kit("data", "make", "cloudmask", "--size", "ds1", env={"KIT_CACHE": str(tmp_path)}, code=1).stderr
     assert "not here; fetch it with kit data get cloudmask/ds1 (180 GB)" in said
+
+
+def test_a_part_is_spread_over_the_names() -> None:
+    """The first scenes by name are one hour of one orbit, of which no split by orbits can be made."""
+    names = [f"{number:02d}" for number in range(10)]
+    assert spread(names, "*", 3) == ["00", "03", "06"]
+    assert spread(names, "*", 10) == spread(names, "*", 99) == spread(names, "*", 0) == names
+    assert load_data_set("cloudmask/ds2:20").gigabytes < 10
 
 
 def test_archives_that_share_a_folder(server: str) -> None:
