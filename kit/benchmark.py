@@ -47,8 +47,8 @@ class Stage(Model):
     """One step of the job script. `command` is shell, and a Jinja2 template over the size's numbers and parameters.
 
     Two words stand before a program: `in_image` runs it in the image, `launch` runs it there on all ranks. The stage
-    fails unless it leaves each file of `outputs`, new and not empty. Where `resume` matches files, an earlier attempt
-    was cut off, and the last of them is given to the command as `"${resume[@]}"` behind `resume_option`.
+    fails unless it leaves each file of `outputs`, new and not empty. `resume` is shell that prints the file from which an
+    attempt that was cut off goes on, if there is one; the command has it as `"${resume[@]}"` behind `resume_option`.
     """
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
@@ -146,6 +146,7 @@ class Benchmark(Model):
     images: dict[str, dict[str, str]] = Field(min_length=1)
     target: str  # the sentence that says when the result counts
     leader: bool = False  # one of several ranks hands out work and does none
+    functions: str = ""  # of shell, that the stages call
     card: Card
     sizes: dict[str, Size] = Field(min_length=1)
     stages: list[Stage] = Field(min_length=1)

@@ -43,6 +43,13 @@ def test_interrupt_and_resume(tmp_path: Path) -> None:
 
     done = {path: path.stat().st_mtime_ns for path in (run / "Class2D").glob("run_it001_*.star")}
     assert done
+    # What a job leaves that is killed while RELION writes an iteration: files that are missing or end anywhere.
+    for path in done:
+        whole = path.read_text().replace("_it001_", "_it003_")
+        if "sampling" not in path.name:
+            path.with_name(path.name.replace("_it001_", "_it003_")).write_text(
+                whole if "optimiser" in path.name else whole[: len(whole) // 2]
+            )
     interrupted_after(["--resume", str(run)], "run_it005", tmp_path)
     # It went on from the last iteration, which RELION reads and writes again; those before it were not done again.
     assert {path: path.stat().st_mtime_ns for path in done} == done

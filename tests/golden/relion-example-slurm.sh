@@ -84,6 +84,20 @@ run_stage() { # run_stage NAME COMMAND_AS_JSON OUTPUT...
 
 mkdir -p logs
 
+# last_iteration ROOT: the optimiser of the newest iteration that is whole. What was cut off while RELION wrote it lacks
+# files, or has STAR files that do not end with the empty line behind a table.
+last_iteration() {
+    local optimiser file named
+    while read -r optimiser; do
+        mapfile -t named < <(grep -oE '[^ ]+_it[0-9]{3}_[a-z0-9_]+\.star' "$optimiser")
+        for file in "$optimiser" "${named[@]}"; do
+            if [ ! -s "$file" ] || [ -n "$(tail -n 1 "$file" | tr -d '[:space:]')" ]; then continue 2; fi
+        done
+        echo "$optimiser"
+        return
+    done < <(compgen -G "$1_it???_optimiser.star" | sort -r)
+}
+
 stage_identify() {
     in_image relion_refine --version >version.txt
 }
@@ -91,7 +105,7 @@ run_stage identify '"in_image relion_refine --version >version.txt"' version.txt
 
 stage_class2d() {
     local resume=() last
-    last=$(compgen -G 'Class2D/run_it???_optimiser.star' | sort | tail -n 1 || true)
+    last=$(last_iteration Class2D/run)
     [ -z "$last" ] || resume=(--continue "$last")
     in_image relion_refine --i data/particles.star --o Class2D/run "${resume[@]}" \
         --iter 10 --K 8 --tau2_fudge 2 --psi_step 12 --offset_range 2 --offset_step 1 \
@@ -102,7 +116,7 @@ run_stage class2d '"in_image relion_refine --i data/particles.star --o Class2D/r
 
 stage_class3d() {
     local resume=() last
-    last=$(compgen -G 'Class3D/run_it???_optimiser.star' | sort | tail -n 1 || true)
+    last=$(last_iteration Class3D/run)
     [ -z "$last" ] || resume=(--continue "$last")
     in_image relion_refine --i data/particles.star --o Class3D/run "${resume[@]}" \
         --ref data/reference.mrc --firstiter_cc --ini_high 60 \
@@ -124,7 +138,7 @@ run_stage select '"for class in 1 2; do\n    in_image relion_star_handler --i Cl
 
 stage_refine3d() {
     local resume=() last
-    last=$(compgen -G 'Refine3D/run_it???_optimiser.star' | sort | tail -n 1 || true)
+    last=$(last_iteration Refine3D/run)
     [ -z "$last" ] || resume=(--continue "$last")
     launch relion_refine_mpi --i Select/particles.star --o Refine3D/run "${resume[@]}" \
         --auto_refine --split_random_halves --ref data/reference.mrc --firstiter_cc --ini_high 60 \

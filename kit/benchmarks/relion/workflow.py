@@ -192,7 +192,7 @@ def compose(
         text = [f"rm -f {job.name}RELION_JOB_EXIT_*", *commands, f"touch {done}" if step.rule else f"test -e {done}"]
         if kind == "maskcreate":
             text += not_empty(job.name)
-        cont = f"{job.name}run_it???_optimiser.star" if kind in ALIGNING else ""
+        cont = f"last_iteration {job.name}run" if kind in ALIGNING else ""
         if cont:
             text[1] += ' "${resume[@]}"'
         text[1:1] = before
