@@ -40,6 +40,9 @@ class Horovod:
     """The processes that the launcher started, joined by Horovod."""
 
     def __init__(self) -> None:
+        # A rank of Open MPI waits by asking again and again, and takes the processor from those that still compute; told
+        # to yield it does not (docs/cloudmask.md has what that gives). Who sets it otherwise is left alone.
+        os.environ.setdefault("OMPI_MCA_mpi_yield_when_idle", "1")
         import horovod.tensorflow as hvd
 
         hvd.init()
