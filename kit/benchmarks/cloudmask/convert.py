@@ -46,22 +46,29 @@ from kit.benchmarks.cloudmask.products import (
 SURFACES = ("sea", "land", "ice")
 
 
-def reflectance_factor(irradiance: float, zenith: Array) -> Array:
-    """What a radiance is multiplied by to give reflectance: `pi / (E0 cos(SZA))`, 0 where the sun is down."""
-    cosine = np.cos(np.deg2rad(zenith))
-    return np.where(zenith < 90, np.pi / (irradiance * np.where(zenith < 90, cosine, 1)), 0.0).astype(np.float32)
+def sun_factor(zenith: Array) -> Array:
+    """What a radiance over its irradiance E0 is multiplied by to give reflectance: `pi / cos(SZA)`, 0 where the sun is
+    down."""
+    up = zenith < 90
+    return np.where(up, np.float32(np.pi) / np.where(up, np.cos(np.deg2rad(zenith)), np.float32(1)), np.float32(0))
 
 
-def halve(field: Array) -> Array:
-    """The 500 m grid to the 1 km grid: the mean of the pixels that have a value, NaN where none has."""
+def blocks(field: NDArray[Any]) -> NDArray[Any]:
+    """The sums of blocks of 2 x 2 pixels."""
     rows, columns = field.shape[0] // 2, field.shape[1] // 2
-    total = np.zeros((rows, columns), np.float32)
-    count = np.zeros((rows, columns), np.float32)
-    for corner in (field[r : 2 * rows : 2, c : 2 * columns : 2] for r in (0, 1) for c in (0, 1)):
-        known = np.isfinite(corner)
-        count += known
-        total += np.where(known, corner, 0)
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    lines = field[: 2 * rows : 2] + field[1 : 2 * rows : 2]
+    return lines[:, : 2 * columns : 2] + lines[:, 1 : 2 * columns : 2]
+
+
+def halve(*fields: Array) -> list[Array]:
+    """Each field of the 500 m grid on the 1 km grid: the mean of the pixels that have a value, NaN where none has.
+
+    The fields are of one channel: what has no value has none in all of them.
+    """
+    known = np.isfinite(fields[0])
+    count = blocks(known.astype(np.uint8)).astype(np.float32)
+    count[count == 0] = np.nan
+    return [blocks(np.where(known, field, np.float32(0))) / count for field in fields]
 
 
 def read_product(product: Path) -> tuple[dict[str, NDArray[Any]], dict[str, dict[str, Any]]]:
@@ -69,9 +76,11 @@ def read_product(product: Path) -> tuple[dict[str, NDArray[Any]], dict[str, dict
     baseline = parse_name(product.name).baseline
     bts = np.stack([read(product, f"S{band}_BT_in.nc", f"S{band}_BT_in")[0] for band in THERMAL], axis=-1, dtype=np.float32)
     shape = bts.shape[:2]
-    rads, refs, irradiances = [], [], []
+    rads: list[Array] = []
+    refs: list[Array] = []
+    irradiances: list[float] = []
     gain: dict[int, float] = gains(baseline)
-    zenith: Array = np.zeros((0, 0))
+    zenith = factor = np.zeros((0, 0), np.float32)
     for band in SOLAR:
         radiance, _, attributes = read(product, f"S{band}_radiance_an.nc", f"S{band}_radiance_an")
         if radiance.shape != (2 * shape[0], 2 * shape[1]):
@@ -80,7 +89,8 @@ def read_product(product: Path) -> tuple[dict[str, NDArray[Any]], dict[str, dict
             )
         if zenith.shape != radiance.shape:  # one grid for all six
             image = grid(product / f"S{band}_radiance_an.nc", attributes)
-            zenith = solar_zenith(product, *radiance.shape, image)
+            zenith = solar_zenith(product, *radiance.shape, image).astype(np.float32)
+            factor = sun_factor(zenith)
         values, _, _ = read(product, f"S{band}_quality_an.nc", f"S{band}_solar_irradiance_an")
         if not (values.size and np.isfinite(values[0]) and values[0] > 0):
             raise ProductError(
@@ -88,8 +98,11 @@ def read_product(product: Path) -> tuple[dict[str, NDArray[Any]], dict[str, dict
             )
         irradiances.append(float(values[0]))
         radiance = np.asarray(radiance, np.float32) * np.float32(gain[band])
-        rads.append(halve(radiance))
-        refs.append(halve(radiance * reflectance_factor(irradiances[-1], zenith)))
+        # The factor is that of all channels, and rads and refs have their values at the same pixels.
+        for found, field in zip(
+            (rads, refs), halve(radiance, radiance * (factor / np.float32(irradiances[-1]))), strict=True
+        ):
+            found.append(field)
     # Where the sun is down a missing radiance is no loss.
     down = ~(zenith[::2, ::2] < 90)
     reflectance = np.stack(refs, axis=-1)
