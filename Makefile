@@ -13,7 +13,7 @@ SIZE ?= tiny
 SITE ?= local
 SUBMISSIONS ?= submissions
 
-.PHONY: help setup recipes images images/all submission test lint bench bench/relion bench/levers bench/repeats clean
+.PHONY: help setup recipes images images/all submission test lint bench bench/relion bench/cloudmask bench/levers bench/repeats clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z\/%-]+:.*## / {printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -74,6 +74,9 @@ bench: images ## measure the speed and size the kit promises (build/bench/kit.js
 
 bench/relion: images ## relion-basic against relion-accelerated (build/bench/relion.json; hours: PARTICLES=300 BOXES=128 is quick)
 	@.venv/bin/python tests/bench/relion.py
+
+bench/cloudmask: images ## CloudMask against the ancestor's scheme: train, infer, convert, memory (build/bench/cloudmask.json)
+	@.venv/bin/python tests/bench/cloudmask.py
 
 bench/levers: images ## what compiler, flags, instruction set and memory give relion-accelerated (build/bench/levers.json)
 	@.venv/bin/python tests/bench/levers.py
