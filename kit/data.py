@@ -49,7 +49,8 @@ def data_key(benchmark: Benchmark, size_name: str) -> str:
 def make(benchmark: Benchmark, size_name: str) -> Path:
     """The folder of a size's data, generated now unless it is there; it appears whole or not at all.
 
-    A published data set is not fetched on the way: KitError says with which command it is.
+    A published data set is not fetched on the way: KitError says with which command it is. KitError, too, for data that
+    can not be written.
     """
     size = benchmark.size(size_name)
     if size.dataset:
@@ -64,13 +65,15 @@ def make(benchmark: Benchmark, size_name: str) -> Path:
         return folder
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    paths.make_cached(partial)
     try:
         benchmark.code.generate(partial, benchmark.size(size_name).parameters)
         write_json(partial / MANIFEST, manifest(partial))
         partial.rename(folder)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(partial, ignore_errors=True)
+        if isinstance(error, OSError):  # the disk is full
+            raise KitError(f"{folder}: can not be written: {error}; KIT_CACHE can name another folder") from error
         raise
     return folder
 

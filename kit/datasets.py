@@ -149,10 +149,7 @@ def get(data_set: DataSet, mirror: str = "", say: Callable[[str], None] = lambda
         if not Path(mirror).is_dir():
             raise KitError(f"--mirror {mirror}: no such folder; a folder or a URL is needed")
         mirror = Path(mirror).absolute().as_uri()
-    try:
-        partial.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise KitError(f"{partial}: can not be made: {error.strerror}; KIT_CACHE can name another folder") from None
+    paths.make_cached(partial)
     record = partial / FETCHED
     try:
         done: dict[str, str] = read_json(record) if record.is_file() else {}

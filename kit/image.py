@@ -266,14 +266,11 @@ def docker_has(reference: str) -> bool:
 
 
 def build_log(image: Image, format: str) -> Path:
-    folder = paths.cache() / "logs"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder / f"{image.name}-{format}-{time.strftime('%Y%m%dT%H%M%S')}.log"
+    return paths.make_cached(paths.cache() / "logs") / f"{image.name}-{format}-{time.strftime('%Y%m%dT%H%M%S')}.log"
 
 
 def require_space(folder: Path, gigabytes: float) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(folder).free / 1e9
+    free = shutil.disk_usage(paths.make_cached(folder)).free / 1e9
     if free < gigabytes:
         raise KitError(
             f"{folder}: {free:.1f} GB free, but a build needs about {gigabytes:.0f} GB; "

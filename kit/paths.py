@@ -6,6 +6,8 @@ import os
 import subprocess
 from pathlib import Path
 
+from kit.errors import KitError
+
 PACKAGE = Path(__file__).resolve().parent
 # In a checkout these folders stand beside the package; a wheel carries them inside it.
 CHECKOUT = PACKAGE.parent if (PACKAGE.parent / "pyproject.toml").is_file() else None
@@ -20,6 +22,15 @@ def cache() -> Path:
     """Images and generated data, kept by content outside any checkout: $KIT_CACHE, else ~/.cache/kit."""
     default = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "kit"
     return Path(os.environ.get("KIT_CACHE", default)).expanduser().absolute()
+
+
+def make_cached(folder: Path) -> Path:
+    """Makes a folder of the cache, where it is not there yet; KitError where it can not be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise KitError(f"{folder}: can not be made: {error.strerror}; KIT_CACHE can name another folder") from None
+    return folder
 
 
 def user_file() -> Path:

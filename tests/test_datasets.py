@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import gzip
 import hashlib
@@ -382,6 +383,21 @@ def test_a_cache_that_can_not_be(server: str, monkeypatch: pytest.MonkeyPatch, t
     monkeypatch.setattr(paths, "cache", lambda: tmp_path / "file")
     with pytest.raises(KitError, match=r"can not be made: .*; KIT_CACHE can name another folder"):
         get(data_set(source(server)))
+    with pytest.raises(KitError, match=r"can not be made: .*; KIT_CACHE can name another folder"):
+        data.make(load_benchmark("relion"), "particles")
+
+
+def test_a_disk_that_is_full_leaves_no_data(toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    benchmark = load_benchmark("toy")
+
+    def generate(folder: Path, parameters: dict[str, object]) -> None:
+        (folder / "input.txt").write_text("half of it")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(benchmark.code, "generate", generate)
+    with pytest.raises(KitError, match=r"can not be written: .*No space left on device; KIT_CACHE can name another"):
+        data.make(benchmark, "tiny")
+    assert not list((tmp_path / "cache/data").iterdir())
 
 
 def test_a_compressed_file(server: str) -> None:
