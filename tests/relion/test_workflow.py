@@ -79,6 +79,12 @@ def test_tiny_is_composed_by_relion(tmp_path: Path) -> None:
     assert f"--i {folders['reextract']}particles.star --ref Maps/refine3d_fn_ref.mrc" in refine.command
     assert "--random_seed 7 --pipeline_control" in refine.command
     assert refine.command.count('"${resume[@]}"') == 1
+    # The plain code repeats itself on one thread only; the accelerated one takes those there are.
+    assert "--j 1 " in stages["class3d"].command
+    (tmp_path / "fast").mkdir()
+    fast = {**NUMBERS, "acceleration": "--cpu"}
+    other = compose("generated", tmp_path / "fast", load_image("relion-accelerated"), "apptainer", ONE_NODE, fast)
+    assert "--j 2 " in {s.name: s for s in other}["class3d"].command
     assert f"test -e {folders['refine3d']}RELION_JOB_EXIT_SUCCESS" in refine.command
     assert f"{folders['refine3d']}run_half1_class001_unfil.mrc" in refine.outputs
     assert "in_image relion_import" in stages["import"].command

@@ -169,6 +169,8 @@ def compose(
             changes[option] = target
         options = {**given.options, **changes}
         ranks, threads = planning.share(kind, plan, training=options.get("do_param_optim") == "Yes")
+        if kind in ALIGNING and ranks == 1 and not numbers["acceleration"]:
+            threads = int(numbers.get("plain_threads", threads))
         if kind == "refine3d" and ranks < 3:
             raise KitError(f"{where}: {ranks} ranks are given, but its halves need two and a third to lead them (--ranks)")
         if kind not in SINGLE:
