@@ -70,11 +70,10 @@ def make(benchmark: Benchmark, size_name: str) -> Path:
         benchmark.code.generate(partial, benchmark.size(size_name).parameters)
         write_json(partial / MANIFEST, manifest(partial))
         partial.rename(folder)
-    except BaseException as error:
-        shutil.rmtree(partial, ignore_errors=True)
-        if isinstance(error, OSError):  # the disk is full
-            raise KitError(f"{folder}: can not be written: {error}; KIT_CACHE can name another folder") from error
-        raise
+    except OSError as error:  # the disk is full
+        raise KitError(f"{folder}: can not be written: {error}; KIT_CACHE can name another folder") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)  # what was made whole has its name by now
     return folder
 
 
