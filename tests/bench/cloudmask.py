@@ -6,16 +6,16 @@ alternates; a speed-up is the median of the ratios of the rounds, beside the rat
 * train: patches a second, warm, and the accuracy on the same validation patches, a round for each of SEEDS seeds. The
   ancestor's scheme; ours with the network as the reference writes it (plain), in the form with less arithmetic (fused),
   compiled by XLA, in bfloat16 where the processor has it, and with ranks that wait busily as MPI does when left alone
-* infer: seconds a scene of full size, median: the ancestor's network in single precision; ours, in bfloat16, and with
-  larger patches
+* infer: seconds a scene of full size, median: the ancestor's network in single precision; ours with the reference's
+  patches, and with one that holds the scene; both in bfloat16 too
 * convert: seconds a product of full size: the ancestor's one process with skimage's resizing; ours, in one process and in
   one for each core
 * memory: largest resident memory of a rank (GB) that trains on full-size scenes, and on three times as many, in single
   precision on both sides
 
 Environment: SECTIONS (train infer convert memory), WAYS (names with commas between them, beside the ancestor; all), SEEDS
-(5), PAIRS (3: rounds of infer and convert), EPOCHS (6), SCENES (48 of 288 x 288 km to train on), PRODUCTS (4, full size),
-RANKS (all cores, a thread each).
+(5), PAIRS (3: rounds of infer and convert), EPOCHS (6), SCENES (48 of 288 x 288 km to train on), PRODUCTS (4 of full
+size; twice as many to infer), RANKS (all cores, a thread each).
 """
 
 from __future__ import annotations
@@ -176,13 +176,13 @@ def train(folder: Path) -> dict[str, Any]:
 
 
 def infer(folder: Path) -> dict[str, Any]:
-    work = generated(folder, 1200, 1500, 6, PRODUCTS, validation=3)
+    work = generated(folder, 1200, 1500, 6, 2 * PRODUCTS, validation=3)  # the first, read alone, is one of many
     ours_train(work, 1, 1)
-    large = ("--patch", "512", "--batch-size", "3")
+    patches = ("--patch", "256", "--batch-size", "9")
     ways: dict[str, Way] = {"ancestor": functools.partial(ancestor_infer, work)}
-    options: dict[str, tuple[str, ...]] = {"fused": (), "patches of 512": large}
+    options: dict[str, tuple[str, ...]] = {"patches": patches, "whole": ()}
     if ABLE:
-        options |= {"bfloat16": BF16, "bfloat16 patches of 512": (*large, *BF16)}
+        options |= {"patches bfloat16": (*patches, *BF16), "whole bfloat16": BF16}
     for name, words in options.items():
         ways[name] = functools.partial(ours_infer, work, options=words)
     title = "infer, seconds a scene of 1200 x 1500"

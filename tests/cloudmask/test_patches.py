@@ -13,11 +13,24 @@ from kit.benchmarks.cloudmask import patches, shards
 from kit.benchmarks.cloudmask.patches import Label
 
 
-@pytest.mark.parametrize("shape", [(1200, 1500), (512, 512), (300, 177), (176, 176), (257, 1000), (90, 61)])
-@pytest.mark.parametrize("patch", [256, 512])
+@pytest.mark.parametrize("shape", [(1200, 1500), (512, 512), (300, 177), (176, 176), (257, 1000), (90, 61), (1700, 300)])
+@pytest.mark.parametrize("patch", [patches.PATCH, 512, patches.WHOLE])
 def test_overlapping_patches_come_back_as_the_scene(shape: tuple[int, int], patch: int) -> None:
     field = np.arange(shape[0] * shape[1], dtype=np.float64).reshape(shape)
-    assert np.array_equal(patches.assemble(patches.inference_patches(field, patch), shape), field)
+    cut = patches.inference_patches(field, patch)
+    assert max(cut.shape[1:]) <= patch
+    assert all(side % 8 == 0 for side in cut.shape[1:])
+    assert np.array_equal(patches.assemble(cut, shape, patch), field)
+
+
+def test_a_scene_of_slstr_is_one_patch() -> None:
+    assert patches.inference_patches(np.zeros((1200, 1500), bool), patches.WHOLE).shape == (1, 1280, 1584)
+
+
+@pytest.mark.parametrize("patch", [0, 80, 260])
+def test_patches_that_can_not_be(patch: int) -> None:
+    with pytest.raises(ValueError, match=f"patches of {patch} pixels: a multiple of 8 above 80 is needed"):
+        patches.inference_patches(np.zeros((300, 300)), patch)
 
 
 def test_patches_are_the_references() -> None:

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import xarray as xr
 from conftest import kit
 
 from kit.benchmarks.cloudmask import convert, extract, scenes, shards
-from kit.benchmarks.cloudmask.patches import Label
+from kit.benchmarks.cloudmask.patches import WHOLE, Label
 from kit.image import built_sif, load_image
 
 PARAMETERS = {
@@ -253,6 +254,28 @@ def test_early_stopping_ends_and_keeps_the_best(work: Path) -> None:
 def test_what_can_not_be_trained_is_said(work: Path, ranks: int, words: tuple[str, ...], message: str) -> None:
     assert message in stage(work, ranks, *TRAIN, "--out", "none", "--epochs", "1", *words, code=1)
     assert not (work / "none/train.json").exists()
+
+
+def test_whole_scenes_are_masked_as_the_references_patches_are(work: Path, two: Path) -> None:
+    """In single precision, on two ranks and on one: what differs is what the network sees beyond 40 pixels."""
+    found = {}
+    for name, ranks, options in (("whole", 2, ()), ("cut", 1, ("--patch", "256", "--batch-size", "3"))):
+        words = ("--data", "scenes", "--model-file", "two/model.weights.h5", "--out", name, *options)
+        stage(work, ranks, *CODE, "infer", *words)
+        timing = json.loads((work / name / "infer.json").read_text())
+        assert timing["scenes"] == PARAMETERS["inference_scenes"]
+        assert timing["patch"] == (256 if options else WHOLE)
+        masks = [xr.load_dataset(path, engine="h5netcdf") for path in sorted((work / name).glob("*.nc"))]
+        assert len(masks) == PARAMETERS["inference_scenes"]
+        found[name] = np.stack([mask["cloud_probability"].values for mask in masks])
+    seen = np.isfinite(found["cut"])
+    assert np.array_equal(seen, np.isfinite(found["whole"]))
+    assert seen.mean() > 0.9
+    assert found["cut"][seen].std() > 0.01  # not one value for all
+    apart = np.nanmean(np.abs(found["cut"] - found["whole"]))
+    for one_pixel in ((slice(1, None), slice(None)), (slice(None), slice(1, None))):
+        back = tuple(slice(None, -1) if part.start else part for part in one_pixel)
+        assert apart < 0.01 * np.nanmean(np.abs(found["cut"][:, *one_pixel] - found["whole"][:, *back]))
 
 
 def test_cuda_image_trains_alike(work: Path) -> None:

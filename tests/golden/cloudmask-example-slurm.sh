@@ -112,9 +112,9 @@ run_stage train '"launch /opt/venv/bin/python3 -m kit.benchmarks.cloudmask train
 
 stage_infer() {
     launch /opt/venv/bin/python3 -m kit.benchmarks.cloudmask infer --data scenes --model-file train/model.weights.h5 --out masks \
-        --backend horovod --batch-size 4 --precision auto
+        --backend horovod --patch 1600 --batch-size 1 --precision auto
 }
-run_stage infer '"launch /opt/venv/bin/python3 -m kit.benchmarks.cloudmask infer --data scenes --model-file train/model.weights.h5 --out masks \\\n    --backend horovod --batch-size 4 --precision auto"' masks/infer.json
+run_stage infer '"launch /opt/venv/bin/python3 -m kit.benchmarks.cloudmask infer --data scenes --model-file train/model.weights.h5 --out masks \\\n    --backend horovod --patch 1600 --batch-size 1 --precision auto"' masks/infer.json
 
 stage_score() {
     in_image /opt/venv/bin/python3 -m kit.benchmarks.cloudmask score --data scenes --masks masks --out score \

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from kit.benchmarks.cloudmask.patches import PATCH, Label
+from kit.benchmarks.cloudmask.patches import WHOLE, Label
 from kit.benchmarks.cloudmask.products import ProductError
 from kit.benchmarks.cloudmask.ranks import BACKENDS
 
@@ -56,8 +56,8 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--seed", type=int, default=1234)
     precision(found)
     found = stage("infer", "mask whole scenes, one process a rank", "--data", "--model-file")
-    found.add_argument("--patch", type=int, default=PATCH, help="pixels of a side; the middle without 40 on each is kept")
-    found.add_argument("--batch-size", type=int, default=9)
+    found.add_argument("--patch", type=int, default=WHOLE, help="largest side in pixels; 40 at each end are dropped")
+    found.add_argument("--batch-size", type=int, default=1, help="patches at a time; 9 for small ones, as of 256")
     precision(found)
     found = stage("score", "hold the masks against label, truth and baselines", "--data", "--masks")
     found.add_argument("--truth-file", type=Path)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from kit.benchmarks.cloudmask.model import unet
-from kit.benchmarks.cloudmask.patches import UNSEEN, Array, Label, Scene, assemble, inference_patches, load
+from kit.benchmarks.cloudmask.patches import PATCH, UNSEEN, Array, Label, Scene, assemble, inference_patches, load
 from kit.benchmarks.cloudmask.ranks import agreed_precision, join
 
 
@@ -30,7 +32,7 @@ def probability(predict: Any, scene: Scene, patch: int, batch_size: int) -> Arra
 
     parts = inference_patches(scene.channels, patch)
     answers = [predict(tf.constant(parts[start : start + batch_size])).numpy() for start in range(0, len(parts), batch_size)]
-    return assemble(np.concatenate(answers), scene.seen.shape)
+    return assemble(np.concatenate(answers), scene.seen.shape, patch)
 
 
 def write_mask(path: Path, scene: Scene, chance: Array) -> None:
@@ -59,18 +61,31 @@ def write_mask(path: Path, scene: Scene, chance: Array) -> None:
         attrs={"Conventions": "CF-1.8", "title": "cloud mask of a Sentinel-3 SLSTR scene", "source": scene.name},
     )
     partial = path.with_suffix(".partial")
-    packed = {"zlib": True, "complevel": 1}
-    dataset.to_netcdf(partial, engine="h5netcdf", encoding={"cloud_probability": packed, "cloud_mask": packed})
+    # Probabilities hardly shrink, and packing them takes as long as reading the scene.
+    dataset.to_netcdf(partial, engine="h5netcdf", encoding={"cloud_mask": {"zlib": True, "complevel": 1}})
     partial.rename(path)
     # White cloud on dark sky, as from above; what was not seen is grey. Every other pixel is enough for a look.
     shades = np.array([[20, 40, 90], [255, 255, 255], [128, 128, 128]], np.uint8)
     matplotlib.image.imsave(path.with_suffix(".png"), shades[mask[::2, ::2]])
 
 
+def ahead(function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
+    """What a function makes of each item, in a thread and while the caller works on the item before."""
+    with ThreadPoolExecutor(1) as thread:
+        coming = None
+        for item in items:
+            made, coming = coming, thread.submit(function, item)
+            if made:
+                yield made.result()
+        if coming:
+            yield coming.result()
+
+
 def infer(data: Path, model_file: Path, out: Path, patch: int, batch_size: int, precision: str, backend: str) -> None:
     """Writes one mask a scene of `data`/inference into `out`, and infer.json with the timing.
 
-    The seconds of a scene hold reading, the network, assembling and writing, not loading the model.
+    While the network masks a scene, the next is read and the last one's mask is written. The seconds of a scene are those
+    from one finished mask of a rank to the next, of its first from the beginning; loading the model is not in them.
     """
     import matplotlib.image  # noqa: F401 - loaded before the clock runs, as the network is
     import tensorflow as tf
@@ -86,16 +101,25 @@ def infer(data: Path, model_file: Path, out: Path, patch: int, batch_size: int, 
     model = unet()
     model.load_weights(model_file)
     predict = predictor(model)
-    predict(tf.zeros((batch_size, patch, patch, 9)))  # traced once, outside the timing
+    predict(tf.zeros((1, PATCH, PATCH, 9)))  # traced once, outside the timing
     seconds = []
-    started = time.perf_counter()
-    for path in paths[ranks.rank :: ranks.size]:
-        begin = time.perf_counter()
-        scene = load(path, Label("bayes"))
-        write_mask(out / f"{path.stem}.nc", scene, probability(predict, scene, patch, batch_size))
-        seconds.append(time.perf_counter() - begin)
-        print(f"{scene.name}: {seconds[-1]:.2f} s", flush=True)
-    whole = time.perf_counter() - started
+
+    def read(path: Path) -> tuple[Path, Scene]:
+        return path, load(path, Label("bayes"))
+
+    def write(answer: tuple[Path, Scene, Array]) -> tuple[str, float]:
+        path, scene, chance = answer
+        write_mask(out / f"{path.stem}.nc", scene, chance)
+        return scene.name, time.perf_counter()
+
+    scenes = ahead(read, paths[ranks.rank :: ranks.size])
+    answers = ((path, scene, probability(predict, scene, patch, batch_size)) for path, scene in scenes)
+    started = last = time.perf_counter()
+    for name, now in ahead(write, answers):
+        seconds.append(now - last)
+        print(f"{name}: {seconds[-1]:.2f} s", flush=True)
+        last = now
+    whole = last - started
 
     everyone = [value for part in ranks.gather(seconds) for value in part]
     slowest = max(ranks.gather(whole))

@@ -1,7 +1,8 @@
 """Scenes as the network sees them: normalised channels, labels, and the patches they are cut into.
 
 Geometry is that of the reference: training drops a border so that whole patches of 256 fit, without overlap; inference
-pads, cuts patches of 256 every 176 pixels, keeps the middle 176 of each answer, and lays them side by side.
+pads, cuts patches of 256 every 176 pixels, keeps the middle 176 of each answer, and lays them side by side. It does the
+same with larger patches, up to one that holds the whole scene, for less work.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.floating]
 
 PATCH = 256
+WHOLE = 1600  # the side of an inference patch that holds a scene of SLSTR whole, and takes less than 2 GB
 CROP = 40  # pixels of each side of an answer that are thrown away
 UNSEEN = 2  # beside the classes 0 (clear) and 1 (cloud)
 
@@ -70,14 +72,12 @@ def load(path: Path, label: Label) -> Scene:
     import h5py
 
     with h5py.File(path) as file:
-        bts, refs = file["bts"], file["refs"]
-        channels = np.empty((*bts.shape[:2], 9), np.float32)
-        channels[..., :6] = refs[:]
-        channels[..., :6] -= 0.5
-        channels[..., 6:] = bts[:]
-        channels[..., 6:] -= 270
-        channels[..., 6:] /= 22
-        np.nan_to_num(channels, copy=False, posinf=0, neginf=0)
+        channels = np.concatenate([file["refs"][:], file["bts"][:]], axis=-1, dtype=np.float32)
+        # Row by row over all pixels and channels: nine values at a time would take three times as long.
+        rows = channels.reshape(len(channels), -1)
+        rows -= np.tile(np.array([0.5] * 6 + [270] * 3, np.float32), channels.shape[1])
+        rows /= np.tile(np.array([1] * 6 + [22] * 3, np.float32), channels.shape[1])
+        np.copyto(rows, 0, where=~np.isfinite(rows))
         seen = file["seen"][:, :, 0] > 0
         return Scene(str(file.attrs["product"]), bool(file.attrs["day"]), channels, label.read(file), seen)
 
@@ -93,34 +93,44 @@ def training_patches(field: Array) -> Array:
     return blocks.swapaxes(1, 2).reshape(rows * columns, PATCH, PATCH, *field.shape[2:])
 
 
-def tiles(size: int, patch: int) -> int:
-    """How many patches cover `size` pixels, each by its middle."""
-    return -(-size // (patch - 2 * CROP))
+def covers(shape: tuple[int, int], largest: int) -> list[tuple[int, int]]:
+    """For rows and for columns: the side of the patches, and how many of them cover the scene with their middles.
+
+    No side is larger than `largest`, and none than it has to be where one patch covers everything.
+    """
+    if largest % 8 or largest <= 2 * CROP:
+        raise ValueError(f"patches of {largest} pixels: a multiple of 8 above {2 * CROP} is needed")
+    sides = (min(largest, -(-(size + 2 * CROP) // 8) * 8) for size in shape)
+    return [(side, -(-size // (side - 2 * CROP))) for side, size in zip(sides, shape, strict=True)]
 
 
-def inference_patches(field: Array, patch: int = PATCH) -> Array:
-    """Cuts (rows, columns, ...) into overlapping (n, patch, patch, ...) patches whose middles tile the scene."""
-    stride = patch - 2 * CROP
-    rows, columns = (tiles(size, patch) for size in field.shape[:2])
-    # The scene lies in the middle, as it does in the reference.
-    spare = [rows * stride - field.shape[0], columns * stride - field.shape[1]]
-    padding = [(CROP + extra // 2, CROP + extra - extra // 2) for extra in spare]
+def spare(size: int, side: int, count: int) -> tuple[int, int]:
+    """Pixels before and after a scene that the middles of its patches cover beyond it: it lies in the middle, as it does
+    in the reference."""
+    extra = count * (side - 2 * CROP) - size
+    return extra // 2, extra - extra // 2
+
+
+def inference_patches(field: Array, largest: int = PATCH) -> Array:
+    """Cuts (rows, columns, ...) into overlapping (n, side, side, ...) patches whose middles tile the scene.
+
+    With the reference's 256 these are its 63 patches of a scene of 1200 x 1500. Larger ones overlap less, and differ only
+    by what the network sees of pixels more than 40 beyond those it answers for. ValueError for sides it can not halve.
+    """
+    cover = covers(field.shape[:2], largest)
+    borders = [spare(size, *each) for size, each in zip(field.shape[:2], cover, strict=True)]
+    padding = [(CROP + before, CROP + after) for before, after in borders]
     # Mirrored, since a border of zeros would be a cliff that no scene has.
     padded = np.pad(field, padding + [(0, 0)] * (field.ndim - 2), mode="symmetric")
-    return np.stack(
-        [
-            padded[r * stride : r * stride + patch, c * stride : c * stride + patch]
-            for r in range(rows)
-            for c in range(columns)
-        ]
-    )
+    (height, rows), (width, columns) = cover
+    starts = [(r * (height - 2 * CROP), c * (width - 2 * CROP)) for r in range(rows) for c in range(columns)]
+    return np.stack([padded[top : top + height, left : left + width] for top, left in starts])
 
 
-def assemble(patches: Array, shape: tuple[int, int]) -> Array:
-    """The scene (rows, columns) whose `inference_patches` gave these answers (n, patch, patch)."""
-    patch = patches.shape[1]
-    stride = patch - 2 * CROP
-    rows, columns = (tiles(size, patch) for size in shape)
-    top, left = ((count * stride - size) // 2 for count, size in zip((rows, columns), shape, strict=True))
-    middles = patches[:, CROP:-CROP, CROP:-CROP].reshape(rows, columns, stride, stride).swapaxes(1, 2)
-    return middles.reshape(rows * stride, columns * stride)[top : top + shape[0], left : left + shape[1]]
+def assemble(patches: Array, shape: tuple[int, int], largest: int = PATCH) -> Array:
+    """The scene (rows, columns) whose `inference_patches` gave these answers (n, side, side)."""
+    (height, rows), (width, columns) = covers(shape, largest)
+    (top, _), (left, _) = spare(shape[0], height, rows), spare(shape[1], width, columns)
+    middles = patches[:, CROP:-CROP, CROP:-CROP].reshape(rows, columns, height - 2 * CROP, width - 2 * CROP)
+    whole = middles.swapaxes(1, 2).reshape(rows * (height - 2 * CROP), columns * (width - 2 * CROP))
+    return whole[top : top + shape[0], left : left + shape[1]]
