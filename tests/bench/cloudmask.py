@@ -39,6 +39,7 @@ import ancestor
 
 from kit.benchmarks.cloudmask import convert, extract, scenes, shards
 from kit.benchmarks.cloudmask.patches import Label
+from kit.benchmarks.cloudmask.ranks import multiplies_bfloat16
 from kit.image import built_sif, load_image, no_privileges, singularity
 from kit.model import write_json
 from kit.system import processor
@@ -51,7 +52,6 @@ SEEDS, PAIRS, EPOCHS, SCENES, PRODUCTS = (
 CORES = len(os.sched_getaffinity(0))
 RANKS = int(os.environ.get("RANKS", CORES))
 BATCH = 2  # patches of a rank in a step
-ABLE = bool({"avx512_bf16", "amx_bf16"} & set(Path("/proc/cpuinfo").read_text().split()))
 BF16 = ("--precision", "bfloat16")
 BUSY = "busy"
 Way = Callable[[int], dict[str, Any]]  # from the number of a round, from 1 on
@@ -166,7 +166,7 @@ def train(folder: Path) -> dict[str, Any]:
     work = generated(folder, 288, 288, SCENES + 12, 3, validation=12)
     ways: dict[str, Way] = {"ancestor": functools.partial(ancestor_train, work, epochs=EPOCHS)}
     options = {"plain": ("--plain",), "fused": (), "fused XLA": ("--xla",)}
-    if ABLE:
+    if multiplies_bfloat16():
         options |= {"plain bfloat16": ("--plain", *BF16), "fused bfloat16": BF16, f"fused bfloat16 {BUSY}": BF16}
     for name, words in options.items():
         busy = name.endswith(BUSY)
@@ -181,7 +181,7 @@ def infer(folder: Path) -> dict[str, Any]:
     patches = ("--patch", "256", "--batch-size", "9")
     ways: dict[str, Way] = {"ancestor": functools.partial(ancestor_infer, work)}
     options: dict[str, tuple[str, ...]] = {"patches": patches, "whole": ()}
-    if ABLE:
+    if multiplies_bfloat16():
         options |= {"patches bfloat16": (*patches, *BF16), "whole bfloat16": BF16}
     for name, words in options.items():
         ways[name] = functools.partial(ours_infer, work, options=words)

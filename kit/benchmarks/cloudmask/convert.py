@@ -99,10 +99,9 @@ def read_product(product: Path) -> tuple[dict[str, NDArray[Any]], dict[str, dict
         irradiances.append(float(values[0]))
         radiance = np.asarray(radiance, np.float32) * np.float32(gain[band])
         # The factor is that of all channels, and rads and refs have their values at the same pixels.
-        for found, field in zip(
-            (rads, refs), halve(radiance, radiance * (factor / np.float32(irradiances[-1]))), strict=True
-        ):
-            found.append(field)
+        rad, ref = halve(radiance, radiance * (factor / np.float32(irradiances[-1])))
+        rads.append(rad)
+        refs.append(ref)
     # Where the sun is down a missing radiance is no loss.
     down = ~(zenith[::2, ::2] < 90)
     reflectance = np.stack(refs, axis=-1)

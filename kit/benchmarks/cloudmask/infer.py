@@ -114,15 +114,14 @@ def infer(data: Path, model_file: Path, out: Path, patch: int, batch_size: int, 
 
     scenes = ahead(read, paths[ranks.rank :: ranks.size])
     answers = ((path, scene, probability(predict, scene, patch, batch_size)) for path, scene in scenes)
-    started = last = time.perf_counter()
+    last = time.perf_counter()
     for name, now in ahead(write, answers):
         seconds.append(now - last)
         print(f"{name}: {seconds[-1]:.2f} s", flush=True)
         last = now
-    whole = last - started
 
-    everyone = [value for part in ranks.gather(seconds) for value in part]
-    slowest = max(ranks.gather(whole))
+    of_ranks = ranks.gather(seconds)
+    everyone = [value for part in of_ranks for value in part]
     if ranks.rank == 0:
         result = {
             "ranks": ranks.size,
@@ -132,6 +131,6 @@ def infer(data: Path, model_file: Path, out: Path, patch: int, batch_size: int, 
             "scenes": len(everyone),
             "seconds_per_scene_median": float(np.median(everyone)),
             "seconds_per_scene_p95": float(np.percentile(everyone, 95)),
-            "scenes_per_second": len(everyone) / slowest,
+            "scenes_per_second": len(everyone) / max(map(sum, of_ranks)),
         }
         (out / "infer.json").write_text(json.dumps(result, indent=1) + "\n")

@@ -121,13 +121,18 @@ def shared(places: Sequence[dict[str, Any]], threads: int, on_gpus: bool) -> boo
     return False
 
 
+def multiplies_bfloat16() -> bool:
+    """Whether this machine's processor has bfloat16 in hardware: AVX-512 BF16 or AMX."""
+    flags = re.search(r"^flags\s*:(.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    return bool(flags and {"avx512_bf16", "amx_bf16"} & set(flags[1].split()))
+
+
 def agreed_precision(wanted: str, ranks: Any) -> str:
     """What all ranks compute in: `auto` is bfloat16 where every one of them has it in hardware, float32 elsewhere.
 
-    Of processors these are the ones with AVX-512 BF16 or AMX; on GPUs `auto` stays with float32, the reference's.
+    On GPUs `auto` stays with float32, the reference's.
     """
     if wanted != "auto":
         return wanted
-    flags = re.search(r"^flags\s*:(.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-    able = bool(flags and {"avx512_bf16", "amx_bf16"} & set(flags[1].split()))
-    return "bfloat16" if set(ranks.devices) == {"CPU"} and all(ranks.gather(able)) else "float32"
+    able = ranks.gather(multiplies_bfloat16())
+    return "bfloat16" if set(ranks.devices) == {"CPU"} and all(able) else "float32"
