@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import typer
 
 from kit import __version__
-from kit.errors import KitError
+from kit.errors import KitError, plain_lines
 
 EXAMPLES = """
 A benchmark goes from recipe to result in these steps:
@@ -52,7 +52,12 @@ RunDirectory = Annotated[Path, typer.Argument(metavar="RUN", help="A run directo
 
 
 def say(message: str) -> None:
-    print(message, file=sys.stderr, flush=True)
+    print(plain_lines(message), file=sys.stderr, flush=True)
+
+
+def out(text: object = "", end: str = "\n") -> None:
+    """A result, on stdout. What a run, a project or a stranger's folder wrote cannot act on the terminal."""
+    print(plain_lines(str(text)), end=end)
 
 
 @app.callback(invoke_without_command=True)
@@ -76,15 +81,15 @@ def list_command(as_json: Json = False) -> None:
     images = {name: recipe.DESCRIPTION for name, recipe in RECIPES.items()}
     if as_json:
         sizes = {name: {s: v.description for s, v in b.sizes.items()} for name, b in benchmarks.items()}
-        print(json.dumps({"benchmarks": sizes, "sites": sites, "images": images}, indent=2))
+        out(json.dumps({"benchmarks": sizes, "sites": sites, "images": images}, indent=2))
         return
     for name, benchmark in benchmarks.items():
-        print(f"benchmark  {name:<14} {benchmark.title}")
+        out(f"benchmark  {name:<14} {benchmark.title}")
         for size, value in benchmark.sizes.items():
-            print(f"  size     {size:<14} {value.description}")
+            out(f"  size     {size:<14} {value.description}")
     for kind, table in (("site", sites), ("image", images)):
         for name, text in table.items():
-            print(f"{kind:<10} {name:<14} {text}")
+            out(f"{kind:<10} {name:<14} {text}")
 
 
 @app.command()
@@ -97,12 +102,12 @@ def doctor(
 
     items = examine(fix, say)
     if as_json:
-        print(json.dumps([vars(item) for item in items], indent=2))
+        out(json.dumps([vars(item) for item in items], indent=2))
     else:
         for item in items:
-            print(f"{'ok     ' if item.ok else 'MISSING'} {item.name:<12} {item.detail}")
+            out(f"{'ok     ' if item.ok else 'MISSING'} {item.name:<12} {item.detail}")
             if not item.ok:
-                print(f"        to mend it: {item.remedy}")
+                out(f"        to mend it: {item.remedy}")
     if not all(item.ok for item in items):
         raise typer.Exit(1)
 
@@ -124,12 +129,12 @@ def image_list(as_json: Json = False) -> None:
             name: {"description": RECIPES[name].DESCRIPTION, "arguments": {k: list(a.known) for k, a in known.items()}}
             for name, known in arguments.items()
         }
-        print(json.dumps(table, indent=2))
+        out(json.dumps(table, indent=2))
         return
     for name, known in arguments.items():
-        print(f"{name:<20} {RECIPES[name].DESCRIPTION}")
+        out(f"{name:<20} {RECIPES[name].DESCRIPTION}")
         for key, argument in known.items():
-            print(f"  --arg {key}=...  {argument.help} [default: {argument.known[0]}]")
+            out(f"  --arg {key}=...  {argument.help} [default: {argument.known[0]}]")
 
 
 @image_app.command("recipe")
@@ -145,11 +150,11 @@ def image_recipe(
     if format not in image.FORMATS:
         raise KitError(f"unknown format '{format}': known: {', '.join(image.FORMATS)}")
     if name is not None:
-        print(image.recipe(image.load_image(name, arg), "docker" if format == "docker" else "singularity"), end="")
+        out(image.recipe(image.load_image(name, arg), "docker" if format == "docker" else "singularity"), end="")
         return
     changed = image.stale_recipes() if check else image.write_recipes()
     for path in changed:
-        print(path.relative_to(image.context_root()))
+        out(path.relative_to(image.context_root()))
     if check and changed:
         raise KitError("these recipes differ from their source in kit/images; write them anew with make recipes")
 
@@ -190,12 +195,12 @@ def image_build(
         minutes = image.source.BUILD_MINUTES
         if format != "sif" or source == "docker":
             with working(f"{image.name}: Docker image (about {minutes} minutes on 2 cores if it is not there yet)"):
-                print(f"{image.tag} {build_docker(image, force)}")
+                out(f"{image.tag} {build_docker(image, force)}")
         if format != "docker":
             with working(
                 f"{image.name}: SIF (about {minutes + 3 if source == 'recipe' else 3} minutes if it is not there yet)"
             ):
-                print(build_sif(image, source, force))
+                out(build_sif(image, source, force))
 
 
 @image_app.command("inspect")
@@ -205,17 +210,17 @@ def image_inspect(name: str, format: BuiltFormat = "sif", arg: Arguments = [], a
 
     facts = inspect(load_image(name, arg), built_format(format))
     if as_json:
-        print(json.dumps(facts, indent=2))
+        out(json.dumps(facts, indent=2))
         return
-    print(f"{facts['name']} {facts['version']} ({facts['format']})")
-    print(f"digest  {facts['digest']}\nrecipe  {facts['recipe']}\nsize    {facts['size'] / 1e6:.0f} MB")
-    print(f"holds   {len(facts['debian'])} Debian and {len(facts['python'])} Python packages (kit image sbom lists them)")
-    print(f"        from source: {', '.join(facts['sources']) or 'nothing'}")
+    out(f"{facts['name']} {facts['version']} ({facts['format']})")
+    out(f"digest  {facts['digest']}\nrecipe  {facts['recipe']}\nsize    {facts['size'] / 1e6:.0f} MB")
+    out(f"holds   {len(facts['debian'])} Debian and {len(facts['python'])} Python packages (kit image sbom lists them)")
+    out(f"        from source: {', '.join(facts['sources']) or 'nothing'}")
     for key, value in facts["labels"].items():
-        print(f"label   {key} = {value}")
+        out(f"label   {key} = {value}")
     for layer in facts["layers"]:
         by = " ".join(layer["by"].split())
-        print(f"layer   {layer['bytes'] / 1e6:6.0f} MB {100 * layer['bytes'] / facts['size']:3.0f} %  {by[:80]}")
+        out(f"layer   {layer['bytes'] / 1e6:6.0f} MB {100 * layer['bytes'] / facts['size']:3.0f} %  {by[:80]}")
 
 
 def built_format(format: str) -> Literal["docker", "sif"]:
@@ -230,7 +235,7 @@ def image_sbom(name: str, format: BuiltFormat = "sif", arg: Arguments = []) -> N
     from kit.image import Built, load_image
     from kit.sbom import sbom
 
-    print(sbom(Built(load_image(name, arg), built_format(format))))
+    out(sbom(Built(load_image(name, arg), built_format(format))))
 
 
 @image_app.command("export")
@@ -246,7 +251,7 @@ def image_export(
 
     with working(f"{name}: export (about 2 minutes)"):
         for file in export(load_image(name, arg), to):
-            print(file)
+            out(file)
 
 
 @image_app.command("verify")
@@ -260,7 +265,7 @@ def image_verify(
 
     folder = Path(what)
     for line in verify_export(folder) if folder.is_dir() else verify_image(load_image(what, arg)):
-        print(line)
+        out(line)
 
 
 @image_app.command("sign")
@@ -269,7 +274,7 @@ def image_sign(name: str, arg: Arguments = []) -> None:  # noqa: B006
     from kit.image import load_image
     from kit.trust import sign
 
-    print(sign(load_image(name, arg)))
+    out(sign(load_image(name, arg)))
 
 
 @site_app.command("show")
@@ -278,7 +283,7 @@ def site_show(name: str) -> None:
     from kit.site import explain
 
     for key, value, origin in explain(name):
-        print(f"{key} = {value!r}  # {origin}")
+        out(f"{key} = {value!r}  # {origin}")
 
 
 @app.command()
@@ -322,7 +327,7 @@ def run(
         changes = {"nodes": nodes, "ranks": ranks, "threads": threads}
         if dry_run:
             places = (Path("/RUN"), Path("/DATA"))
-            print(launch.render(benchmark, size, site, partition, *places, chosen, seed, isolated, changes), end="")
+            out(launch.render(benchmark, size, site, partition, *places, chosen, seed, isolated, changes), end="")
             return
         first = load_benchmark(benchmark).size(size).seed if seed is None else seed
         for number in range(repeat):
@@ -350,7 +355,7 @@ def start(directory: Path, wait: bool | None) -> None:
                 f"{directory}: {state}\nIts logs are in {directory}/logs; "
                 f"go on where it stopped with: kit run --resume {directory}"
             )
-    print(directory)
+    out(directory)
 
 
 @app.command()
@@ -391,7 +396,7 @@ def scaling(
     changes = {"nodes": nodes, "threads": threads}
     if dry_run:
         places = (Path("/RUN"), Path("/DATA"))
-        print(launch.render(benchmark, size, site, partition, *places, chosen, changes=changes, scale=scale), end="")
+        out(launch.render(benchmark, size, site, partition, *places, chosen, changes=changes, scale=scale), end="")
         return
     with working(f"{benchmark} {size} in {chosen.name}: data and job script"):
         runs = runs or launch.runs_folder()
@@ -412,10 +417,10 @@ def status(directories: Annotated[list[Path], typer.Argument(metavar="RUN...")],
 
     states = {str(directory): current_state(directory, load_run(directory)) for directory in directories}
     if as_json:
-        print(json.dumps({name: state.model_dump() for name, state in states.items()}, indent=2))
+        out(json.dumps({name: state.model_dump() for name, state in states.items()}, indent=2))
         return
     for name, state in states.items():
-        print(f"{name}: {state}")
+        out(f"{name}: {state}")
 
 
 @app.command()
@@ -423,7 +428,7 @@ def cancel(directory: RunDirectory) -> None:
     """End the job of a run; it can be resumed."""
     from kit import launch
 
-    print(f"{directory}: {launch.cancel(directory.absolute())}")
+    out(f"{directory}: {launch.cancel(directory.absolute())}")
 
 
 @app.command()
@@ -435,11 +440,11 @@ def collect(directory: RunDirectory, as_json: Json = False) -> None:
     with working(f"{directory.name}: reading results"):
         result = verb(directory.absolute())
     if as_json:
-        print(result.model_dump_json(indent=2))
+        out(json.dumps(result.model_dump(mode="json"), indent=2))
     else:
-        print(f"{directory}: {result.state}")
+        out(f"{directory}: {result.state}")
         for metric in result.metrics:
-            print(f"  {metric.name:<28} {metric.value:>12.4g} {metric.unit:<12} {metric.problem or ''}".rstrip())
+            out(f"  {metric.name:<28} {metric.value:>12.4g} {metric.unit:<12} {metric.problem or ''}".rstrip())
     if result.state.name != "valid":
         raise typer.Exit(1)
 
@@ -460,7 +465,7 @@ def repeats(
         known = read_json(output) if output.is_file() else {}
         write_json(output, {**known, load_run(directories[0]).work: found.model_dump(mode="json")})
         say(f"{output}: written")
-    print(found.model_dump_json(indent=2) if as_json else spread(found))
+    out(json.dumps(found.model_dump(mode="json"), indent=2) if as_json else spread(found))
 
 
 @app.command()
@@ -477,9 +482,9 @@ def compare(
 
     result = verb(first.absolute(), second.absolute(), repeats)
     if as_json:
-        print(json.dumps(result.model_dump(mode="json"), indent=2))
+        out(json.dumps(result.model_dump(mode="json"), indent=2))
     else:
-        print(result)
+        out(result)
     if not result.same:
         raise typer.Exit(1)
 
@@ -504,25 +509,25 @@ def project(
     directory = directory.absolute()
     if clean:
         rows = tables.clean(directory, image)
-        print(json.dumps(rows, indent=2) if as_json else tables.clean_report(directory, rows))
+        out(json.dumps(rows, indent=2) if as_json else tables.clean_report(directory, rows))
         return
     if directory.suffix == ".star":
         row = tables.particles(directory)
-        print(json.dumps(row, indent=2) if as_json else tables.particle_report(row))
+        out(json.dumps(row, indent=2) if as_json else tables.particle_report(row))
         return
     if chart:
         if chart.suffix not in (".svg", ".png"):
             raise KitError(f"--chart {chart}: a name that ends in .svg or .png is needed")
         tables.draw(directory, chart, job)
-        print(chart)
+        out(chart)
         return
     if job:
         rows = tables.iterations(directory, job)
-        print(json.dumps(rows, indent=2) if as_json else tables.iteration_report(rows))
+        out(json.dumps(rows, indent=2) if as_json else tables.iteration_report(rows))
     elif as_json:
-        print(json.dumps({name: getattr(tables, name)(directory) for name in ("jobs", "classes", "sizes")}, indent=2))
+        out(json.dumps({name: getattr(tables, name)(directory) for name in ("jobs", "classes", "sizes")}, indent=2))
     else:
-        print(tables.report(directory))
+        out(tables.report(directory))
 
 
 @app.command()
@@ -551,7 +556,7 @@ def picks(
         with working("Topaz: picking (seconds a micrograph)"):
             picking.topaz(directory, picking.known_diameter(directory) if diameter is None else diameter)
     result = picking.compare(directory, named, diameter)
-    print(json.dumps(result, indent=2) if as_json else picking.report(result))
+    out(json.dumps(result, indent=2) if as_json else picking.report(result))
     say(f"{result['picture']}: drawn" if result["picture"] else "not drawn: no picks, or no micrograph of theirs")
 
 
@@ -565,7 +570,7 @@ def data_pack(
     from kit.data import pack
 
     pack(directory.absolute(), stage, to.absolute())
-    print(to)
+    out(to)
 
 
 @data_app.command("list")
@@ -575,12 +580,12 @@ def data_list(as_json: Json = False) -> None:
 
     found = data_sets()
     if as_json:
-        print(json.dumps([{**entry.model_dump(), "here": entry.folder.is_dir()} for entry in found], indent=2))
+        out(json.dumps([{**entry.model_dump(), "here": entry.folder.is_dir()} for entry in found], indent=2))
         return
     for entry in found:
         here = f"here: {entry.folder}" if entry.folder.is_dir() else "not here"
-        print(f"{entry.full_name}  {entry.title}\n  {entry.gigabytes:g} GB, {here}")
-        print(f"  from {entry.origin}\n  licence: {entry.licence}")
+        out(f"{entry.full_name}  {entry.title}\n  {entry.gigabytes:g} GB, {here}")
+        out(f"  from {entry.origin}\n  licence: {entry.licence}")
 
 
 @data_app.command("get")
@@ -597,7 +602,7 @@ def data_get(
     """Fetch a published data set; cut off, the same command goes on where it was. Prints its folder."""
     from kit.datasets import get, load_data_set
 
-    print(get(load_data_set(name), mirror, say))
+    out(get(load_data_set(name), mirror, say))
 
 
 @data_app.command("make")
@@ -612,7 +617,7 @@ def data_make(
 
     with working(f"{benchmark} {size}: data"):
         folder = make(load_benchmark(benchmark), size)
-    print(folder)
+    out(folder)
 
 
 @data_app.command("verify")
@@ -628,12 +633,12 @@ def data_verify(
     if not folder.is_dir():
         target = fetched(load_data_set(what))
         verify(target, REMOVE.format(target))
-        print(f"{target}: every file is as it was fetched")
+        out(f"{target}: every file is as it was fetched")
         return
     pack = load_pack(folder)
-    print(f"{folder}: stage {pack.stage} of {pack.benchmark}, size {pack.size}, made by {pack.image} {pack.version}")
+    out(f"{folder}: stage {pack.stage} of {pack.benchmark}, size {pack.size}, made by {pack.image} {pack.version}")
     for option, file in pack.inputs.items():
-        print(f"  {option:<10} {file}")
+        out(f"  {option:<10} {file}")
 
 
 @submission_app.command("pack")
@@ -646,7 +651,7 @@ def submission_pack(
     """Write the submission folder of a valid run. Prints its path."""
     from kit.pack import pack
 
-    print(pack(directory.absolute(), to, organisation, system))
+    out(pack(directory.absolute(), to, organisation, system))
 
 
 @submission_app.command("check")
@@ -657,11 +662,11 @@ def submission_check(folder: Annotated[Path, typer.Argument(help="A submission f
 
     findings = check(folder)
     if as_json:
-        print(json_text(folder, findings))
+        out(json_text(folder, findings))
     else:
         for finding in findings:
-            print(finding)
-        print(f"{folder}: {'accepted' if not findings else f'refused, {len(findings)} finding(s)'}")
+            out(finding)
+        out(f"{folder}: {'accepted' if not findings else f'refused, {len(findings)} finding(s)'}")
     if findings:
         raise typer.Exit(1)
 

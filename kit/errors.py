@@ -1,4 +1,4 @@
-"""The one exception the kit expects, and how names that are almost right are answered."""
+"""The one exception the kit expects, how names that are almost right are answered, and how foreign text is shown."""
 
 from __future__ import annotations
 
@@ -16,3 +16,16 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> KitError:
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}? " if near else ""
     return KitError(f"unknown {kind} '{name}': {hint}known: {', '.join(names) or 'none'}")
+
+
+def plain(text: str) -> str:
+    """Foreign text as it may reach a terminal: what is no printable character stands there as its escape, newlines too.
+
+    Control characters would act on the terminal, marks of direction would reorder what is read.
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
+
+
+def plain_lines(text: str) -> str:
+    """The same for a text of several lines, which keeps its newlines."""
+    return "\n".join(plain(line) for line in text.split("\n"))

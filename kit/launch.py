@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shlex
 import shutil
 import sys
 import tempfile
@@ -14,17 +13,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from kit import __version__, data, paths, scaling
-from kit.benchmark import load_benchmark
+from kit.benchmark import Benchmark, load_benchmark
 from kit.errors import KitError
 from kit.image import Built, Image, load_image, sha256
 from kit.manifest import MANIFEST
 from kit.model import write_atomic, write_json
-from kit.render import job_script, layout, on_gpus, resolve
+from kit.render import layout, memory_here, on_gpus, rendered, words
 from kit.render import warnings as render_warnings
-from kit.run import SBOM, ImageRecord, Run, State, current_state, load_run, resolved, save_run, with_state
+from kit.run import SBOM, ImageRecord, Rendering, Run, State, current_state, load_run, resolved, save_run, with_state
+from kit.runtimes import RUNTIMES
 from kit.sbom import sbom
 from kit.schedulers import SCHEDULERS
-from kit.site import load_site
+from kit.site import Site, load_site
 
 
 def describe_image(image: Image, runtime: str) -> tuple[ImageRecord, str]:
@@ -59,23 +59,43 @@ def render(
     scale: tuple[Sequence[int], int] | None = None,
 ) -> str:
     """The job script, without leaving anything: what `--dry-run` prints."""
-    benchmark, site = load_benchmark(benchmark_name).with_seed(size_name, seed), load_site(site_name)
-    benchmark = benchmark.with_layout(size_name, **(changes or {}))
-    if scale:
-        benchmark = scaling.plan(benchmark, size_name, *scale)
-    pack = packed(benchmark.name, size_name, isolated)
+    benchmark, site = asked(benchmark_name, size_name, changes, scale).with_seed(size_name, seed), load_site(site_name)
     image = image or load_image(benchmark.image(None))
-    plan = layout(benchmark.size(size_name), site.partition(partition_name)[1], site, on_gpus(benchmark, image.name))
+    source = rendering(image, site, directory, data_folder, changes or {})
+    pack = packed(benchmark.name, size_name, isolated)
     with tempfile.TemporaryDirectory() as name:
         place = Path(name) / directory.name
         place.mkdir()
-        benchmark = resolve(benchmark, size_name, image, site, plan, place, pack)
-    return job_script(benchmark, image, size_name, site, partition_name, directory, data_folder, called())
+        return rendered(benchmark, size_name, image, site, partition_name, source, place, pack)[2]
+
+
+def asked(
+    benchmark_name: str,
+    size_name: str,
+    changes: Mapping[str, int | None] | None = None,
+    scale: tuple[Sequence[int], int] | None = None,
+) -> Benchmark:
+    """The benchmark with what is asked of a size, before its stages are known."""
+    benchmark = load_benchmark(benchmark_name).with_layout(size_name, **(changes or {}))
+    return scaling.plan(benchmark, size_name, *scale) if scale else benchmark
+
+
+def rendering(image: Image, site: Site, directory: Path, data_folder: Path, changes: Mapping[str, int | None]) -> Rendering:
+    """What this machine and this command give to a job script."""
+    return Rendering(
+        command=called(),
+        directory=str(directory),
+        data=str(data_folder),
+        cores=len(os.sched_getaffinity(0)),
+        memory_gb=memory_here(),
+        machine=RUNTIMES[site.container.runtime].facts(image),
+        **changes,
+    )
 
 
 def called() -> str:
     """The command that this is, for the head of what it writes."""
-    return "kit " + " ".join(shlex.quote(word) for word in sys.argv[1:])
+    return f"kit {words(sys.argv[1:])}"
 
 
 def prepare(
@@ -95,12 +115,10 @@ def prepare(
     With `isolated`, the folder of a pack, it is a run of the one stage that the pack is made for. `changes` replace nodes,
     ranks or threads of the size. With `scale`, numbers of ranks and of epochs, it measures how the benchmark scales.
     """
-    benchmark, site = load_benchmark(benchmark_name).with_layout(size_name, **(changes or {})), load_site(site_name)
-    if scale:
-        benchmark = scaling.plan(benchmark, size_name, *scale)
+    benchmark, site = asked(benchmark_name, size_name, changes, scale), load_site(site_name)
     image = image or load_image(benchmark.image(None))
     name, partition = site.partition(partition_name)
-    plan = layout(benchmark.size(size_name), partition, site, on_gpus(benchmark, image.name))
+    layout(benchmark.size(size_name), partition, site, on_gpus(benchmark, image.name))  # refused before data are made
     image_record, bill = describe_image(image, site.container.runtime)
     created = datetime.now(UTC)
     pack = packed(benchmark.name, size_name, isolated)
@@ -115,13 +133,15 @@ def prepare(
         directory.mkdir(parents=True)
     except OSError as error:
         raise KitError(f"{directory}: can not be made: {error.strerror}") from None
+    source = rendering(image, site, directory, folder, changes or {})
     try:
-        benchmark = resolve(benchmark, size_name, image, site, plan, directory, pack)
-        script = job_script(benchmark, image, size_name, site, partition_name, directory, folder, called())
+        benchmark, plan, script = rendered(benchmark, size_name, image, site, partition_name, source, directory, pack)
     except BaseException:
         shutil.rmtree(directory)  # nothing ran in it
         raise
     (directory / "data").symlink_to(folder)
+    if isolated:
+        shutil.copyfile(isolated / data.PACK, directory / data.PACK)
     write_json(directory / "benchmark.json", benchmark.model_dump(mode="json"))
     write_json(directory / "site.json", site.model_dump(mode="json"))
     write_atomic(directory / SBOM, bill)
@@ -143,6 +163,7 @@ def prepare(
             seed=benchmark.size(size_name).seed,
             image=image_record,
             data=f"sha256:{sha256(folder / MANIFEST)}",  # every file has been verified against it
+            rendering=source,
             script=f"sha256:{hashlib.sha256(script.encode()).hexdigest()}",
             state=State(name="rendered"),
             scheduler=partition.scheduler,

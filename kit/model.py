@@ -9,11 +9,11 @@ import tempfile
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Annotated, Any, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, ValidationError
 
-from kit.errors import KitError
+from kit.errors import KitError, plain
 
 
 class Model(BaseModel):
@@ -21,6 +21,18 @@ class Model(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+
+def one_line(value: str) -> str:
+    if not value.isprintable():
+        raise ValueError("one line of printable characters is needed")
+    return value
+
+
+# Text that may stand in a script as a comment or a directive, and be shown on a terminal: it cannot begin a line of its own.
+OneLine = Annotated[str, AfterValidator(one_line)]
+# A word that stands in a script or a path as it is.
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -31,7 +43,9 @@ def read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text())
     except OSError as error:
         raise KitError(f"{path}: can not be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except RecursionError:
+        raise KitError(f"{path}: not TOML that can be read: nested too deeply") from None
+    except ValueError as error:  # of TOML, of UTF-8, or a number of thousands of digits
         raise KitError(f"{path}: not TOML: {error}") from None
 
 
@@ -42,7 +56,7 @@ def parse(model: type[M], data: Any, where: Path | str) -> M:
     except ValidationError as error:
         lines = []
         for problem in error.errors():
-            key = ".".join(str(part) for part in problem["loc"])
+            key = plain(".".join(str(part) for part in problem["loc"]))
             if problem["type"] == "extra_forbidden":
                 known = sorted(known_keys(model, problem["loc"][:-1]))
                 near = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
@@ -52,8 +66,14 @@ def parse(model: type[M], data: Any, where: Path | str) -> M:
                 lines.append(f"{where}: key '{key}' is missing")
             else:
                 message = problem["msg"].removeprefix("Value error, ")
-                lines.append(f"{where}: key '{key}': {message}, got {problem['input']!r}")
+                lines.append(f"{where}: key '{key}': {message}, got {shortened(problem['input'])}")
         raise KitError("\n".join(lines)) from None
+
+
+def shortened(value: Any) -> str:
+    """What was given, for a message; a value may be a whole file."""
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}... ({len(text)} characters)"
 
 
 def known_keys(model: type[BaseModel], location: tuple[int | str, ...]) -> set[str]:
@@ -64,7 +84,7 @@ def known_keys(model: type[BaseModel], location: tuple[int | str, ...]) -> set[s
             field = here.model_fields.get(str(part))
             here = field.annotation if field else None
         else:  # a key of dict[str, X], an index of list[X]
-            here = next((inner for inner in get_args(here) if inner not in (str, type(None))), None)
+            here = next((inner for inner in reversed(get_args(here)) if inner is not type(None)), None)
     return set(here.model_fields) if is_model(here) else set()
 
 
@@ -88,7 +108,7 @@ def write_atomic(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, data: Any) -> None:
-    write_atomic(path, json.dumps(data, indent=2) + "\n")
+    write_atomic(path, json_text(data))
 
 
 def read_json(path: Path) -> Any:
@@ -97,8 +117,23 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text())
     except OSError as error:
         raise KitError(f"{path}: can not be read: {error.strerror}") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except RecursionError:
+        raise KitError(f"{path}: not JSON that can be read: nested too deeply") from None
+    except ValueError as error:  # of JSON, of UTF-8, or a number of thousands of digits
         raise KitError(f"{path}: not JSON: {error}") from None
+
+
+def read_table(path: Path) -> dict[str, Any]:
+    """The content of a JSON file that holds an object; KitError for anything else."""
+    found = read_json(path)
+    if not isinstance(found, dict):
+        raise KitError(f"{path}: a JSON object is needed, not {type(found).__name__}")
+    return found
+
+
+def json_text(data: Any) -> str:
+    """JSON as the kit writes it into files."""
+    return json.dumps(data, indent=2) + "\n"
 
 
 def read_star(path: Path, text: Sequence[str] = ()) -> dict[str, Any]:

@@ -10,9 +10,18 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from kit.errors import plain
 from kit.run import State, read_stages, resolved
 
 console = Console(stderr=True, highlight=False)
+
+
+WORDS = TextColumn("{task.description}", markup=False)
+
+
+def tell(text: str) -> None:
+    """A line; names of folders and stages are foreign text, which neither the terminal nor rich may take for its own."""
+    console.print(plain(text), markup=False)
 
 
 @contextlib.contextmanager
@@ -20,15 +29,13 @@ def working(what: str) -> Iterator[None]:
     """Says what begins, shows that it goes on, and says how long it took."""
     started = time.monotonic()
     if console.is_terminal:
-        with Progress(
-            SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=console, transient=True
-        ) as bar:
-            bar.add_task(what, total=None)
+        with Progress(SpinnerColumn(), WORDS, TimeElapsedColumn(), console=console, transient=True) as bar:
+            bar.add_task(plain(what), total=None)
             yield
     else:
-        console.print(f"{what} ...")
+        tell(f"{what} ...")
         yield
-    console.print(f"{what}: {time.monotonic() - started:.0f} s")
+    tell(f"{what}: {time.monotonic() - started:.0f} s")
 
 
 @contextlib.contextmanager
@@ -38,17 +45,17 @@ def following(directory: Path) -> Iterator[Callable[[State], None]]:
     told: set[str] = set()
     started = time.monotonic()
 
-    def tell() -> int:
+    def ended() -> int:
         done = [attempt for attempt in read_stages(directory) if attempt.exit_code == 0]
         for attempt in done:
             if attempt.name not in told:
                 told.add(attempt.name)
-                console.print(f"  {attempt.name}: {attempt.seconds:.0f} s")
+                tell(f"  {attempt.name}: {attempt.seconds:.0f} s")
         return len(done)
 
     with Progress(
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        WORDS,
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -61,11 +68,11 @@ def following(directory: Path) -> Iterator[Callable[[State], None]]:
 
         def progress(state: State) -> None:
             nonlocal last
-            completed = tell()
+            completed = ended()
             text = f"{state.name}{f' {state.stage}' if state.stage else ''}"
-            bar.update(task, completed=completed, description=f"{benchmark.name}: {text}")
+            bar.update(task, completed=completed, description=plain(f"{benchmark.name}: {text}"))
             if text != last and not console.is_terminal:
-                console.print(f"  {benchmark.name}: {text} (after {time.monotonic() - started:.0f} s)")
+                tell(f"  {benchmark.name}: {text} (after {time.monotonic() - started:.0f} s)")
             last = text
 
         yield progress

@@ -20,6 +20,7 @@ from kit.data import Pack
 from kit.errors import KitError
 from kit.image import Image
 from kit.launchers import LAUNCHERS
+from kit.run import Rendering
 from kit.runtimes import RUNTIMES
 from kit.site import Partition, Site
 
@@ -43,11 +44,15 @@ class Layout:
         return min(self.cores, self.ranks_per_node * self.threads)
 
 
-def layout(size: Size, partition: Partition, site: Site, on_gpus: bool = False) -> Layout:
+def layout(
+    size: Size, partition: Partition, site: Site, on_gpus: bool = False, here: tuple[int, float] | None = None
+) -> Layout:
     """The arithmetic of nodes, ranks and threads; KitError for what the partition can not give.
 
-    `on_gpus` says whether the ranks compute on the GPUs that the partition may have.
+    `on_gpus` says whether the ranks compute on the GPUs that the partition may have. `here` are cores and gigabytes of
+    memory where the site does not say them: those of this machine if not given.
     """
+    cores_here, memory_gb = here or (len(os.sched_getaffinity(0)), memory_here())
     if size.nodes > partition.max_nodes:
         raise KitError(
             f"site {site.name}: {size.nodes} nodes are needed, but the partition has at most {partition.max_nodes}; "
@@ -59,7 +64,7 @@ def layout(size: Size, partition: Partition, site: Site, on_gpus: bool = False) 
         )
     if size.nodes > 1 and site.container.mpi == "inside":
         raise KitError(f"site {site.name}: key 'container.mpi' is 'inside', which serves one node; set it to 'outside'")
-    cores = partition.cores or len(os.sched_getaffinity(0))
+    cores = partition.cores or cores_here
     ranks = size.ranks or fill(size, partition.gpus if on_gpus else 0, cores)
     per_node = math.ceil(ranks / size.nodes)
     if partition.scheduler != "local" and per_node * size.threads > cores:
@@ -74,7 +79,7 @@ def layout(size: Size, partition: Partition, site: Site, on_gpus: bool = False) 
         threads=size.threads,
         cores=cores,
         gpus=partition.gpus,
-        memory_gb=partition.memory_gb or (memory_here() if partition.scheduler == "local" else 0.0),
+        memory_gb=partition.memory_gb or (memory_gb if partition.scheduler == "local" else 0.0),
         scratch=partition.scratch,
     )
 
@@ -108,7 +113,18 @@ def warnings(benchmark: Benchmark, plan: Layout) -> list[str]:
 
 
 def words(command: Sequence[str]) -> str:
-    return " ".join(shlex.quote(word) for word in command)
+    return " ".join(quoted(word) for word in command)
+
+
+def quoted(word: object) -> str:
+    """A word that bash reads as it is, on one line whatever it holds: it may stand in a comment, too."""
+    text = str(word)
+    if text.isprintable():
+        return shlex.quote(text)
+    escaped = (
+        c if c.isprintable() and c not in "\\'" else "".join(f"\\x{byte:02x}" for byte in os.fsencode(c)) for c in text
+    )
+    return f"$'{''.join(escaped)}'"
 
 
 def environment() -> jinja2.Environment:
@@ -119,7 +135,7 @@ def environment() -> jinja2.Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    env.filters["q"] = lambda value: shlex.quote(str(value))
+    env.filters["q"] = quoted
     env.filters["words"] = words
     return env
 
@@ -141,11 +157,19 @@ def stage_numbers(benchmark: Benchmark, size: Size, image: Image, plan: Layout) 
 
 
 def resolve(
-    benchmark: Benchmark, size_name: str, image: Image, site: Site, plan: Layout, directory: Path, pack: Pack | None = None
+    benchmark: Benchmark,
+    size_name: str,
+    image: Image,
+    site: Site,
+    plan: Layout,
+    directory: Path,
+    pack: Pack | None = None,
+    composer: tuple[Image, str] | None = None,
 ) -> Benchmark:
     """The benchmark of one size with the stages it has on this site; a workflow is composed in `directory`.
 
-    With a pack it is the one stage that the pack is made for.
+    With a pack it is the one stage that the pack is made for. `composer` is an image and the runtime in which the
+    workflow's own program writes its commands, where they are not those of the run.
     """
     size = benchmark.size(size_name)
     if not size.workflow:
@@ -153,7 +177,8 @@ def resolve(
             raise KitError(f"benchmark {benchmark.name}, size {size_name}: has no stage that can be run alone")
         return benchmark.resolve(size_name)
     numbers = stage_numbers(benchmark, size, image, plan)
-    stages = benchmark.code.compose(size.workflow, directory, image, site.container.runtime, plan, numbers, pack)
+    composer = composer or (image, site.container.runtime)
+    stages = benchmark.code.compose(size.workflow, directory, *composer, plan, numbers, pack)
     return benchmark.resolve(size_name, stages, alone=pack is not None)
 
 
@@ -165,62 +190,97 @@ def launcher(site: Site, partition: Partition, plan: Layout, ranks: int) -> list
     return LAUNCHERS[partition.launcher].command(ranks, per_node, plan.threads, partition.launcher_args)
 
 
+def rendered(
+    benchmark: Benchmark,
+    size_name: str,
+    image: Image,
+    site: Site,
+    partition_name: str | None,
+    source: Rendering,
+    directory: Path,
+    pack: Pack | None = None,
+    composer: tuple[Image, str] | None = None,
+) -> tuple[Benchmark, Layout, str]:
+    """The benchmark of one size as this site runs it, how its ranks lie, and the text of the job script.
+
+    A workflow is composed in `directory`, which need not be that of the run. Nothing is asked of this machine that
+    `source` does not say, so that the same is rendered elsewhere.
+    """
+    _, partition = site.partition(partition_name)
+    here = (source.cores, source.memory_gb)
+    plan = layout(benchmark.size(size_name), partition, site, on_gpus(benchmark, image.name), here)
+    benchmark = resolve(benchmark, size_name, image, site, plan, directory, pack, composer)
+    return benchmark, plan, job_script(benchmark, image, size_name, site, partition_name, plan, source)
+
+
+def commands(benchmark: Benchmark, size: Size, image: Image, plan: Layout) -> dict[str, tuple[str, list[str]]]:
+    """The shell of each stage with its numbers filled in, and the files that it has to leave, by the stage's name."""
+    env = environment()
+    numbers = stage_numbers(benchmark, size, image, plan)
+    found = {}
+    for stage in benchmark.stages:
+        try:
+            text = env.from_string(stage.command).render(numbers).strip()
+            found[stage.name] = text, [env.from_string(output).render(numbers) for output in stage.outputs]
+        except jinja2.UndefinedError as error:
+            raise KitError(f"benchmark {benchmark.name}: stage {stage.name}: {error}") from None
+    return found
+
+
+# Apptainer and Docker take the first three apart, Slurm's directives the next; nothing escapes them.
+UNBINDABLE = re.compile(r"[\",:\\]|[^ -\U0010ffff]")
+
+
 def job_script(
     benchmark: Benchmark,
     image: Image,
     size_name: str,
     site: Site,
     partition_name: str | None,
-    directory: Path,
-    data: Path,
-    command: str,
+    plan: Layout,
+    source: Rendering,
 ) -> str:
-    """The text of the job script of a run in `directory`, whose data lie in `data`."""
+    """The text of the job script of a run that is asked for by `source`."""
     size = benchmark.size(size_name)
     name, partition = site.partition(partition_name)
-    plan = layout(size, partition, site, on_gpus(benchmark, image.name))
-    env = environment()
-    numbers = stage_numbers(benchmark, size, image, plan)
+    directory = source.directory
     stages = []
+    texts = commands(benchmark, size, image, plan)
     for stage in benchmark.stages:
-        try:
-            text = env.from_string(stage.command).render(numbers).strip()
-            outputs = [env.from_string(output).render(numbers) for output in stage.outputs]
-        except jinja2.UndefinedError as error:
-            raise KitError(f"benchmark {benchmark.name}, size {size_name}: stage {stage.name}: {error}") from None
+        text, outputs = texts[stage.name]
         more = {"record": json.dumps(text), "launcher": launcher(site, partition, plan, stage.ranks) if stage.ranks else []}
         stages.append({**stage.model_dump(), "command": text, "outputs": outputs, **more})
-    for value in (str(directory), str(data), plan.scratch, *site.container.binds):
-        if "\n" in value or '"' in value or "," in value or ":" in value:
+    for value in (directory, source.data, plan.scratch, *site.container.binds):
+        if UNBINDABLE.search(value):
             raise KitError(
-                f"{value!r}: a folder bound into a container can not have a quote, comma, colon or newline in its path"
+                f"{value!r}: a folder bound into a container can not have a quote, comma, colon, backslash or newline "
+                "in its path"
             )
-    runtime = RUNTIMES[site.container.runtime]
-    binds = [str(directory), str(data), *site.container.binds]
+    binds = [directory, source.data, *site.container.binds]
     if plan.scratch and plan.scratch not in binds:
         binds.append(plan.scratch)
-    container = runtime.command(
-        image,
-        binds,
-        {"OMP_NUM_THREADS": str(plan.threads)},
-        site.container.args,
-        str(directory),
+    container = RUNTIMES[site.container.runtime].command(
+        image, binds, {"OMP_NUM_THREADS": str(plan.threads)}, site.container.args, directory, source.machine
     )
-    return env.get_template(f"{partition.scheduler}.sh.j2").render(
-        benchmark=benchmark,
-        image=image,
-        size_name=size_name,
-        site=site,
-        partition=partition,
-        partition_name=name,
-        version=__version__,
-        command=command,
-        directory=directory,
-        container=container,
-        launcher=launcher(site, partition, plan, plan.ranks),
-        stages=stages,
-        minutes=size.minutes,
-        warnings=warnings(benchmark, plan),
-        job_name=re.sub(r"[^A-Za-z0-9]", "", f"kit{benchmark.name}")[:15],
-        **vars(plan),
+    return (
+        environment()
+        .get_template(f"{partition.scheduler}.sh.j2")
+        .render(
+            benchmark=benchmark,
+            image=image,
+            size_name=size_name,
+            site=site,
+            partition=partition,
+            partition_name=name,
+            version=__version__,
+            command=source.command,
+            directory=directory,
+            container=container,
+            launcher=launcher(site, partition, plan, plan.ranks),
+            stages=stages,
+            minutes=size.minutes,
+            warnings=warnings(benchmark, plan),
+            job_name=re.sub(r"[^A-Za-z0-9]", "", f"kit{benchmark.name}")[:15],
+            **vars(plan),
+        )
     )

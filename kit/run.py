@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import AwareDatetime, Field
+
 from kit.benchmark import Benchmark
 from kit.errors import KitError
-from kit.model import Model, parse, read_json, write_json
+from kit.model import Model, Name, OneLine, Sha256, parse, read_json, write_json
 from kit.site import Site
 
 # In the order of the road. Only `valid` is a result.
@@ -33,14 +34,31 @@ class State(Model):
         return f"{self.name}: {f'stage {self.stage}: ' if self.stage else ''}{self.reason}"
 
 
+class Rendering(Model):
+    """What a job script is rendered from beside benchmark, size, image, site and seed.
+
+    With it the same kit writes the same script on any machine, so that a check can compare them byte by byte.
+    """
+
+    command: OneLine  # that asked for it
+    directory: str  # of the run
+    data: str  # the folder that is bound into the containers
+    nodes: int | None = Field(None, ge=1, le=1_000_000)  # asked for in place of the size's, like the next two
+    ranks: int | None = Field(None, ge=0, le=10_000_000)
+    threads: int | None = Field(None, ge=1, le=100_000)
+    cores: int = Field(ge=1, le=100_000)  # of the machine that rendered it, and its memory: for a site that does not say
+    memory_gb: float = Field(ge=0, le=1e6)
+    machine: dict[str, str] = {}  # the facts of the container runtime
+
+
 class ImageRecord(Model):
-    name: str
-    version: str
+    name: Name
+    version: OneLine
     arguments: dict[str, str] = {}
     runtime: str
-    digest: str  # of the SIF file or the Docker image; empty without a container, and then the run is never valid
-    recipe: str
-    sbom: str = ""  # sha256 of sbom.cdx.json
+    digest: Sha256 | Literal[""]  # of the SIF or the Docker image; empty without a container, and then never valid
+    recipe: Sha256
+    sbom: Sha256 | Literal[""] = ""  # of sbom.cdx.json
 
 
 class StageRecord(Model):
@@ -49,9 +67,9 @@ class StageRecord(Model):
     name: str
     command: str
     host: str
-    start: float
-    end: float | None = None
-    exit_code: int | None = None
+    start: float = Field(ge=0, allow_inf_nan=False)
+    end: float | None = Field(None, ge=0, allow_inf_nan=False)
+    exit_code: int | None = Field(None, ge=0, le=255)
     reason: str = ""
 
     @property
@@ -81,21 +99,22 @@ class Run(Model):
     """run.json. What is known when the script is rendered comes first, then the job, then what it did."""
 
     schema_version: Literal[1] = 1
-    kit: str
-    commit: str
-    created: datetime
-    benchmark: str
-    size: str
-    alone: str = ""  # the one stage that ran, from a pack; empty for the whole of the size
+    kit: OneLine
+    commit: OneLine
+    created: AwareDatetime
+    benchmark: Name
+    size: Name
+    alone: OneLine = ""  # the one stage that ran, from a pack; empty for the whole of the size
     scaling: list[int] = []  # the numbers of ranks that were measured; empty for a run of the benchmark
-    site: str
-    partition: str
-    ranks: int
-    threads: int
+    site: Name
+    partition: Name
+    ranks: int = Field(ge=1, le=10_000_000)
+    threads: int = Field(ge=1, le=100_000)
     seed: int | None = None  # of the stages, where the benchmark has one
     image: ImageRecord
-    data: str
-    script: str  # sha256 of job.sh
+    data: Sha256  # of the manifest of the data
+    rendering: Rendering | None = None  # of runs that kit 0.1.0 made before it wrote this down
+    script: Sha256  # of job.sh
     state: State
     job: str = ""
     scheduler: str = ""

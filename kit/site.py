@@ -8,13 +8,26 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, StringConstraints, field_validator
 
 from kit import paths
 from kit.errors import KitError, unknown
-from kit.model import Model, parse, read_toml
+from kit.model import Model, Name, OneLine, parse, read_toml
+
+# A queue, an account: what stands in a directive as one word.
+Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.:@/+,-]*$")]
+
+
+def settable(value: str) -> str:
+    if value in ("BASHOPTS", "BASH_VERSINFO", "EUID", "PPID", "SHELLOPTS", "UID"):
+        raise ValueError("bash lets nobody set this variable")
+    return value
+
+
+# What a shell takes as the name of a variable.
+Variable = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$"), AfterValidator(settable)]
 
 
 class Partition(Model):
@@ -22,13 +35,13 @@ class Partition(Model):
 
     scheduler: Literal["local", "slurm"]
     launcher: Literal["mpirun", "srun"] = "mpirun"
-    launcher_args: list[str] = []
-    queue: str = ""
-    account: str = ""
+    launcher_args: list[OneLine] = []
+    queue: Word = ""
+    account: Word = ""
     max_nodes: int = Field(1, ge=1)
     max_minutes: int = Field(1440, ge=1)
     cores: int = Field(0, ge=0)
-    memory_gb: float = Field(0, ge=0)
+    memory_gb: float = Field(0, ge=0, allow_inf_nan=False)
     gpus: int = Field(0, ge=0)
     scratch: str = ""  # a folder on each node's own disk, to which stages may copy what they read often
 
@@ -49,26 +62,28 @@ class Container(Model):
     """
 
     runtime: Literal["apptainer", "docker", "host"] = "apptainer"
-    binds: list[str] = []
-    args: list[str] = []
+    binds: list[OneLine] = []
+    args: list[OneLine] = []
     mpi: Literal["outside", "inside"] = "outside"
 
 
 class Site(Model):
-    name: str
-    description: str
-    contact: str
-    url: str
-    organisation: str = "unaffiliated"
-    partitions: dict[str, Partition] = Field(min_length=1)
+    """A computing centre. All text of it is of one line, since it stands in scripts; only `prologue` is shell by intent."""
+
+    name: Name
+    description: OneLine
+    contact: OneLine
+    url: OneLine
+    organisation: OneLine = "unaffiliated"
+    partitions: dict[Name, Partition] = Field(min_length=1)
     container: Container = Container()
-    modules: list[str] = []
-    environment: dict[str, str] = {}
+    modules: list[OneLine] = []
+    environment: dict[Variable, OneLine] = {}
     # Lines taken over as they are: scheduler directives, and shell lines before the first stage.
-    directives: list[str] = []
-    prologue: list[str] = []
+    directives: list[OneLine] = []
+    prologue: list[OneLine] = []
     # MLPerf system_desc names (host_processor_model_name, ...): what the kit can not find out by itself.
-    hardware: dict[str, str | int | float] = {}
+    hardware: dict[OneLine, OneLine | int | float] = {}
 
     def partition(self, name: str | None) -> tuple[str, Partition]:
         """The named partition, or the first."""

@@ -14,10 +14,23 @@ class Runtime(Protocol):
     """What a runtime module offers."""
 
     @staticmethod
+    def facts(image: Image) -> dict[str, str]:
+        """What the words take from this machine. With them the same words can be written on another one."""
+
+    @staticmethod
+    def problem(image: Image, machine: Mapping[str, str]) -> str:
+        """What is wrong with such facts that somebody else states; empty where nothing is."""
+
+    @staticmethod
     def command(
-        image: Image, binds: Sequence[str], environment: Mapping[str, str], args: Sequence[str], workdir: str
+        image: Image,
+        binds: Sequence[str],
+        environment: Mapping[str, str],
+        args: Sequence[str],
+        workdir: str,
+        machine: Mapping[str, str] | None = None,
     ) -> list[str]:
-        """The words before a program; `binds` are folders seen at the same path inside."""
+        """The words before a program; `binds` are folders seen at the same path inside. This machine's without `machine`."""
 
 
 RUNTIMES: dict[str, ModuleType] = {"apptainer": apptainer, "docker": docker, "host": host}

@@ -3,16 +3,33 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 
 from kit.image import Image
 
 
+def facts(image: Image) -> dict[str, str]:
+    return {"user": f"{os.getuid()}:{os.getgid()}"}
+
+
+def problem(image: Image, machine: Mapping[str, str]) -> str:
+    if machine.keys() != {"user"} or not re.fullmatch(r"\d{1,10}:\d{1,10}", machine["user"]):
+        return "user is needed, as two numbers UID:GID"
+    return ""
+
+
 def command(
-    image: Image, binds: Sequence[str], environment: Mapping[str, str], args: Sequence[str], workdir: str
+    image: Image,
+    binds: Sequence[str],
+    environment: Mapping[str, str],
+    args: Sequence[str],
+    workdir: str,
+    machine: Mapping[str, str] | None = None,
 ) -> list[str]:
+    user = (machine or facts(image))["user"]
     # MPI ranks exchange through shared memory, of which a container has 64 MB unless told otherwise.
-    words = ["docker", "run", "--rm", "--shm-size=2g", "--user", f"{os.getuid()}:{os.getgid()}", "--workdir", workdir]
+    words = ["docker", "run", "--rm", "--shm-size=2g", "--user", user, "--workdir", workdir]
     for bind in binds:
         words += ["--volume", f"{bind}:{bind}"]
     for key, value in {"HOME": workdir, **environment}.items():
