@@ -108,6 +108,7 @@ class Metric(Model):
     tolerance: float | None = Field(default=None, ge=0)
     source: str = ""
     sizes: list[str] = []  # that it belongs to; all of them when empty
+    fact: Literal["", "ranks"] = ""  # a number of the run that it must be
     compared: bool = False  # it differs between repeats, and `kit compare` holds it against them
     step: float = Field(default=0.0, ge=0)  # of a metric that is counted: no difference below one step means anything
 

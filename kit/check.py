@@ -1,20 +1,52 @@
-"""Is a submission what it says? Every check is a function from a folder to its findings; no input makes one fail."""
+"""Is a submission what it says? Every check is a function from a submission to its findings; no input makes one fail.
+
+The folder is surveyed first, without opening anything: what is no plain file of a name that a submission can hold is
+refused and never read. Then the run is rendered again from what it says it was asked (kit/rerender.py), and every fact
+that stands twice is compared.
+"""
 
 from __future__ import annotations
 
+import functools
 import json
+import os
+import re
+import stat
+import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kit.benchmark import Benchmark, load_benchmark, read_value
-from kit.errors import KitError
+from kit.benchmark import Benchmark, read_value
+from kit.collect import metric_record, stated_digest
+from kit.data import PACK, Pack
+from kit.errors import KitError, plain
+from kit.files import kind
 from kit.image import sha256
-from kit.model import parse, read_json
-from kit.pack import read_log
-from kit.run import SBOM, Run, State, judge, read_stages, too_fast
-from kit.submission import LEVELS, MANIFEST, NAME, PLACEHOLDER, REQUIRED, read_manifest
+from kit.model import json_text, parse, read_json, shortened
+from kit.rerender import Answer, Request, answer
+from kit.run import FILE, SBOM, Run, State, judge, read_stages, too_fast
+from kit.site import Site
+from kit.submission import (
+    DEEPEST,
+    LEVELS,
+    MANIFEST,
+    MAY_HOLD,
+    MOST_BYTES,
+    MOST_FILES,
+    NAME,
+    PART,
+    PLACEHOLDER,
+    REQUIRED,
+    descriptor,
+    packed,
+    read_manifest,
+)
+
+MOST_FINDINGS = 20  # of one check: a stranger's folder could give any number
+DAY = 86400.0
+SKEW = 3600.0  # seconds by which the clocks of a login node and a compute node may differ
 
 
 @dataclass(frozen=True)
@@ -25,152 +57,227 @@ class Finding:
     problem: str
 
     def __str__(self) -> str:
-        return f"{self.file}: {self.problem}"
+        text = plain(f"{self.file}: {self.problem}")
+        return text if len(text) <= 1000 else f"{text[:1000]}... ({len(text)} characters)"
 
 
-def required_files(folder: Path) -> Iterator[Finding]:
+@dataclass
+class Submission:
+    """A folder that has been surveyed. Only `files` are ever opened; what is missing or cannot be read is None."""
+
+    path: Path
+    place: tuple[str, ...]  # organisation, application, system, descriptor
+    allow_dirty: bool
+    files: dict[str, int] = field(default_factory=dict)  # bytes of each plain file, by its name
+    strange: list[Finding] = field(default_factory=list)
+
+    def there(self, name: str) -> bool:
+        return name in self.files
+
+    def parsed(self, model: Any, name: str) -> Any:
+        """A file as one of the kit's nouns; None where it is missing. KitError names it by its name in the submission."""
+        return parse(model, self.json(name), name) if self.there(name) else None
+
+    def json(self, name: str) -> Any:
+        try:
+            return read_json(self.path / name)
+        except KitError as error:
+            raise KitError(str(error).replace(f"{self.path}/", "", 1)) from None
+
+    @functools.cached_property
+    def run(self) -> Run | None:
+        try:
+            found: Run | None = self.parsed(Run, FILE)
+            return found
+        except KitError:
+            return None  # the schema's own check says why
+
+    @functools.cached_property
+    def outcome(self) -> Answer | KitError | None:
+        """What the kit of the run's commit renders of it, or why it could not have been asked for; None without a run."""
+        try:
+            site, pack = self.parsed(Site, "run/site.json"), self.parsed(Pack, f"run/{PACK}")
+            if self.run is None or site is None or len(self.place) < 4:
+                return None
+            request = Request(run=self.run, site=site, pack=pack, organisation=self.place[0], system=self.place[2])
+            return answer(request, self.allow_dirty)
+        except KitError as error:
+            return error
+
+    @property
+    def answer(self) -> Answer | None:
+        return self.outcome if isinstance(self.outcome, Answer) else None
+
+    @functools.cached_property
+    def benchmark(self) -> Benchmark | None:
+        """The benchmark that the run has to be held against: never the folder's own copy."""
+        return parse(Benchmark, json.loads(self.answer.benchmark), "benchmark") if self.answer else None
+
+
+def survey(path: Path, place: tuple[str, ...], allow_dirty: bool) -> Submission:
+    """What lies in a folder, by lstat alone: nothing is opened and no link is followed."""
+    found = Submission(path, place, allow_dirty)
+    folders, seen, total = [""], dict[str, str](), 0
+    while folders:
+        folder = folders.pop()
+        with os.scandir(path / folder) as entries:
+            for entry in sorted(entries, key=lambda entry: entry.name):
+                name = f"{folder}{entry.name}"
+                status = entry.stat(follow_symlinks=False)
+                problem = strange(name, status)
+                twin = seen.setdefault(name.casefold(), name)
+                if twin != name:
+                    problem = problem or f"differs from {twin} by upper and lower case alone, and some file systems keep one"
+                if len(seen) > MOST_FILES or total > MOST_BYTES:
+                    limit = f"{MOST_FILES} files" if len(seen) > MOST_FILES else f"{MOST_BYTES / 1e6:.0f} MB"
+                    found.strange.append(Finding(".", f"holds more than {limit}; the rest was not looked at"))
+                    return found
+                if problem:
+                    found.strange.append(Finding(name, problem))
+                elif stat.S_ISDIR(status.st_mode):
+                    folders.append(f"{name}/")
+                else:
+                    found.files[name] = status.st_size
+                    total += status.st_size
+    return found
+
+
+def strange(name: str, status: os.stat_result) -> str:
+    """What keeps a file or folder from being read; empty where nothing does."""
+    if not all(PART.fullmatch(part) for part in name.split("/")):
+        return "its name is not made of letters, digits, dot, dash, plus and underscore"
+    if name.count("/") >= DEEPEST:
+        return f"lies more than {DEEPEST} folders deep"
+    if stat.S_ISDIR(status.st_mode):
+        return ""
+    if kind(status.st_mode):
+        return f"{kind(status.st_mode)}; a submission holds plain files"
+    if status.st_mode & 0o7111:
+        return f"its mode is {stat.S_IMODE(status.st_mode):04o}; a plain file is not executable (chmod 644)"
+    if status.st_nlink > 1:
+        return f"is one of {status.st_nlink} hard links to the same file, which may change elsewhere; copy it"
+    limit = next((limit for pattern, limit in MAY_HOLD.items() if re.fullmatch(pattern, name)), None)
+    if limit is None:
+        return f"not listed in {MANIFEST}, or not of a kind that a submission holds"
+    if status.st_size > limit:
+        return f"has {status.st_size / 1e6:.1f} MB, and {limit / 1e6:g} MB are the most"
+    return ""
+
+
+def closed_world(sub: Submission) -> Iterator[Finding]:
+    """Nothing is here but plain files of names that a submission can hold, none too large."""
+    yield from sub.strange
+
+
+def required_files(sub: Submission) -> Iterator[Finding]:
     """Every file that a submission must hold is there and not empty."""
     for name, purpose in REQUIRED.items():
-        path = folder / name
-        if not path.is_file():
+        if not sub.there(name):
             yield Finding(name, f"missing ({purpose})")
-        elif path.stat().st_size == 0:
+        elif sub.files[name] == 0:
             yield Finding(name, f"empty ({purpose})")
 
 
-def path_names(folder: Path) -> Iterator[Finding]:
+def path_names(sub: Submission) -> Iterator[Finding]:
     """The folder lies at {organisation}/{application}/{system}/{descriptor}, and the names agree with the run."""
-    parts = folder.resolve().parts[-4:]
-    for level, part in zip(LEVELS, parts, strict=False):
-        if not NAME.match(part):
-            yield Finding(".", f"{level} '{part}' in the path is not a plain name")
-    run = load(folder)
-    if run is not None and len(parts) == 4:
-        if parts[1] != run.benchmark:
-            yield Finding(".", f"the path says application '{parts[1]}', run.json says '{run.benchmark}'")
-        if parts[0] != read_json(folder / "system.json").get("submitter"):
-            yield Finding("system.json", f"submitter is not the organisation of the path, '{parts[0]}'")
-
-
-def checksums(folder: Path) -> Iterator[Finding]:
-    """Every file is the one that was packed, and no file was added."""
-    if not (folder / MANIFEST).is_file():
+    if len(sub.place) < 4:
+        yield Finding(".", f"does not lie at {'/'.join(f'{{{level}}}' for level in LEVELS)}")
         return
-    wanted = read_manifest(folder)
+    for level, part in zip(LEVELS, sub.place, strict=True):
+        if not NAME.fullmatch(part):
+            yield Finding(".", f"{level} '{part}' in the path is not a plain name")
+    if sub.run:
+        if sub.place[1] != sub.run.benchmark:
+            yield Finding(".", f"the path says application '{sub.place[1]}', run.json says '{sub.run.benchmark}'")
+        if sub.place[3] != descriptor(sub.run):
+            yield Finding(".", f"the path says descriptor '{sub.place[3]}', run.json says '{descriptor(sub.run)}'")
+
+
+def checksums(sub: Submission) -> Iterator[Finding]:
+    """Every file is the one that was packed, and no file was added."""
+    if not sub.there(MANIFEST):
+        return
+    wanted = read_manifest(sub.path)
+    refused = {finding.file for finding in sub.strange}
     for name, digest in wanted.items():
-        path = folder / name
-        if not path.is_file():
+        if name in sub.files:
+            if sha256(sub.path / name) != digest:
+                yield Finding(name, f"differs from its checksum in {MANIFEST}")
+        elif name not in refused:
             yield Finding(name, f"missing, but {MANIFEST} lists it")
-        elif sha256(path) != digest:
-            yield Finding(name, f"differs from its checksum in {MANIFEST}")
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder).as_posix()
-        if path.is_symlink():
-            yield Finding(name, "a link; a submission holds plain files")
-        elif path.is_file() and name not in wanted and name != MANIFEST:
+    for name in sorted(sub.files):
+        if name not in wanted and name != MANIFEST:
             yield Finding(name, f"not listed in {MANIFEST}")
 
 
-def load(folder: Path) -> Run | None:
-    try:
-        return parse(Run, read_json(folder / "run.json"), "run.json")
-    except KitError:
-        return None
-
-
-def schema(folder: Path) -> Iterator[Finding]:
-    """run.json follows its schema."""
-    if (folder / "run.json").is_file():
+def schema(sub: Submission) -> Iterator[Finding]:
+    """Each record follows its schema, and is written as the kit writes it: no key twice, nothing beside it."""
+    for model, name in ((Run, FILE), (Site, "run/site.json"), (Pack, f"run/{PACK}")):
         try:
-            parse(Run, read_json(folder / "run.json"), "run.json")
+            found = sub.parsed(model, name)
         except KitError as error:
-            for line in str(error).splitlines():
-                yield Finding("run.json", line.removeprefix("run.json: "))
-
-
-def verdict(folder: Path) -> Iterator[Finding]:
-    """The run is valid by its own record, and by what the record of its stages says when it is read again."""
-    run = load(folder)
-    if run is None:
-        return
-    if run.state != State(name="valid"):
-        yield Finding("run.json", f"state is {run.state}; only a valid run is a result")
-    if not run.image.digest.startswith("sha256:"):
-        yield Finding("run.json", "image.digest is missing; nothing proves what ran")
-    bill = folder / "run" / SBOM
-    if bill.is_file() and f"sha256:{sha256(bill)}" != run.image.sbom:
-        yield Finding(f"run/{SBOM}", "is not the one that run.json names")
-    if run.kit == "" or run.commit in ("", "unknown"):
-        yield Finding("run.json", "commit is unknown; run the kit from a git checkout")
-    script = folder / "run/job.sh"
-    if script.is_file() and f"sha256:{sha256(script)}" != run.script:
-        yield Finding("run/job.sh", "is not the script that run.json names")
-    if not (folder / "run/benchmark.json").is_file():
-        yield Finding("run/benchmark.json", "missing; nothing says what the run had to do")
-        return
-    benchmark = parse(Benchmark, read_json(folder / "run/benchmark.json"), "run/benchmark.json")
-    if benchmark.name != run.benchmark:
-        yield Finding("run/benchmark.json", f"is of {benchmark.name}, run.json of {run.benchmark}")
-    attempts = read_stages(folder / "run")
-    state = judge(benchmark, attempts, job_gone=True)
-    if state.name != "finished":
-        yield Finding("run/stages.jsonl", f"says {state}")
-    if attempts != run.stages:
-        yield Finding("run/stages.jsonl", "its stages are not those of run.json")
-    fast = too_fast(benchmark, run.size, attempts)
-    if fast:
-        yield Finding("run/stages.jsonl", str(fast))
-
-
-def judged(folder: Path) -> tuple[Run, Benchmark] | None:
-    """The run, and the benchmark that it says it was judged by; None where another check has said that one is missing."""
-    run = load(folder)
-    if run is None or not (folder / "run/benchmark.json").is_file():
-        return None
-    return run, parse(Benchmark, read_json(folder / "run/benchmark.json"), "run/benchmark.json")
-
-
-def metrics(folder: Path) -> Iterator[Finding]:
-    """Every metric of the benchmark is there, was read from a file that is there, and passes its gate."""
-    both = judged(folder)
-    if both is None:
-        return
-    run, benchmark = both
-    found = {metric.name: metric for metric in run.metrics}
-    for metric in benchmark.metrics:
-        if metric.name not in found:
-            yield Finding("run.json", f"metric {metric.name} is missing")
+            yield from (named(line, name) for line in str(error).splitlines())
             continue
-        value = found[metric.name].value
-        source = folder / "run" / metric.file
-        try:
-            again = read_value(source, metric.label)
-        except KitError as error:
-            yield Finding(f"run/{metric.file}", str(error).removeprefix(f"{source}: "))
-            continue
-        if again != value:
-            yield Finding("run.json", f"metric {metric.name} is {value!r}, but run/{metric.file} says {again!r}")
-        problem = metric.problem(again)
-        if problem:
-            yield Finding(f"run/{metric.file}", problem)
+        if found is not None:
+            yield from same_text(sub, name, json_text(found.model_dump(mode="json")), "of what it says")
 
 
-GATES = ("stage", "label", "at_least", "at_most", "reference", "tolerance")
+def named(line: str, name: str = ".") -> Finding:
+    """A sentence of the kit as a finding: of the file that it begins with, or of `name`."""
+    file, mark, problem = line.partition(": ")
+    return Finding(file, problem) if mark and re.fullmatch(r"[\w./-]+", file) and "." in file else Finding(name, line)
 
 
-def gates(folder: Path) -> Iterator[Finding]:
+def same_text(sub: Submission, name: str, wanted: str, of: str) -> Iterator[Finding]:
+    """A text is, byte for byte, what the kit writes."""
+    if not sub.there(name):
+        return
+    found = (sub.path / name).read_bytes().decode(errors="backslashreplace")
+    if found == wanted:
+        return
+    ours, theirs = wanted.split("\n"), found.split("\n")
+    place = next((i for i, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b), min(len(ours), len(theirs)))
+    here = theirs[place] if place < len(theirs) else "its end"
+    there = ours[place] if place < len(ours) else "its end"
+    yield Finding(name, f"line {place + 1} is {shortened(here)}, but the kit writes {shortened(there)} {of}")
+
+
+def rendering(sub: Submission) -> Iterator[Finding]:
+    """Benchmark, script, texts and numbers are those that the kit of the run's commit comes to, asked the same."""
+    if isinstance(sub.outcome, KitError):
+        yield from (named(line, FILE) for line in str(sub.outcome).splitlines())
+    answer, run = sub.answer, sub.run
+    if answer is None or run is None:
+        return
+    yield from gates(sub)
+    hint = f"; a submission is checked by the kit that made it, commit {run.commit}"
+    yield from same_text(sub, "run/benchmark.json", answer.benchmark, f"for size {run.size}{hint}")
+    yield from same_text(sub, "run/job.sh", answer.script, "for this run")
+    for name, text in answer.derived.items():
+        yield from same_text(sub, name, text, "of this run")
+    for key, wanted in answer.facts.items():
+        found: Any = run
+        for part in key.split("."):
+            found = getattr(found, part)
+        if found != wanted:
+            yield Finding(FILE, f"{key} is {shortened(found)}, but {shortened(wanted)} is what the kit comes to")
+
+
+GATES = ("stage", "file", "label", "unit", "direction", "at_least", "at_most", "reference", "tolerance")
+
+
+def gates(sub: Submission) -> Iterator[Finding]:
     """The run was held against every gate that its benchmark has here, and against no other."""
-    both = judged(folder)
-    if both is None:
+    run, benchmark = sub.run, sub.benchmark
+    if run is None or benchmark is None or not sub.there("run/benchmark.json"):
         return
-    run, own = both
+    try:
+        own: Benchmark = sub.parsed(Benchmark, "run/benchmark.json")
+    except KitError:
+        return  # its text is compared as a whole, too
     found = {metric.name: metric for metric in own.metrics}
     hint = f"; a submission is checked by the kit that made it, commit {run.commit}"
-    benchmark = load_benchmark(run.benchmark)
-    benchmark.size(run.size)
     for metric in benchmark.metrics:
-        if not metric.belongs(run.size) or (run.alone and metric.stage != run.alone):
-            continue
         if metric.name not in found:
             yield Finding("run/benchmark.json", f"has no metric {metric.name}, which size {run.size} has{hint}")
             continue
@@ -180,68 +287,207 @@ def gates(folder: Path) -> Iterator[Finding]:
                 yield Finding("run/benchmark.json", f"metric {metric.name}: {gate} is {there}, not {here}{hint}")
 
 
-def log(folder: Path) -> Iterator[Finding]:
-    """result-1.txt is an MLPerf log with the keys the working group asks for, and the numbers of run.json."""
-    path = folder / "result-1.txt"
-    run = load(folder)
-    if not path.is_file() or run is None:
+def verdict(sub: Submission) -> Iterator[Finding]:
+    """The run is valid by its own record, and by what the record of its stages says when it is read again."""
+    run = sub.run
+    if run is None:
         return
-    events = read_log(path)
-    keys = [event.get("key") for event in events]
-    for key in (
-        "submission_benchmark",
-        "submission_org",
-        "submission_division",
-        "submission_version",
-        "submission_github_commit_version",
-        "submission_status",
-        "submission_platform",
-        "run_start",
-        "run_stop",
-        "result",
+    if run.state != State(name="valid"):
+        yield Finding(FILE, f"state is {run.state}; only a valid run is a result")
+    if not run.image.digest:
+        yield Finding(FILE, "image.digest is missing; nothing proves what ran")
+    if run.image.runtime == "host":
+        yield Finding(FILE, "image.runtime is 'host': it ran outside a container, so nothing proves what ran")
+    if run.scaling:
+        yield Finding(FILE, "scaling is not empty: it measures how the benchmark scales, and is no result of it")
+    if not sub.there("run/stages.jsonl"):
+        return
+    attempts = read_stages(sub.path / "run")
+    if attempts != run.stages:
+        yield Finding("run/stages.jsonl", "its stages are not those of run.json")
+    if sub.benchmark is None or sub.answer is None:
+        return
+    state = judge(sub.benchmark, attempts, job_gone=True)
+    if state.name != "finished":
+        yield Finding("run/stages.jsonl", f"says {state}")
+    fast = too_fast(sub.benchmark, run.size, attempts)
+    if fast:
+        yield Finding("run/stages.jsonl", str(fast))
+    for attempt in attempts:
+        if attempt.command != sub.answer.commands.get(attempt.name):
+            yield Finding("run/stages.jsonl", f"stage {attempt.name} is not the command of run/job.sh")
+
+
+def times(sub: Submission) -> Iterator[Finding]:
+    """Stages end after they began, follow each other, and lie between when the run was asked for and now."""
+    run, now = sub.run, time.time()
+    if run is None:
+        return
+    created = run.created.timestamp()
+    if created > now + DAY:
+        yield Finding(FILE, f"created is {run.created:%Y-%m-%d}, which has not come yet")
+    before, what = created - SKEW, "the run was asked for"
+    for attempt in run.stages:
+        if attempt.start < before:
+            yield Finding(FILE, f"stage {attempt.name} started before {what}")
+        if attempt.end is not None and attempt.end < attempt.start:
+            yield Finding(FILE, f"stage {attempt.name} ended before it started")
+        # Stages of one job follow each other on one clock; a resumed job may lie on another node.
+        before = (attempt.end or attempt.start) - (0 if attempt.exit_code == 0 else SKEW)
+        what = f"stage {attempt.name} ended"
+    if run.stages and max(attempt.end or attempt.start for attempt in run.stages) > now + DAY:
+        yield Finding(FILE, "a stage ended at a time that has not come yet")
+
+
+def carried(sub: Submission) -> Iterator[Finding]:
+    """The files of the run are those of run.json, all of them and no other, and those that its metrics name."""
+    run = sub.run
+    if run is None:
+        return
+    places = {packed(name): digest for name, digest in run.files.items()}
+    for name, digest in places.items():
+        if sub.there(name) and f"sha256:{sha256(sub.path / name)}" != digest:
+            yield Finding(name, f"is not the file that run.json names, {shortened(digest)}")
+        elif not sub.there(name):
+            yield Finding(name, "missing, but run.json lists it among its files")
+    for name in sub.files:
+        if name.startswith("run/") and name not in places:
+            yield Finding(name, "is not among the files of run.json")
+
+
+def bill(sub: Submission) -> Iterator[Finding]:
+    """The SBOM is of the image that ran: same digest, same recipe, same name."""
+    run, name = sub.run, f"run/{SBOM}"
+    if run is None or not sub.there(name):
+        return
+    if f"sha256:{sha256(sub.path / name)}" != run.image.sbom:
+        yield Finding(name, "is not the one that run.json names")
+    found = stated_digest(sub.json(name))
+    for key, wanted in (
+        ("kit:digest", run.image.digest),
+        ("kit:label:kit.recipe", run.image.recipe),
+        ("name", run.image.name),
     ):
-        if keys.count(key) != 1:
-            yield Finding("result-1.txt", f"key {key} stands {keys.count(key)} times, exactly once is needed")
-    result: Any = next((event.get("value") for event in events if event.get("key") == "result"), None)
-    if result != {metric.name: metric.value for metric in run.metrics}:
-        yield Finding("result-1.txt", "its result is not that of run.json")
+        if found.get(key) != wanted:
+            yield Finding(name, f"{key} is {shortened(found.get(key))}, run.json says {shortened(wanted)}")
 
 
-def placeholders(folder: Path) -> Iterator[Finding]:
-    """No text that was meant to be replaced is left in what people read."""
-    for path in sorted(folder.glob("*")):
-        if path.suffix in (".md", ".json", ".yaml", ".txt") and path.name != MANIFEST:
-            for number, line in enumerate(path.read_text(errors="replace").splitlines(), start=1):
-                match = PLACEHOLDER.search(line)
-                if match:
-                    yield Finding(path.name, f"line {number} still holds '{match[0]}'")
+def metrics(sub: Submission) -> Iterator[Finding]:
+    """Every metric of the benchmark is there, was read from a file that is there, and passes its gate; and no other is."""
+    run, benchmark = sub.run, sub.benchmark
+    if run is None or benchmark is None:
+        return
+    found = {metric.name: metric for metric in run.metrics}
+    if [metric.name for metric in run.metrics] != [metric.name for metric in benchmark.metrics]:
+        strangers = ", ".join(found.keys() - {metric.name for metric in benchmark.metrics})
+        yield Finding(FILE, f"its metrics are not those of size {run.size}{': ' if strangers else ''}{strangers}")
+    for metric in benchmark.metrics:
+        name = packed(metric.file)
+        if metric.name not in found:
+            yield Finding(FILE, f"metric {metric.name} is missing")
+            continue
+        if not sub.there(name):
+            yield Finding(name, f"missing, and with it {metric.label}, the metric {metric.name}")
+            continue
+        source = sub.path / name
+        try:
+            again = read_value(source, metric.label)
+        except KitError as error:
+            yield Finding(name, str(error).removeprefix(f"{source}: "))
+            continue
+        value = found[metric.name].value
+        if again != value:
+            yield Finding(FILE, f"metric {metric.name} is {value!r}, but {name} says {again!r}")
+        problem = metric.problem(again)
+        if problem:
+            yield Finding(name, problem)
+        if metric.fact and again != getattr(run, metric.fact):
+            yield Finding(
+                name, f"metric {metric.name} is {again:g}, but {metric.fact} of run.json is {getattr(run, metric.fact)}"
+            )
+        wanted = metric_record(metric, again, f"sha256:{sha256(source)}")
+        for key, expected in wanted.model_dump().items():
+            said = getattr(found[metric.name], key)
+            if key != "value" and said != expected:
+                yield Finding(FILE, f"metric {metric.name}: {key} is {shortened(said)}, not {shortened(expected)}")
 
 
-CHECKS: tuple[Callable[[Path], Iterator[Finding]], ...] = (
+def contradictions(sub: Submission) -> Iterator[Finding]:
+    """What is carried agrees with itself: what can be computed from it again is computed again."""
+    if sub.run and sub.benchmark and hasattr(sub.benchmark.code, "contradictions"):
+        files = {name.removeprefix("run/"): sub.path / name for name in sub.files if name.startswith("run/")}
+        for name, problem in sub.benchmark.code.contradictions(files):
+            yield Finding(f"run/{name}", problem)
+
+
+def system(sub: Submission) -> Iterator[Finding]:
+    """What the site declares of its hardware stands in the description of the system."""
+    run, site = sub.run, sub.parsed(Site, "run/site.json")
+    if run is None or site is None:
+        return
+    for key, value in site.hardware.items():
+        if run.system.get(key) != value:
+            yield Finding(FILE, f"system.{key} is {shortened(run.system.get(key))}, run/site.json says {value!r}")
+
+
+def placeholders(sub: Submission) -> Iterator[Finding]:
+    """No text that was meant to be replaced is left in what people fill in."""
+    site = sub.parsed(Site, "run/site.json")
+    if site is None:
+        return
+    fields = {key: getattr(site, key) for key in ("description", "contact", "url", "organisation")}
+    for key, value in {**fields, **{f"hardware.{key}": value for key, value in site.hardware.items()}}.items():
+        match = PLACEHOLDER.search(str(value))
+        if match:
+            yield Finding("run/site.json", f"key '{key}' still holds '{match[0]}'")
+
+
+CHECKS: tuple[Callable[[Submission], Iterator[Finding]], ...] = (
+    closed_world,
     required_files,
     path_names,
     checksums,
     schema,
+    rendering,
     verdict,
+    times,
+    carried,
+    bill,
     metrics,
-    gates,
-    log,
+    contradictions,
+    system,
     placeholders,
 )
 
 
-def check(folder: Path) -> list[Finding]:
-    """All findings of all checks; a check that can not cope with what it reads says so as a finding."""
+def check(folder: Path, allow_dirty: bool | None = None, place: tuple[str, ...] | None = None) -> list[Finding]:
+    """All findings of all checks; a check that cannot cope with what it reads says so as a finding.
+
+    `place` is where the folder is to lie, if not where it lies. `allow_dirty` accepts a run by a kit with changed files,
+    for a trial of one's own; KIT_ALLOW_DIRTY in the environment does if it is not given.
+    """
     if not folder.is_dir():
         return [Finding(str(folder), "not a folder")]
+    if allow_dirty is None:
+        allow_dirty = bool(os.environ.get("KIT_ALLOW_DIRTY"))
+    folder = folder.resolve()
+    sub = survey(folder, place or folder.parts[-4:], allow_dirty)
     findings: list[Finding] = []
     for function in CHECKS:
+        found: list[Finding] = []
+        count = 0
         try:
-            findings += function(folder)
+            for finding in function(sub):
+                count += 1
+                if count <= MOST_FINDINGS:
+                    found.append(finding)
         except KitError as error:
-            findings.append(Finding(".", str(error)))
+            found += [named(line.replace(f"{folder}/", "", 1)) for line in str(error).splitlines()[:MOST_FINDINGS]]
         except Exception as error:  # a stranger's folder may hold anything; the maintainer wants findings
-            findings.append(Finding(".", f"{function.__name__}: can not be checked: {error!r}"))
+            found.append(Finding(".", f"{function.__name__}: cannot be checked: {shortened(error)}"))
+        if count > MOST_FINDINGS:
+            found.append(Finding(".", f"{function.__name__}: {count - MOST_FINDINGS} more findings of this kind"))
+        findings += found
     return list(dict.fromkeys(findings))
 
 

@@ -641,26 +641,41 @@ def data_verify(
         out(f"  {option:<10} {file}")
 
 
+AllowDirty = Annotated[
+    bool,
+    typer.Option(
+        "--allow-dirty",
+        envvar="KIT_ALLOW_DIRTY",
+        help="For a trial of your own: accept a run of a kit whose files were changed since its commit.",
+    ),
+]
+
+
 @submission_app.command("pack")
 def submission_pack(
     directory: RunDirectory,
     to: Annotated[Path, typer.Option(help="The folder that holds submissions.")] = Path("submissions"),
     organisation: Annotated[str | None, typer.Option(help="Who submits; from the site if not given.")] = None,
     system: Annotated[str | None, typer.Option(help="The machine's name; the site's if not given.")] = None,
+    allow_dirty: AllowDirty = False,
 ) -> None:
-    """Write the submission folder of a valid run. Prints its path."""
+    """Write the submission folder of a valid run, unless the check refuses it. Prints its path."""
     from kit.pack import pack
 
-    out(pack(directory.absolute(), to, organisation, system))
+    out(pack(directory.absolute(), to, organisation, system, allow_dirty))
 
 
 @submission_app.command("check")
-def submission_check(folder: Annotated[Path, typer.Argument(help="A submission folder.")], as_json: Json = False) -> None:
+def submission_check(
+    folder: Annotated[Path, typer.Argument(help="A submission folder.")],
+    allow_dirty: AllowDirty = False,
+    as_json: Json = False,
+) -> None:
     """Check a submission folder as its maintainers will. Fails when anything speaks against it."""
     from kit.check import as_json as json_text
     from kit.check import check
 
-    findings = check(folder)
+    findings = check(folder, allow_dirty)
     if as_json:
         out(json_text(folder, findings))
     else:

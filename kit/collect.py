@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
+from typing import Any
 
 from kit.benchmark import Benchmark, Metric, read_value
+from kit.data import PACK
 from kit.errors import KitError
-from kit.image import sha256
+from kit.files import open_plain, sha256_plain
+from kit.image import load_image, sha256
+from kit.model import read_json
+from kit.render import commands, layout, on_gpus
 from kit.run import (
+    FILE,
     SBOM,
     MetricRecord,
     Run,
@@ -23,7 +31,8 @@ from kit.run import (
 from kit.system import describe
 
 # What a submission carries of a run beside the files that its metrics were read from.
-CARRIED = ("job.sh", "job.out", "stages.jsonl", "benchmark.json", "site.json", SBOM)
+CARRIED = ("job.sh", "job.out", "stages.jsonl", "benchmark.json", "site.json", PACK, SBOM)
+CLOCKS = 30.0  # seconds by which a file system and a node may disagree
 
 
 def collect(directory: Path) -> Run:
@@ -39,7 +48,12 @@ def collect(directory: Path) -> Run:
         raise KitError(f"{directory}: its job {run.job} is {state}; collect it when it has ended")
     if state.name == "finished":
         state, metrics = judge_results(directory, run, benchmark, attempts)
-    files = {name: f"sha256:{sha256(directory / name)}" for name in carried_files(directory, metrics)}
+    files: dict[str, str] = {}
+    for name in carried_files(directory, metrics):
+        try:
+            files[name] = sha256_plain(directory, name)
+        except KitError as error:
+            state = state if state.name == "failed" else State(name="failed", stage="collect", reason=str(error))
     run = run.model_copy(
         update={
             "state": state,
@@ -54,18 +68,61 @@ def collect(directory: Path) -> Run:
 
 
 def carried_files(directory: Path, metrics: list[MetricRecord]) -> list[str]:
-    names = {name for name in CARRIED if (directory / name).is_file()}
+    """What a submission carries of a run, by name; nothing of it has been opened."""
+    names = {name for name in CARRIED if os.path.lexists(directory / name)}
     names |= {metric.file for metric in metrics}
-    names |= {
-        p.relative_to(directory).as_posix() for folder in ("logs", "figures") for p in (directory / folder).glob("*.*")
-    }
-    return sorted(name for name in names if not name.endswith(".started"))
+    for folder, pattern in (("logs", "*.out"), ("logs", "*.err"), ("figures", "*.png")):
+        names |= {path.relative_to(directory).as_posix() for path in (directory / folder).glob(pattern)}
+    return sorted(names)
+
+
+def evidence(directory: Path, run: Run, benchmark: Benchmark, attempts: list[StageRecord], judged: float) -> None:
+    """KitError where what a run left does not fit together.
+
+    The SBOM is of the image that run.json names, and what a stage wrote is as old as the stage. `judged` is when the
+    verdict began: what it writes itself is newer. Times of files come from the file system and those of stages from the
+    node, so that they may differ by `CLOCKS`.
+    """
+    if run.image.digest:
+        bill = directory / SBOM
+        if sha256_plain(directory, SBOM) != run.image.sbom:
+            raise KitError(f"{bill}: differs from the one that was written when the run was rendered")
+        stated = stated_digest(read_json(bill)).get("kit:digest")
+        if stated != run.image.digest:
+            raise KitError(f"{directory / FILE}: image.digest is {run.image.digest}, but {SBOM} is of {stated}")
+    done = {attempt.name: attempt for attempt in attempts if attempt.exit_code == 0}
+    last = max(attempt.end or 0.0 for attempt in attempts)
+    windows: dict[str, tuple[float, float]] = {metric.file: (attempts[0].start, last) for metric in benchmark.metrics}
+    size, (_, site) = benchmark.size(run.size), resolved(directory)
+    here = (run.rendering.cores, run.rendering.memory_gb) if run.rendering else None
+    plan = layout(size, site.partition(run.partition)[1], site, on_gpus(benchmark, run.image.name), here)
+    texts = commands(benchmark, size, load_image(run.image.name), plan)
+    for stage in benchmark.stages:
+        for output in texts[stage.name][1]:
+            windows[output] = done[stage.name].start, done[stage.name].end or last
+    for name, (start, end) in windows.items():
+        with open_plain(directory, name) as file:
+            written = os.fstat(file.fileno()).st_mtime
+        if written < start - CLOCKS:
+            raise KitError(f"{directory / name}: older than the stage that has to write it")
+        if end + CLOCKS < written < judged - 1:
+            raise KitError(f"{directory / name}: changed {written - end:.0f} s after its stage had ended")
+
+
+def stated_digest(bill: Any) -> dict[str, str]:
+    """What an SBOM of the kit says of its image: `name`, and the properties `kit:digest`, `kit:label:...`."""
+    try:
+        component = bill["metadata"]["component"]
+        return {"name": component["name"], **{entry["name"]: entry["value"] for entry in component["properties"]}}
+    except (KeyError, TypeError):
+        return {}
 
 
 def judge_results(
     directory: Path, run: Run, benchmark: Benchmark, attempts: list[StageRecord]
 ) -> tuple[State, list[MetricRecord]]:
     """The state of a run whose stages all ended well, and its metrics."""
+    judged = time.time()
     if f"sha256:{sha256(directory / 'job.sh')}" != run.script:
         return State(name="failed", reason="job.sh differs from the script that was rendered"), []
     fast = too_fast(benchmark, run.size, attempts)
@@ -91,17 +148,25 @@ def judge_results(
         return State(name="finished", reason="; ".join(problems)), metrics
     if not run.image.digest:
         return State(name="finished", reason="it ran outside a container, so nothing proves what ran"), metrics
+    try:
+        evidence(directory, run, benchmark, attempts, judged)
+    except KitError as error:
+        return State(name="failed", stage="collect", reason=str(error)), metrics
     return State(name="valid"), metrics
 
 
 def read_metric(directory: Path, metric: Metric, attempts: list[StageRecord]) -> MetricRecord:
-    """A metric of a run; KitError when its file or label is missing or was there before the run."""
+    """A metric of a run; KitError when its file or label is missing, is no file of the run, or was there before it."""
     path = directory / metric.file
+    digest = sha256_plain(directory, metric.file) if os.path.lexists(path) else ""
     value = read_value(path, metric.label)
     if attempts and path.stat().st_mtime < min(attempt.start for attempt in attempts) - 1:
         raise KitError(f"{path}: older than the run; this run did not write it")
-    if path.is_symlink() or directory.resolve() not in path.resolve().parents:
-        raise KitError(f"{path}: lies outside the run directory; this run did not write it")
+    return metric_record(metric, value, digest)
+
+
+def metric_record(metric: Metric, value: float, digest: str) -> MetricRecord:
+    """What run.json says of a metric that was read from a file with this digest (`sha256:...`)."""
     return MetricRecord(
         name=metric.name,
         value=value,
@@ -109,7 +174,7 @@ def read_metric(directory: Path, metric: Metric, attempts: list[StageRecord]) ->
         direction=metric.direction,
         file=metric.file,
         label=metric.label,
-        sha256=f"sha256:{sha256(path)}",
+        sha256=digest,
         at_least=metric.at_least,
         at_most=metric.at_most,
         reference=metric.reference,

@@ -34,6 +34,8 @@ OneLine = Annotated[str, AfterValidator(one_line)]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
 
+MOST_PROBLEMS = 20  # that a message lists; a stranger's file could have any number
+
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -55,7 +57,8 @@ def parse(model: type[M], data: Any, where: Path | str) -> M:
         return model.model_validate(data)
     except ValidationError as error:
         lines = []
-        for problem in error.errors():
+        count = error.error_count()
+        for problem in error.errors(include_url=False, include_context=False)[:MOST_PROBLEMS]:
             key = plain(".".join(str(part) for part in problem["loc"]))
             if problem["type"] == "extra_forbidden":
                 known = sorted(known_keys(model, problem["loc"][:-1]))
@@ -67,6 +70,8 @@ def parse(model: type[M], data: Any, where: Path | str) -> M:
             else:
                 message = problem["msg"].removeprefix("Value error, ")
                 lines.append(f"{where}: key '{key}': {message}, got {shortened(problem['input'])}")
+        if count > MOST_PROBLEMS:
+            lines.append(f"{where}: {count - MOST_PROBLEMS} more problems")
         raise KitError("\n".join(lines)) from None
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import json
+import hashlib
+import io
 import logging
 import os
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -12,42 +14,53 @@ from typing import Any
 
 import yaml
 
-from kit import __version__, paths
+from kit import __version__
+from kit.benchmark import Benchmark
 from kit.errors import KitError
-from kit.image import sha256
-from kit.model import write_json
+from kit.files import open_plain
+from kit.model import json_text
 from kit.render import environment
-from kit.run import Run, load_run, resolved
-from kit.submission import MANIFEST, name_part
+from kit.run import FILE, Run, load_run, resolved
+from kit.submission import ATTRIBUTES, MANIFEST, descriptor, name_part, packed
 
 
-def pack(directory: Path, submissions: Path, organisation: str | None = None, system: str | None = None) -> Path:
-    """Writes submissions/{organisation}/{application}/{system}/{descriptor}/ and returns it; it appears whole."""
+def pack(
+    directory: Path,
+    submissions: Path,
+    organisation: str | None = None,
+    system: str | None = None,
+    allow_dirty: bool | None = None,
+) -> Path:
+    """Writes submissions/{organisation}/{application}/{system}/{descriptor}/ and returns it.
+
+    It appears whole, and only when the check accepts it; KitError with the findings otherwise.
+    """
+    from kit.check import check
+
     run = load_run(directory)
     if run.state.name != "valid":
         hint = "" if run.metrics or run.state.reason else f"; collect it first: kit collect {directory}"
         raise KitError(f"{directory}: {run.state}: only a valid run can be submitted{hint}")
     if run.scaling:
         raise KitError(f"{directory}: measures how {run.benchmark} scales, and is no result of it; submit a run of kit run")
-    for name, digest in run.files.items():
-        path = directory / name
-        if not path.is_file() or f"sha256:{sha256(path)}" != digest:
-            raise KitError(f"{path}: missing or changed since the run was collected; collect it again")
-    _, site = resolved(directory)
-    target = (
-        submissions
-        / name_part("organisation", organisation or site.organisation)
-        / name_part("application", run.benchmark)
-        / name_part("system", system or site.name)
-        / name_part("descriptor", f"{run.work.replace('/', '-')}-{run.created:%Y%m%dT%H%M%SZ}")
+    benchmark, site = resolved(directory)
+    levels = (
+        name_part("organisation", organisation or site.organisation),
+        name_part("application", run.benchmark),
+        name_part("system", system or site.name),
+        descriptor(run),
     )
+    target = submissions.joinpath(*levels)
     if target.exists():
         raise KitError(f"{target}: exists; a submission is never overwritten. Remove it, or keep it as it is")
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
-        write_folder(partial, directory, run, organisation or site.organisation)
         partial.chmod(0o755)
+        write_folder(partial, directory, run, benchmark, levels[0], levels[2])
+        findings = check(partial, allow_dirty, levels)
+        if findings:
+            raise KitError("\n".join([f"{target}: would be refused, and is not written:", *map(str, findings)]))
         os.rename(partial, target)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
@@ -55,14 +68,33 @@ def pack(directory: Path, submissions: Path, organisation: str | None = None, sy
     return target
 
 
-def write_folder(folder: Path, directory: Path, run: Run, organisation: str) -> None:
-    benchmark, _ = resolved(directory)
-    for name in run.files:
-        copy = folder / "run" / name
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(directory / name, copy)
-    shutil.copyfile(directory / "run.json", folder / "run.json")
-    write_json(folder / "system.json", {"submitter": organisation, "division": "open", **run.system})
+def write_folder(folder: Path, directory: Path, run: Run, benchmark: Benchmark, organisation: str, system: str) -> None:
+    """The files of the run as they were when it was collected, what is written of them, and their checksums."""
+    sums = {}
+    for name, digest in run.files.items():
+        sums[packed(name)] = copy(directory, name, folder / packed(name))
+        if f"sha256:{sums[packed(name)]}" != digest:
+            raise KitError(f"{directory / name}: missing or changed since the run was collected; collect it again")
+    sums[FILE] = copy(directory, FILE, folder / FILE)
+    for name, text in derived(run, benchmark, organisation, system).items():
+        (folder / name).write_bytes(text.encode())
+        sums[name] = hashlib.sha256(text.encode()).hexdigest()
+    (folder / MANIFEST).write_text("".join(f"{sums[name]}  {name}\n" for name in sorted(sums)))
+
+
+def copy(directory: Path, name: str, target: Path) -> str:
+    """Copies the bytes of a plain file of a run, and returns their SHA-256: what is packed is what was hashed."""
+    digest = hashlib.sha256()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with open_plain(directory, name) as source, target.open("wb") as file:
+        while block := source.read(1 << 20):
+            digest.update(block)
+            file.write(block)
+    return digest.hexdigest()
+
+
+def derived(run: Run, benchmark: Benchmark, organisation: str, system: str) -> dict[str, str]:
+    """The text of every file of a submission that follows from the run; a check writes them again and compares."""
     size = benchmark.size(run.size)
     config = {
         "github": {
@@ -79,9 +111,6 @@ def write_folder(folder: Path, directory: Path, run: Run, organisation: str) -> 
         "image": {"name": run.image.name, "digest": run.image.digest, "recipe": run.image.recipe, "sbom": run.image.sbom},
         "hyperparameters": size.parameters,
     }
-    (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
-    write_log(folder / "result-1.txt", run, organisation)
-    env = environment()
     shown = {
         "run": run,
         "benchmark": benchmark,
@@ -92,24 +121,33 @@ def write_folder(folder: Path, directory: Path, run: Run, organisation: str) -> 
         "figures": sorted(Path(name).name for name in run.files if name.startswith("figures/")),
         "version": __version__,
     }
-    for name in ("README.md", "scientific_contribution.md", "pull_request.md"):
-        (folder / name).write_text(env.get_template(f"submission/{name}.j2").render(shown))
-    lines = [
-        f"{sha256(path)}  {path.relative_to(folder).as_posix()}\n" for path in sorted(folder.rglob("*")) if path.is_file()
-    ]
-    (folder / MANIFEST).write_text("".join(lines))
+    env = environment()
+    pages = {
+        name: env.get_template(f"submission/{name}.j2").render(shown)
+        for name in ("README.md", "scientific_contribution.md", "pull_request.md")
+    }
+    return {
+        **pages,
+        "config.yaml": yaml.safe_dump(config, sort_keys=False),
+        "system.json": json_text({"submitter": organisation, "division": "open", **run.system, "system_name": system}),
+        "result-1.txt": log(run, organisation, system),
+        ATTRIBUTES: "# Bytes as they are: checksums are over them.\n* -text\n",
+    }
 
 
-def write_log(path: Path, run: Run, organisation: str) -> None:
+def log(run: Run, organisation: str, system: str) -> str:
     """result-1.txt, by MLPerf's own logger. Times are those of the stages, not of the writing."""
     from mlperf_logging.mllog.mllog import MLLogger
 
     # A logger of its own: the library's default one also prints.
-    handler = logging.FileHandler(path, mode="w")
-    to_file = logging.Logger("kit", logging.INFO)
-    to_file.addHandler(handler)
-    logger = MLLogger(to_file, default_namespace="kit", root_dir=str(paths.PACKAGE.parent))
+    text = io.StringIO()
+    to_text = logging.Logger("kit", logging.INFO)
+    to_text.addHandler(logging.StreamHandler(text))
+    # It takes the root for a pattern.
+    logger = MLLogger(to_text, default_namespace="kit", root_dir=re.escape(str(Path(__file__).parent.parent)))
     stages = [stage for stage in run.stages if stage.exit_code == 0]
+    if not stages:
+        raise KitError(f"{FILE}: no stage ended well")
 
     def point(key: str, value: Any) -> None:
         logger.event(key=key, value=value, time_ms=milliseconds(stages[0].start))
@@ -117,31 +155,19 @@ def write_log(path: Path, run: Run, organisation: str) -> None:
     def milliseconds(seconds: float | None) -> int:
         return round((seconds or 0.0) * 1000)
 
-    try:
-        point("submission_benchmark", run.benchmark)
-        point("submission_org", organisation)
-        point("submission_division", "open")
-        point("submission_version", __version__)
-        point("submission_github_commit_version", run.commit)
-        point("submission_status", "research")
-        point("submission_platform", run.site)
-        logger.start(key="run_start", value=None, time_ms=milliseconds(stages[0].start))
-        for stage in stages:
-            logger.start(key="block_start", value=stage.name, time_ms=milliseconds(stage.start))
-            logger.end(key="block_stop", value=stage.name, time_ms=milliseconds(stage.end))
-        last = stages[-1].end
-        logger.end(key="run_stop", value=None, time_ms=milliseconds(last), metadata={"status": "success"})
-        result = {metric.name: metric.value for metric in run.metrics}
-        logger.event(key="result", value=result, time_ms=milliseconds(last))
-    finally:
-        handler.close()
-
-
-def read_log(path: Path) -> list[dict[str, Any]]:
-    """The events of an MLPerf log."""
-    events = []
-    for line in path.read_text().splitlines():
-        head, mark, body = line.partition(":::MLLOG ")
-        if mark and not head:
-            events.append(json.loads(body))
-    return events
+    point("submission_benchmark", run.benchmark)
+    point("submission_org", organisation)
+    point("submission_division", "open")
+    point("submission_version", __version__)
+    point("submission_github_commit_version", run.commit)
+    point("submission_status", "research")
+    point("submission_platform", system)
+    logger.start(key="run_start", value=None, time_ms=milliseconds(stages[0].start))
+    for stage in stages:
+        logger.start(key="block_start", value=stage.name, time_ms=milliseconds(stage.start))
+        logger.end(key="block_stop", value=stage.name, time_ms=milliseconds(stage.end))
+    last = stages[-1].end
+    logger.end(key="run_stop", value=None, time_ms=milliseconds(last), metadata={"status": "success"})
+    result = {metric.name: metric.value for metric in run.metrics}
+    logger.event(key="result", value=result, time_ms=milliseconds(last))
+    return text.getvalue()

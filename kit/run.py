@@ -172,7 +172,7 @@ def read_stages(directory: Path) -> list[StageRecord]:
                 attempts[-1].update(end=entry["time"], exit_code=entry["exit"], reason=entry["reason"])
             else:
                 raise KitError(f"{path}:{number}: stage {entry['stage']} ends without having started")
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             if number == len(lines):  # the machine went down while this line was written
                 break
             raise KitError(f"{path}:{number}: not a record of a stage: {error}") from None

@@ -12,11 +12,20 @@ from pathlib import Path
 
 import pytest
 
-from kit.image import docker_client, load_image
+from kit import launch, paths
+from kit.collect import collect
+from kit.image import docker_client, load_image, sha256
+from kit.model import write_json
+from kit.pack import pack
+from kit.run import SBOM, load_run, resolved, save_run
+from kit.runtimes import RUNTIMES, host
+from kit.submission import MANIFEST
 
 pytest_plugins = ["synthetic"]  # products of CloudMask
 
 ROOT = Path(__file__).parent.parent
+if paths.commit().endswith("-dirty"):  # while somebody works on the kit; a clean checkout is held to the rule
+    os.environ["KIT_ALLOW_DIRTY"] = "1"
 KIT = [sys.executable, "-m", "kit"]
 
 
@@ -88,7 +97,7 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
     Stages and metrics go through the same templates, records and verdicts as the real ones.
     """
-    from kit import benchmark, paths
+    from kit import benchmark
 
     package = tmp_path / "package"
     (package / "benchmarks/toy").mkdir(parents=True)
@@ -113,7 +122,53 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             (directory / "evaluation.json").write_text(json.dumps({"ranks": ranks}))
 
     monkeypatch.setattr(benchmark.Benchmark, "code", Code)
+    monkeypatch.setattr(paths, "commit", lambda: "1" * 40)  # whatever was changed in this checkout
+    monkeypatch.setitem(RUNTIMES, "apptainer", host)  # of a run that passes for one in a container
     return tmp_path / "runs"
+
+
+def boxed(directory: Path) -> None:
+    """Lets a run of the toy on the host pass for one in a container, so that it can become valid without one."""
+    run, digest = load_run(directory), "sha256:" + "0" * 64
+    labels = {"kit:digest": digest, "kit:label:kit.recipe": run.image.recipe}
+    component = {"name": run.image.name, "properties": [{"name": key, "value": text} for key, text in labels.items()]}
+    write_json(directory / SBOM, {"metadata": {"component": component}})
+    image = {"digest": digest, "runtime": "apptainer", "sbom": f"sha256:{sha256(directory / SBOM)}"}
+    save_run(directory, run.model_copy(update={"image": run.image.model_copy(update=image)}))
+    _, site = resolved(directory)
+    container = site.container.model_copy(update={"runtime": "apptainer"})
+    write_json(directory / "site.json", site.model_copy(update={"container": container}).model_dump(mode="json"))
+
+
+@pytest.fixture(scope="session")
+def packed_toys() -> list[Path]:
+    """The submission of the toy, once it was made: each test gets a copy."""
+    return []
+
+
+@pytest.fixture
+def submission(toy: Path, tmp_path: Path, packed_toys: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An accepted submission of the toy, to be damaged."""
+    if not packed_toys:
+        directory = launch.prepare("toy", "tiny", "here", None, tmp_path_factory.mktemp("toy"))
+        boxed(directory)
+        launch.submit(directory)
+        launch.wait(directory, lambda state: None)
+        collect(directory)
+        packed_toys.append(pack(directory, tmp_path_factory.mktemp("packed")))
+    copy = tmp_path.joinpath("submissions", *packed_toys[0].parts[-4:])
+    shutil.copytree(packed_toys[0], copy)
+    return copy
+
+
+def files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def rewritten(submission: Path) -> None:
+    """Makes the checksums fit again: what a forger would do."""
+    lines = [f"{sha256(p)}  {p.relative_to(submission).as_posix()}\n" for p in files(submission) if p.name != MANIFEST]
+    (submission / MANIFEST).write_text("".join(lines))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -8,32 +8,12 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import kit
+from conftest import files, kit, rewritten
 
-from kit import launch
 from kit.check import check
-from kit.collect import collect
-from kit.pack import pack
-from kit.run import load_run, save_run
-from kit.submission import MANIFEST, REQUIRED
+from kit.submission import REQUIRED
 
 pytestmark = pytest.mark.usefixtures("toy")
-
-
-@pytest.fixture
-def submission(toy: Path, tmp_path: Path) -> Path:
-    directory = launch.prepare("toy", "tiny", "here", None, toy)
-    run = load_run(directory)
-    # A run on the host passes for one in a container, so that the state `valid` can be reached without one.
-    save_run(directory, run.model_copy(update={"image": run.image.model_copy(update={"digest": "sha256:" + "0" * 64})}))
-    launch.submit(directory)
-    launch.wait(directory, lambda state: None)
-    collect(directory)
-    return pack(directory, tmp_path / "submissions")
-
-
-def files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
 def test_good_submission_is_accepted(submission: Path) -> None:
@@ -61,14 +41,6 @@ def test_every_file_broken_or_missing_is_named(submission: Path) -> None:
             assert any(part.endswith(name) for part in named), (name, broken, check(submission))
             path.write_bytes(content)
     assert check(submission) == []
-
-
-def rewritten(submission: Path) -> None:
-    """Makes the checksums fit again: what a forger would do."""
-    from kit.image import sha256
-
-    lines = [f"{sha256(p)}  {p.relative_to(submission).as_posix()}\n" for p in files(submission) if p.name != MANIFEST]
-    (submission / MANIFEST).write_text("".join(lines))
 
 
 def edited(submission: Path, **changes: object) -> None:

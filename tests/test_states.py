@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from conftest import boxed
 
 from kit import launch
 from kit.collect import collect
@@ -33,16 +34,10 @@ def refused(directory: Path, tmp_path: Path) -> str:
     return str(error.value)
 
 
-def with_digest(directory: Path) -> None:
-    """Lets a run on the host pass for one in a container, to reach the state `valid`."""
-    run = load_run(directory)
-    save_run(directory, run.model_copy(update={"image": run.image.model_copy(update={"digest": "sha256:" + "0" * 64})}))
-
-
 def test_good_run_is_valid_and_packed(toy: Path, tmp_path: Path) -> None:
     directory = prepared(toy)
     assert load_run(directory).state.name == "rendered"
-    with_digest(directory)
+    boxed(directory)
     run = ended(directory)
     assert run.state == State(name="valid")
     assert [stage.name for stage in run.stages] == ["first", "second", "third"]
@@ -68,7 +63,7 @@ def test_without_a_container_it_is_never_valid(toy: Path, tmp_path: Path) -> Non
 def test_stage_that_fails(toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, state: State) -> None:
     monkeypatch.setenv("TOY", command)
     directory = prepared(toy)
-    with_digest(directory)
+    boxed(directory)
     assert ended(directory).state == state
     assert state.reason in refused(directory, tmp_path)
     assert read_stages(directory)[-1].name == "second"  # nothing ran after it
@@ -85,7 +80,7 @@ def test_output_of_an_earlier_attempt_does_not_count(toy: Path, monkeypatch: pyt
 def test_star_without_the_label(toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TOY", r"printf 'data_general\n\n_rlnOther 1\n' >second.star; exit 0")
     directory = prepared(toy)
-    with_digest(directory)
+    boxed(directory)
     run = ended(directory)
     assert run.state.name == "failed"
     assert "second.star: no label 'rlnFinalResolution'" in refused(directory, tmp_path)
@@ -94,7 +89,7 @@ def test_star_without_the_label(toy: Path, tmp_path: Path, monkeypatch: pytest.M
 def test_gate_that_is_missed(toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TOY", r"printf 'data_general\n\n_rlnFinalResolution 15.104\n' >second.star; exit 0")
     directory = prepared(toy)
-    with_digest(directory)
+    boxed(directory)
     assert ended(directory).state.name == "finished"
     assert "resolution = 15.1 angstrom, but at most 8 is allowed" in refused(directory, tmp_path)
 
@@ -102,14 +97,14 @@ def test_gate_that_is_missed(toy: Path, tmp_path: Path, monkeypatch: pytest.Monk
 def test_metric_that_is_not_a_number(toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TOY", r"printf 'data_general\n\n_rlnFinalResolution nan\n' >second.star; exit 0")
     directory = prepared(toy)
-    with_digest(directory)
+    boxed(directory)
     assert ended(directory).state.name != "valid"
     assert "not a number" in refused(directory, tmp_path)
 
 
 def test_implausibly_fast(toy: Path, tmp_path: Path) -> None:
     directory = prepared(toy, "slow")
-    with_digest(directory)
+    boxed(directory)
     assert ended(directory).state.name == "failed"
     assert "implausibly fast" in refused(directory, tmp_path)
 
@@ -142,7 +137,7 @@ def wait_for_stage(directory: Path, name: str) -> None:
 def test_interrupted_run_can_be_continued(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TOY", "sleep 60")
     directory = prepared(toy)
-    with_digest(directory)
+    boxed(directory)
     launch.submit(directory)
     wait_for_stage(directory, "second")
     assert launch.cancel(directory) == State(name="failed", stage="second", exit_code=130, reason="interrupted")
@@ -193,7 +188,7 @@ def test_run_is_not_started_twice(toy: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_result_changed_after_collection(toy: Path, tmp_path: Path) -> None:
     directory = prepared(toy)
-    with_digest(directory)
+    boxed(directory)
     assert ended(directory).state.name == "valid"
     (directory / "second.star").write_text("data_general\n\n_rlnFinalResolution 1\n")
     assert "second.star: missing or changed" in refused(directory, tmp_path)

@@ -61,3 +61,10 @@ def pair(first: Path, second: Path) -> tuple[dict[str, float], list[str]]:
     from kit.benchmarks.relion.agreement import pair
 
     return pair(first, second)
+
+
+def contradictions(files: dict[str, Path]) -> Any:
+    """What of the files that a submission carries speaks against what else it carries; see there."""
+    from kit.benchmarks.relion.contradictions import contradictions
+
+    return contradictions(files)
