@@ -10,28 +10,36 @@ import json
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import StringConstraints
 
 from kit import paths
 from kit.benchmark import Benchmark
 from kit.datasets import fetched, load_data_set
 from kit.errors import KitError, unknown
 from kit.manifest import MANIFEST, manifest, verify
-from kit.model import Model, parse, read_json, write_json
+from kit.model import Model, Name, Sha256, parse, read_json, write_json
 from kit.run import load_run, resolved
 
 PACK = "pack.json"
+Option = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+PackFile = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_+-]*([./][A-Za-z0-9_+-]+)*$")]
 
 
 class Pack(Model):
-    """What stands in pack.json. `inputs` are options of the stage, and the file of the pack that each names."""
+    """What stands in pack.json. `inputs` are options of the stage, and the file of the pack that each names.
 
-    benchmark: str
-    size: str
-    stage: str
-    inputs: dict[str, str]
-    image: str  # whose stages wrote the inputs
-    version: str
-    data: str  # hash of the data set that they began with
+    A pack may be a stranger's, and its names become words of commands: they are plain.
+    """
+
+    benchmark: Name
+    size: Name
+    stage: Name
+    inputs: dict[Option, PackFile]
+    image: Name  # whose stages wrote the inputs
+    version: Name
+    data: Sha256  # hash of the data set that they began with
 
 
 def data_key(benchmark: Benchmark, size_name: str) -> str:

@@ -8,18 +8,21 @@ import pwd
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from kit import launch, paths
+from kit.check import check
 from kit.collect import collect
 from kit.image import docker_client, load_image, sha256
-from kit.model import write_json
+from kit.model import json_text, write_json
 from kit.pack import pack
 from kit.run import SBOM, load_run, resolved, save_run
 from kit.runtimes import RUNTIMES, host
-from kit.submission import MANIFEST
+from kit.submission import MANIFEST, packed
 
 pytest_plugins = ["synthetic"]  # products of CloudMask
 
@@ -169,6 +172,26 @@ def rewritten(submission: Path) -> None:
     """Makes the checksums fit again: what a forger would do."""
     lines = [f"{sha256(p)}  {p.relative_to(submission).as_posix()}\n" for p in files(submission) if p.name != MANIFEST]
     (submission / MANIFEST).write_text("".join(lines))
+
+
+def forged(folder: Path, change: Callable[[dict[str, Any]], None] | None = None) -> str:
+    """The findings after a forger's work: run.json changed, its list of files right again, and all checksums."""
+    path = folder / "run.json"
+    run = json.loads(path.read_text())
+    run["files"] = {
+        name: f"sha256:{sha256(folder / packed(name))}" for name in run["files"] if (folder / packed(name)).is_file()
+    }
+    for metric in run["metrics"]:
+        metric["sha256"] = f"sha256:{sha256(folder / packed(metric['file']))}"
+    if (folder / "run/job.sh").is_file():
+        run["script"] = f"sha256:{sha256(folder / 'run/job.sh')}"
+    if (folder / "run/sbom.cdx.json").is_file():
+        run["image"]["sbom"] = f"sha256:{sha256(folder / 'run/sbom.cdx.json')}"
+    if change:
+        change(run)
+    path.write_text(json_text(run))
+    rewritten(folder)
+    return "\n".join(map(str, check(folder)))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

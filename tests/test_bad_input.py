@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -156,3 +157,66 @@ def test_damaged_data_set(toy: Path) -> None:
     (folder / "input.txt").write_text("8")
     with pytest.raises(KitError, match=r"input\.txt: differs from the manifest"):
         data.make(load_benchmark("toy"), "tiny")
+
+
+@pytest.mark.parametrize("name", ["../secret", "/etc/hostname", "link"])
+def test_manifest_that_names_what_is_not_in_the_folder(tmp_path: Path, name: str) -> None:
+    """A pack from a stranger cannot ask what else lies on this machine."""
+    from kit.manifest import verify
+
+    (tmp_path / "secret").write_text("x")
+    (tmp_path / "pack").mkdir()
+    (tmp_path / "pack/link").symlink_to(tmp_path / "secret")
+    (tmp_path / "pack/manifest.json").write_text(f'{{"{name}": {{"bytes": 1, "sha256": "0"}}}}')
+    with pytest.raises(KitError, match=r"not a name of a file|a link"):
+        verify(tmp_path / "pack", "make it again")
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        {"fn_img": "x; touch PWNED"},
+        {"fn_img": "$(touch PWNED)"},
+        {"fn_img": "../../etc/passwd"},
+        {"fn_img": "/etc/passwd"},
+        {"fn_img": "a b.star"},
+        {"fn_img": "x\ny"},
+        {"fn img": "x.star"},
+        {"--gpu": "x.star"},
+    ],
+)
+def test_pack_whose_names_are_no_plain_words(inputs: dict[str, str]) -> None:
+    """They become words of RELION's commands, which are shell."""
+    from kit.data import Pack
+    from kit.model import parse
+
+    facts = {"benchmark": "relion", "size": "tiny", "stage": "class3d", "image": "relion-basic", "version": "3.1.3"}
+    facts |= {"data": "sha256:" + "0" * 64}
+    parse(Pack, {**facts, "inputs": {"fn_img": "particles/0001.star"}}, "pack.json")
+    with pytest.raises(KitError, match="inputs"):
+        parse(Pack, {**facts, "inputs": inputs}, "pack.json")
+
+
+@pytest.mark.parametrize(
+    "text", ["x = " + "[" * 100_000, "x = " + "9" * 5000, "\x00", 'x = "\udcff"'], ids=["deep", "digits", "nul", "no utf-8"]
+)
+def test_site_file_of_any_kind(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_bytes(text.encode(errors="surrogateescape"))
+    assert f"{path}: not TOML" in kit("site", "show", str(path), code=1).stderr
+
+
+def test_escape_sequences_do_not_reach_the_terminal(tmp_path: Path) -> None:
+    """Neither from a record nor from the name of a file."""
+    directory = tmp_path / "run\x1b[2J"
+    directory.mkdir()
+    digest = "sha256:" + "0" * 64
+    image = {"name": "x", "version": "1", "runtime": "docker", "digest": digest, "recipe": digest}
+    facts = {"kit": "0", "commit": "x", "created": "2026-01-01T00:00:00Z", "benchmark": "x", "size": "x", "site": "x"}
+    state = {"name": "failed", "reason": "\x1b[1A\x1b[2K\u202eaccepted"}
+    record = {**facts, "partition": "x", "ranks": 1, "threads": 1, "image": image, "data": digest, "script": digest}
+    (directory / "run.json").write_text(json.dumps({**record, "state": state}))
+    for words, stream in ((["status"], "stdout"), (["status", "--json"], "stdout"), (["submission", "pack"], "stderr")):
+        said = getattr(kit(*words, str(directory), code=1 if words[0] == "submission" else 0), stream)
+        assert "accepted" in said
+        assert said.replace("\n", "").isprintable()

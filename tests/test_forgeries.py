@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, boxed, files, rewritten
+from conftest import ROOT, boxed, files, forged, rewritten
 
 from kit import launch, paths
 from kit.check import MOST_FINDINGS, check
@@ -24,7 +24,6 @@ from kit.image import sha256
 from kit.model import json_text
 from kit.pack import pack
 from kit.run import load_run, save_run
-from kit.submission import packed
 
 pytestmark = pytest.mark.usefixtures("toy")
 Table = dict[str, Any]
@@ -33,26 +32,6 @@ Table = dict[str, Any]
 @pytest.fixture(autouse=True)
 def strict(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("KIT_ALLOW_DIRTY", raising=False)
-
-
-def forged(folder: Path, change: Callable[[Table], None] | None = None) -> str:
-    """The findings after a forger's work: run.json changed, its list of files right again, and all checksums."""
-    path = folder / "run.json"
-    run = json.loads(path.read_text())
-    run["files"] = {
-        name: f"sha256:{sha256(folder / packed(name))}" for name in run["files"] if (folder / packed(name)).is_file()
-    }
-    for metric in run["metrics"]:
-        metric["sha256"] = f"sha256:{sha256(folder / packed(metric['file']))}"
-    if (folder / "run/job.sh").is_file():
-        run["script"] = f"sha256:{sha256(folder / 'run/job.sh')}"
-    if (folder / "run/sbom.cdx.json").is_file():
-        run["image"]["sbom"] = f"sha256:{sha256(folder / 'run/sbom.cdx.json')}"
-    if change:
-        change(run)
-    path.write_text(json_text(run))
-    rewritten(folder)
-    return "\n".join(map(str, check(folder)))
 
 
 def replaced(path: Path, old: str, new: str) -> None:

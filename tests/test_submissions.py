@@ -6,14 +6,16 @@ import json
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
-from conftest import kit
+from conftest import forged, kit
 
+from kit.benchmark import read_value
 from kit.benchmarks.relion.workflow import folders
 from kit.check import check
 from kit.image import sha256
-from kit.submission import REQUIRED
+from kit.submission import REQUIRED, packed
 
 BENCHMARKS = ("relion", "cloudmask")
 
@@ -56,6 +58,45 @@ def test_what_it_holds(made_submissions: dict[str, Path], benchmark: str) -> Non
     for link in re.findall(r"\]\((\S+?)\)", readme):
         assert (folder / link).is_file(), link
     assert set(REQUIRED) <= {p.relative_to(folder).as_posix() for p in folder.rglob("*")}
+
+
+CONTRADICTIONS = [
+    ("relion", "evaluation.json", ["truth", "fsc05_resolution"], 3.0),
+    ("relion", "evaluation.json", ["postprocess", "shell"], 20),
+    ("relion", "evaluation.json", ["class3d", "assignment_accuracy"], 0.99),
+    ("relion", "evaluation.json", ["class3d", "major_fraction"], 0.4),
+]
+
+
+@pytest.mark.parametrize(("benchmark", "name", "keys", "value"), CONTRADICTIONS)
+def test_number_that_contradicts_its_own_file(
+    made_submissions: dict[str, Path], benchmark: str, name: str, keys: list[str], value: float, tmp_path: Path
+) -> None:
+    """A metric edited where it is read, in run.json as well, with all checksums right: what it was computed from is there."""
+    folder = made_submissions[benchmark]
+    copy = tmp_path / Path(*folder.parts[-4:])
+    shutil.copytree(folder, copy)
+    table = json.loads((copy / "run" / name).read_text())
+    inner = table
+    for key in keys[:-1]:
+        inner = inner[key]
+    inner[keys[-1]] = value
+    (copy / "run" / name).write_text(json.dumps(table))
+
+    def change(run: dict[str, Any]) -> None:
+        for metric in run["metrics"]:
+            metric["value"] = read_value(copy / packed(metric["file"]), metric["label"])
+
+    assert f"run/{name}: {'.'.join(keys)} is {value!r}" in forged(copy, change)
+
+
+def test_resolution_that_contradicts_its_curve(made_submissions: dict[str, Path], tmp_path: Path) -> None:
+    folder = made_submissions["relion"]
+    copy = tmp_path / Path(*folder.parts[-4:])
+    shutil.copytree(folder, copy)
+    (star,) = copy.glob("run/PostProcess/*/postprocess.star")
+    star.write_text(re.sub(r"(_rlnFinalResolution\s+)\S+", r"\g<1>5.000000", star.read_text()))
+    assert "_rlnFinalResolution is 5.000, but its curve falls below 0.143" in forged(copy)
 
 
 def values(folder: Path) -> dict[str, float]:

@@ -13,7 +13,7 @@ from conftest import kit
 from kit import image as images
 from kit import paths
 from kit.errors import KitError
-from kit.image import Built, build_sif, built_sif, load_image, record_path
+from kit.image import Built, build_sif, built_sif, load_image, record_path, sha256
 from kit.images import RECIPES, parts
 from kit.trust import export, sign, signature, verify_export, verify_image
 
@@ -123,3 +123,13 @@ def test_export_verify_and_build_from_the_archive(own_cache: Path, tmp_path: Pat
     damage(archive, archive.stat().st_size // 2)
     with pytest.raises(KitError, match=r"SHA256SUMS says [0-9a-f]{64}"):
         verify_export(tmp_path / "export")
+
+
+def test_link_in_an_export_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("x")
+    (tmp_path / "export").mkdir()
+    (tmp_path / "export/a.sif").symlink_to(tmp_path / "secret")
+    (tmp_path / "export/SHA256SUMS").write_text(f"{'0' * 64}  a.sif\n")
+    with pytest.raises(KitError, match=r"a\.sif: a link") as error:
+        verify_export(tmp_path / "export")
+    assert sha256(tmp_path / "secret") not in str(error.value)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.optimize import linear_sum_assignment
 
 from kit.benchmarks.relion import maps
 from kit.benchmarks.relion.files import column
@@ -50,6 +51,14 @@ def contradictions(files: Mapping[str, Path]) -> Iterator[tuple[str, str]]:
             ours = np.asarray(curves.get(key, []), dtype=float)
             if ours.shape != theirs.shape or np.abs(ours - theirs).max() > 1e-6:
                 yield EVALUATION, f"fsc.{key} is not the curve _{label} of {posts[-1]}"
+    classes = said.get("class3d", {})
+    if "fractions" in classes and "major_fraction" in classes:
+        yield from differs("class3d.major_fraction", classes, max(classes["fractions"]))
+    if "counts" in classes:
+        counts = np.asarray(classes["counts"], dtype=float)
+        # Each class is the conformation that most of it are, no two the same.
+        rows, columns = linear_sum_assignment(counts, maximize=True)
+        yield from differs("class3d.assignment_accuracy", classes, float(counts[rows, columns].sum() / counts.sum()))
     if "truth" in said and "truth" in curves:
         if "resolution_unit" not in curves:
             raise KitError(f"{EVALUATION}: no fsc.resolution_unit beside its curves")
