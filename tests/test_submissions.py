@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import forged, kit
+from conftest import ROOT, forged, kit
 
+from kit import paths
 from kit.benchmark import read_value
 from kit.benchmarks.relion.workflow import folders
 from kit.check import check
@@ -72,7 +74,7 @@ CONTRADICTIONS = [
 def test_number_that_contradicts_its_own_file(
     made_submissions: dict[str, Path], benchmark: str, name: str, keys: list[str], value: float, tmp_path: Path
 ) -> None:
-    """A metric edited where it is read, in run.json as well, with all checksums right: what it was computed from is there."""
+    """A metric edited where it is read, and in run.json, with all checksums right: what it was computed from is there."""
     folder = made_submissions[benchmark]
     copy = tmp_path / Path(*folder.parts[-4:])
     shutil.copytree(folder, copy)
@@ -97,6 +99,26 @@ def test_resolution_that_contradicts_its_curve(made_submissions: dict[str, Path]
     (star,) = copy.glob("run/PostProcess/*/postprocess.star")
     star.write_text(re.sub(r"(_rlnFinalResolution\s+)\S+", r"\g<1>5.000000", star.read_text()))
     assert "_rlnFinalResolution is 5.000, but its curve falls below 0.143" in forged(copy)
+
+
+def test_checked_by_a_later_kit(made_submissions: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kit that has gone on since checks with the tree of the run's commit, and finds as much as that one."""
+    folder = made_submissions["cloudmask"]
+    if json.loads((folder / "run.json").read_text())["commit"].endswith("-dirty"):
+        pytest.skip("files of this checkout are changed, so that no commit made the submission")
+    later = tmp_path / "later"
+    subprocess.run(["git", "clone", "-q", str(ROOT), str(later)], check=True)
+    identity = ["-c", "user.name=x", "-c", "user.email=x@localhost"]
+    subprocess.run(["git", *identity, "commit", "-q", "--allow-empty", "-m", "later"], cwd=later, check=True)
+    monkeypatch.setattr(paths, "CHECKOUT", later)
+    monkeypatch.setenv("KIT_CACHE", str(tmp_path / "cache"))
+    assert check(folder) == []
+    (kit_of_then,) = (tmp_path / "cache/kits").iterdir()
+    assert (kit_of_then / "kit/rerender.py").is_file()
+    copy = tmp_path / Path(*folder.parts[-4:])
+    shutil.copytree(folder, copy)
+    (copy / "run/job.sh").write_text((copy / "run/job.sh").read_text().replace("--epochs", "--no-epochs"))
+    assert "run/job.sh: line" in forged(copy)
 
 
 def values(folder: Path) -> dict[str, float]:

@@ -65,6 +65,6 @@ def pair(first: Path, second: Path) -> tuple[dict[str, float], list[str]]:
 
 def contradictions(files: dict[str, Path]) -> Any:
     """What of the files that a submission carries speaks against what else it carries; see there."""
-    from kit.benchmarks.relion.contradictions import contradictions
+    from kit.benchmarks.relion.consistency import contradictions
 
     return contradictions(files)
