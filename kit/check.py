@@ -120,25 +120,29 @@ def survey(path: Path, place: tuple[str, ...], allow_dirty: bool) -> Submission:
     folders, seen, total = [""], dict[str, str](), 0
     while folders:
         folder = folders.pop()
-        with os.scandir(path / folder) as entries:
-            for entry in sorted(entries, key=lambda entry: entry.name):
-                name = f"{folder}{entry.name}"
-                status = entry.stat(follow_symlinks=False)
-                problem = strange(name, status)
-                twin = seen.setdefault(name.casefold(), name)
-                if twin != name:
-                    problem = problem or f"differs from {twin} by upper and lower case alone, and some file systems keep one"
-                if len(seen) > MOST_FILES or total > MOST_BYTES:
-                    limit = f"{MOST_FILES} files" if len(seen) > MOST_FILES else f"{MOST_BYTES / 1e6:.0f} MB"
-                    found.strange.append(Finding(".", f"holds more than {limit}; the rest was not looked at"))
-                    return found
-                if problem:
-                    found.strange.append(Finding(name, problem))
-                elif stat.S_ISDIR(status.st_mode):
-                    folders.append(f"{name}/")
-                else:
-                    found.files[name] = status.st_size
-                    total += status.st_size
+        try:
+            entries = sorted(os.scandir(path / folder), key=lambda entry: entry.name)
+        except OSError as error:
+            found.strange.append(Finding(folder or ".", f"cannot be listed: {error.strerror}"))
+            continue
+        for entry in entries:
+            name = f"{folder}{entry.name}"
+            status = entry.stat(follow_symlinks=False)
+            problem = strange(name, status)
+            twin = seen.setdefault(name.casefold(), name)
+            if twin != name:
+                problem = problem or f"differs from {twin} by upper and lower case alone, and some file systems keep one"
+            if len(seen) > MOST_FILES or total > MOST_BYTES:
+                limit = f"{MOST_FILES} files" if len(seen) > MOST_FILES else f"{MOST_BYTES / 1e6:.0f} MB"
+                found.strange.append(Finding(".", f"holds more than {limit}; the rest was not looked at"))
+                return found
+            if problem:
+                found.strange.append(Finding(name, problem))
+            elif stat.S_ISDIR(status.st_mode):
+                folders.append(f"{name}/")
+            else:
+                found.files[name] = status.st_size
+                total += status.st_size
     return found
 
 

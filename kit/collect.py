@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import time
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from kit.benchmark import Benchmark, Metric, read_value
 from kit.data import PACK
 from kit.errors import KitError
-from kit.files import open_plain, sha256_plain
+from kit.files import kind, open_plain, sha256_plain
 from kit.image import load_image, sha256
 from kit.model import read_json
 from kit.render import commands, layout, on_gpus
@@ -76,6 +77,24 @@ def carried_files(directory: Path, metrics: list[MetricRecord]) -> list[str]:
     return sorted(names)
 
 
+def contained(directory: Path) -> None:
+    """KitError for anything in a run that is read for a verdict and is not of the run or its data.
+
+    That is a link that leads elsewhere, and a FIFO, socket or device, which could keep a reader waiting for ever.
+    """
+    homes = [directory.resolve(), (directory / "data").resolve()]
+    for folder, folders, names in os.walk(directory):
+        for name in (*folders, *names):
+            path = Path(folder) / name
+            mode = path.lstat().st_mode
+            if stat.S_ISLNK(mode):
+                target = path.resolve()
+                if not any(home == target or home in target.parents for home in homes):
+                    raise KitError(f"{path}: a link to {target}, which is neither of this run nor of its data")
+            elif kind(mode) and not stat.S_ISDIR(mode):
+                raise KitError(f"{path}: {kind(mode)}, where only files and folders of this run are expected")
+
+
 def evidence(directory: Path, run: Run, benchmark: Benchmark, attempts: list[StageRecord], judged: float) -> None:
     """KitError where what a run left does not fit together.
 
@@ -123,6 +142,10 @@ def judge_results(
 ) -> tuple[State, list[MetricRecord]]:
     """The state of a run whose stages all ended well, and its metrics."""
     judged = time.time()
+    try:
+        contained(directory)
+    except KitError as error:
+        return State(name="failed", stage="collect", reason=str(error)), []
     if f"sha256:{sha256(directory / 'job.sh')}" != run.script:
         return State(name="failed", reason="job.sh differs from the script that was rendered"), []
     fast = too_fast(benchmark, run.size, attempts)

@@ -32,6 +32,7 @@ from kit.render import commands, rendered
 from kit.run import Run
 from kit.runtimes import RUNTIMES
 from kit.site import Site
+from kit.submission import NAME
 
 
 class Request(Model):
@@ -60,6 +61,8 @@ def again(request: Request) -> Answer:
         raise KitError(
             "run.json: key 'rendering' is missing; an older kit made this run, and nobody can write its script again"
         )
+    if not (Path(source.directory).is_absolute() and NAME.fullmatch(Path(source.directory).name)):
+        raise KitError(f"run.json: rendering.directory is {source.directory!r}, which is no directory of a run")
     image = load_image(run.image.name, [f"{key}={value}" for key, value in run.image.arguments.items()])
     runtime = RUNTIMES.get(run.image.runtime)
     if runtime is None or run.image.runtime != site.container.runtime:

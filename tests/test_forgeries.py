@@ -20,6 +20,7 @@ from kit import launch, paths
 from kit.check import MOST_FINDINGS, check
 from kit.collect import collect
 from kit.errors import KitError
+from kit.files import open_plain
 from kit.image import sha256
 from kit.model import json_text
 from kit.pack import pack
@@ -72,6 +73,9 @@ ZEROS = "sha256:" + "0" * 64
         (["rendering", "command"], "kit run something else", "run/job.sh"),
         (["rendering", "command"], "x\ny", "one line of printable characters"),
         (["rendering", "directory"], "/elsewhere", "run/job.sh"),
+        (["rendering", "directory"], "/", "rendering.directory is '/'"),
+        (["rendering", "directory"], "/a/..", "rendering.directory is '/a/..'"),
+        (["rendering", "directory"], "run", "rendering.directory is 'run'"),
         (["rendering", "machine"], {"sif": "/x.sif"}, "rendering.machine: nothing is needed"),
         (["rendering"], None, "key 'rendering' is missing"),
         (["seed"], 5, "has no random_seed"),
@@ -515,13 +519,26 @@ def test_folder_of_a_run_that_is_a_link(toy: Path, tmp_path: Path) -> None:
     directory = valid_run(toy)
     (directory / "logs").rename(tmp_path / "elsewhere")
     (directory / "logs").symlink_to(tmp_path / "elsewhere")
-    assert "a link or a file stands where a folder of this run is needed" in collect(directory).state.reason
+    assert "logs: a link to" in collect(directory).state.reason
+    with pytest.raises(KitError, match="a link or a file stands where a folder of this run is needed"):
+        open_plain(directory, "logs/second.out")
 
 
-def test_fifo_in_a_run_makes_nobody_wait(toy: Path) -> None:
+@pytest.mark.parametrize("name", ["logs/x.out", "Class2D/job001/run_class001.mrc"])
+def test_fifo_in_a_run_makes_nobody_wait(toy: Path, name: str) -> None:
     directory = valid_run(toy)
-    os.mkfifo(directory / "logs/x.out")
-    assert "logs/x.out: a FIFO" in collect(directory).state.reason
+    (directory / name).parent.mkdir(parents=True, exist_ok=True)
+    os.mkfifo(directory / name)
+    assert f"{name}: a FIFO" in collect(directory).state.reason
+
+
+def test_link_within_a_run_is_its_own(toy: Path) -> None:
+    """RELION's job folders hold links to logs and data."""
+    directory = valid_run(toy)
+    (directory / "own").mkdir()
+    (directory / "own/run.out").symlink_to("../logs/second.out")
+    (directory / "own/input.txt").symlink_to("../data/input.txt")
+    assert collect(directory).state.name == "valid"
 
 
 def test_metric_through_a_link(toy: Path, tmp_path: Path) -> None:
