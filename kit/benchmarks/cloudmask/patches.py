@@ -7,11 +7,15 @@ same with larger patches, up to one that holds the whole scene, for less work.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from kit.benchmarks.cloudmask.hdf import read_hdf
+from kit.benchmarks.cloudmask.products import SPARE
 
 Array = NDArray[np.floating]
 
@@ -19,6 +23,11 @@ PATCH = 256
 WHOLE = 1600  # the side of an inference patch that holds a scene of SLSTR whole, and takes less than 2 GB
 CROP = 40  # pixels of each side of an answer that are thrown away
 UNSEEN = 2  # beside the classes 0 (clear) and 1 (cloud)
+# How reflectances came about: a network of one sort does not know the other.
+RADIOMETRY = {
+    "products": "vicarious gain where the baseline lacks it, 0 where the sun is down",
+    "distributed": "no vicarious gain, cosine of the zenith angle 1 where the sun is down",
+}
 
 
 class Label(NamedTuple):
@@ -29,7 +38,10 @@ class Label(NamedTuple):
     positive: str = "cloud"  # what a set bit means: cloud or clear
 
     def read(self, file: Any) -> NDArray[np.bool_]:
-        """True (rows, columns) where an open converted scene is cloud; ValueError for a source or bit it does not have."""
+        """True (rows, columns) where an open converted scene is cloud; ValueError for a source or bit it does not have.
+
+        What it says of pixels that are not `known` means nothing.
+        """
         if self.source not in ("bayes", "summary", "probability") or self.positive not in ("cloud", "clear"):
             raise ValueError(
                 f"label source {self.source}, positive {self.positive}: bayes, summary or probability; cloud or clear"
@@ -39,18 +51,53 @@ class Label(NamedTuple):
         values = file[self.source]
         if self.source == "probability":
             marked = values[:, :, 0] > 0.5
-        elif self.source == "bayes" and self.bits != "any":
-            if "flag_meanings" not in values.attrs:
-                raise ValueError(f"{file.filename}: bayes does not name its bits; only the label bits 'any' can be taken")
-            known = dict(zip(str(values.attrs["flag_meanings"]).split(), values.attrs["flag_masks"], strict=True))
-            wanted = self.bits.split(",")
-            for bit in wanted:
-                if bit not in known:
-                    raise ValueError(f"{file.filename}: bayes has no bit {bit}; it has {', '.join(known)}")
-            marked = values[:, :, 0] & int(sum(known[bit] for bit in set(wanted))) > 0
+        elif self.source == "bayes":
+            known, meaning = bits(values)
+            wanted = meaning
+            if self.bits != "any":
+                if not known:
+                    raise ValueError(
+                        f"{file.filename}: bayes does not name its bits; only the label bits 'any' can be taken"
+                    )
+                for bit in self.bits.split(","):
+                    if bit not in known:
+                        raise ValueError(f"{file.filename}: bayes has no bit {bit}; it has {', '.join(known)}")
+                wanted = sum(known[bit] for bit in set(self.bits.split(",")))
+            marked = values[:, :, 0] & wanted > 0
         else:
             marked = values[:, :, 0] > 0
         return marked if self.positive == "cloud" else ~marked
+
+    def known(self, file: Any) -> NDArray[np.bool_]:
+        """True (rows, columns) where an open converted scene has this label: not in fill, nor where all that is set are
+        bits without a meaning."""
+        values = file[self.source]
+        if self.source == "probability":
+            return np.isfinite(values[:, :, 0])
+        said = ~pixel_bits(file, f"no_{self.source}")
+        if self.source == "bayes":
+            bayes = values[:, :, 0]
+            said &= (bayes == 0) | (bayes & bits(values)[1] > 0)
+        return said
+
+
+def bits(values: Any) -> tuple[dict[str, int], int]:
+    """The bits of an open dataset by name, and those of them that mean something together.
+
+    Files of others name none; the lowest four are those of bayes (Sentinel-3 SLSTR product data format specification).
+    """
+    names = str(values.attrs.get("flag_meanings", "")).split()
+    known = dict(zip(names, map(int, values.attrs.get("flag_masks", [])), strict=True))
+    return known, sum(mask for name, mask in known.items() if name != SPARE) if known else 0b1111
+
+
+def pixel_bits(file: Any, name: str) -> NDArray[np.bool_]:
+    """True (rows, columns) where the dataset flags of an open converted scene has a bit set, by its name; nowhere in a file
+    without such a bit."""
+    if "flags" not in file:
+        return np.zeros(file["seen"].shape[:2] if "seen" in file else file["bayes"].shape[:2], bool)
+    masks = bits(file["flags"])[0]
+    return file["flags"][:, :, 0] & masks.get(name, 0) > 0
 
 
 class Scene(NamedTuple):
@@ -60,18 +107,24 @@ class Scene(NamedTuple):
     day: bool
     channels: Array
     cloud: NDArray[np.bool_]
-    seen: NDArray[np.bool_]
+    seen: NDArray[np.bool_]  # has every channel and, where a label was asked for, a label
+    radiometry: str = ""  # how its reflectances came about (`RADIOMETRY`); empty where the file does not say
 
 
-def load(path: Path, label: Label) -> Scene:
+MOST_UNLABELLED = 0.5  # share of the seen pixels of a scene that may have no label
+
+
+def load(path: Path, label: Label | None) -> Scene:
     """Reads a converted scene. Normalisation is the reference's: `(bt - 270) / 22`, `reflectance - 0.5`.
 
     Pixels without a value have a temperature of 0 after normalisation and a reflectance of 0 before; they are not in
-    `seen` and enter no loss and no metric.
-    """
-    import h5py
+    `seen` and enter no loss and no metric, and neither do pixels without a label. Without a `label` nothing is cloud, and
+    all that has a value is seen.
 
-    with h5py.File(path) as file:
+    ValueError where more than half of what was seen has no label; OSError where the file system fails.
+    """
+
+    def take(file: Any) -> Scene:
         channels = np.concatenate([file["refs"][:], file["bts"][:]], axis=-1, dtype=np.float32)
         # Row by row over all pixels and channels: nine values at a time would take three times as long.
         rows = channels.reshape(len(channels), -1)
@@ -79,7 +132,35 @@ def load(path: Path, label: Label) -> Scene:
         rows /= np.tile(np.array([1] * 6 + [22] * 3, np.float32), channels.shape[1])
         np.copyto(rows, 0, where=~np.isfinite(rows))
         seen = file["seen"][:, :, 0] > 0
-        return Scene(str(file.attrs["product"]), bool(file.attrs["day"]), channels, label.read(file), seen)
+        cloud = np.zeros(seen.shape, bool)
+        if label:
+            cloud, known = label.read(file), label.known(file)
+            unknown = float((seen & ~known).sum() / max(seen.sum(), 1))
+            if unknown > MOST_UNLABELLED:
+                raise ValueError(
+                    f"{path}: {unknown:.1%} of the pixels that were seen have no label {label.source}, and "
+                    f"{MOST_UNLABELLED:.0%} may have none; take another label, or the scene out of the data"
+                )
+            seen &= known
+        radiometry = str(file.attrs.get("radiometry", ""))
+        return Scene(str(file.attrs["product"]), bool(file.attrs["day"]), channels, cloud, seen, radiometry)
+
+    return read_hdf(path, take)
+
+
+def one_radiometry(scenes: Iterable[tuple[str, str]], model: str = "") -> str:
+    """The radiometry that all scenes (name, radiometry) have, and a model (if it is known) was trained on.
+
+    ValueError for a mixture, which names both sorts, and a scene of each.
+    """
+    found = {model: "the model"} if model else {}
+    for name, radiometry in scenes:
+        if radiometry:
+            found.setdefault(radiometry, name)
+    if len(found) > 1:
+        said = "; ".join(f"{name} has {sort} ({RADIOMETRY.get(sort, 'unknown')})" for sort, name in sorted(found.items()))
+        raise ValueError(f"reflectances of different radiometry, which one network can not tell from cloud: {said}")
+    return next(iter(found), "")
 
 
 def training_patches(field: Array) -> Array:

@@ -1,8 +1,10 @@
 """The form of a Sentinel-3 SLSTR level 1 product (SL_1_RBT): its name, its files, its flags. Reading and writing.
 
 A product is a folder `*.SEN3` of NetCDF files, of which the nadir view is used: radiances S1-S6 on the 500 m grid (stripe
-A), brightness temperatures S7-S9 and flags on the 1 km grid, solar zenith angles at tie points, solar irradiances in
-the quality files.
+A), brightness temperatures S7-S9 and flags on the 1 km grid, solar zenith angles at tie points, solar irradiances by
+detector in the quality files, and the detector that saw each pixel in indices_an.nc.
+
+Fill is no value: what a variable marks so comes as NaN, or as not known.
 
 Sources: Sentinel-3 SLSTR product data format specification and land user guide; readers of satpy (slstr_l1b.yaml).
 """
@@ -15,6 +17,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from kit.benchmarks.cloudmask.hdf import of_the_system, read_netcdf, steadily
 
 Array = NDArray[np.floating]
 
@@ -35,8 +39,11 @@ FLAGS = {
     "3.7_11_view_difference thermal_histogram spare spare",
     "confidence_in": "coastline ocean tidal land inland_water unfilled spare spare cosmetic duplicate day twilight "
     "sun_glint snow summary_cloud summary_pointing",
-    "bayes_in": "single_low single_moderate dual_low dual_moderate",
+    "bayes_in": "single_low single_moderate dual_low dual_moderate spare spare spare spare",
 }
+# The bits of the variables S*_exception_*: why a pixel of a channel is not what it should be.
+EXCEPTIONS = "ISP_absent pixel_absent not_decompressed no_signal saturation invalid_radiance no_parameters unfilled_pixel"
+SPARE = "spare"  # the name of bits that mean nothing; a pixel that has no other set says nothing
 TIE_STEP = 16  # 1 km pixels between tie points
 
 
@@ -44,27 +51,35 @@ class ProductError(Exception):
     """A product that can not be read; names the file and what is wrong with it."""
 
 
+class NoVariable(ProductError):
+    """A file of a product that does not have a variable, which not all baselines have."""
+
+
 class Name(NamedTuple):
     """What the name of a product says."""
 
-    platform: str  # S3A or S3B
+    platform: str  # S3A, S3B, S3C or S3D
     start: str  # of sensing, YYYYMMDDTHHMMSS
     orbit: str  # platform, cycle and relative orbit: granules of one orbit lie side by side
     baseline: int
 
 
 NAME = re.compile(
-    r"(?P<platform>S3[AB])_SL_1_RBT____(?P<start>\d{8}T\d{6})_(?P<end>\d{8}T\d{6})_(?P<creation>\d{8}T\d{6})_"
+    r"(?P<platform>S3[A-D])_SL_1_RBT____(?P<start>\d{8}T\d{6})_(?P<end>\d{8}T\d{6})_(?P<creation>\d{8}T\d{6})_"
     r"(?P<duration>\d{4})_(?P<cycle>\d{3})_(?P<relative>\d{3})_(?P<frame>[\d_]{4})_(?P<centre>\w{3})_"
     r"(?P<mode>\w)_(?P<timeliness>\w{2})_(?P<baseline>\d{3})"
+    # A product, an archive of one, or a converted scene; nothing else may follow: x.SEN3.tmp is no product yet.
+    r"(\.SEN3)?(\.zip|\.hdf)?"
 )
 
 
 def parse_name(name: str) -> Name:
     """ProductError for a name that is not of the SL_1_RBT pattern, or of a baseline that nobody has published."""
-    match = NAME.match(name)
+    match = NAME.fullmatch(name)
     if not match:
-        raise ProductError(f"{name}: not the name of an SLSTR level 1 product (S3A_SL_1_RBT____START_END_..._BASELINE)")
+        raise ProductError(
+            f"{name}: not the name of an SLSTR level 1 product (S3A_SL_1_RBT____START_END_..._BASELINE.SEN3, S3A to S3D)"
+        )
     baseline = int(match["baseline"])
     if baseline not in BASELINES:
         raise ProductError(
@@ -79,19 +94,28 @@ def gains(baseline: int) -> dict[int, float]:
     return dict.fromkeys(SOLAR, 1.0) if baseline >= CORRECTED_FROM else dict(GAINS)
 
 
-def read(product: Path, file: str, variable: str) -> tuple[Array, dict[str, Any], dict[str, Any]]:
-    """A variable of a product as (values with fill as NaN, its attributes, the file's attributes)."""
-    import xarray as xr
+def read(
+    product: Path, file: str, variable: str, decoded: bool = True
+) -> tuple[NDArray[Any], dict[str, Any], dict[str, Any]]:
+    """A variable of a product as (values with fill as NaN, its attributes, the file's attributes).
 
+    Not `decoded`, values are as they are stored and fill is among them, as the attribute _FillValue says.
+    ProductError for a file that is missing or is no whole NetCDF file, OSError where the file system fails.
+    """
     path = product / file
-    if not path.is_file():
+
+    def take(dataset: Any) -> tuple[NDArray[Any], dict[str, Any], dict[str, Any]]:
+        if variable not in dataset:
+            raise NoVariable(f"{path}: no variable {variable}; it has {', '.join(map(str, dataset)) or 'none'}")
+        return dataset[variable].values, dict(dataset[variable].attrs), dict(dataset.attrs)
+
+    if not steadily(path, path.is_file):
         raise ProductError(f"{path}: missing from the product")
     try:
-        with xr.open_dataset(path, engine="h5netcdf") as dataset:
-            if variable not in dataset:
-                raise ProductError(f"{path}: no variable {variable}; it has {', '.join(map(str, dataset)) or 'none'}")
-            return dataset[variable].values, dict(dataset[variable].attrs), dict(dataset.attrs)
+        return read_netcdf(path, take, mask_and_scale=decoded)
     except (OSError, KeyError, ValueError, RuntimeError) as error:
+        if isinstance(error, OSError) and of_the_system(error):
+            raise
         raise ProductError(f"{path}: not a readable NetCDF file: {error}") from None
 
 
@@ -121,9 +145,11 @@ def grid(path: Path, attributes: dict[str, Any]) -> Grid:
 def solar_zenith(product: Path, rows: int, columns: int, image: Grid) -> Array:
     """Solar zenith angle (rows, columns) in degrees on the grid of an image, linear between the tie points.
 
-    Both grids count columns from the satellite track, and rows from the start of the orbit.
+    Both grids count columns from the satellite track, and rows from the start of the orbit. NaN beside a tie point that
+    has no value, or none that is an angle from the zenith.
     """
     tie, _, attributes = read(product, "geometry_tn.nc", "solar_zenith_tn")
+    tie = np.where((tie >= 0) & (tie <= 180), tie, np.nan)
     points = grid(product / "geometry_tn.nc", attributes)
     x = (np.arange(columns) - image.track_offset) * image.across
     tie_x = (np.arange(tie.shape[1]) - points.track_offset) * points.across
@@ -138,23 +164,77 @@ def solar_zenith(product: Path, rows: int, columns: int, image: Grid) -> Array:
     return across_track[below] * (1 - weight) + across_track[above] * weight
 
 
-def flag_bits(product: Path, variable: str) -> tuple[NDArray[np.int64], dict[str, int]]:
-    """A variable of flags_in.nc (rows, columns) and its bits by name, as the file itself names them."""
-    values, attributes, _ = read(product, "flags_in.nc", variable)
+def irradiance(product: Path, band: int, shape: tuple[int, int]) -> Array:
+    """Solar irradiance E0 (mW m-2 nm-1) of a solar channel: one number (1, 1) where all detectors have the same, otherwise
+    that of the detector which saw each pixel, `shape`; NaN for a detector that has none.
+
+    ProductError where no detector has one, and for a grid of detectors of another shape.
+    """
+    file, name = f"S{band}_quality_an.nc", f"S{band}_solar_irradiance_an"
+    values = np.atleast_1d(np.asarray(read(product, file, name)[0], np.float32)).ravel()
+    values[~(values > 0) | ~np.isfinite(values)] = np.nan
+    if not np.isfinite(values).any():
+        raise ProductError(f"{product / file}: {name} is no irradiance of any detector: {values.tolist()}")
+    if (values == values[0]).all():
+        return values[:1, None]
+    detectors = read(product, "indices_an.nc", "detector_an", decoded=False)[0].astype(np.int64)
+    if detectors.shape != shape:
+        raise ProductError(f"{product}/indices_an.nc: detector_an has {detectors.shape} pixels, but S{band} has {shape}")
+    # The last entry is for fill, and for whatever else is the number of no detector.
+    known = (detectors >= 0) & (detectors < len(values))
+    return np.append(values, np.float32(np.nan))[np.where(known, detectors, len(values))]
+
+
+class Flags(NamedTuple):
+    """A variable of bits: its values (rows, columns), which of them are no fill, and its bits by name."""
+
+    values: NDArray[np.int64]
+    known: NDArray[np.bool_]
+    bits: dict[str, int]
+
+    def set(self, *names: str) -> NDArray[np.bool_]:
+        """True (rows, columns) where one of the named bits is set, and nowhere in fill; KeyError for another name."""
+        return (self.values & np.bitwise_or.reduce([self.bits[name] for name in names]) > 0) & self.known
+
+
+def flag_bits(product: Path, variable: str, file: str = "flags_in.nc") -> Flags:
+    """A variable of bits, whose bits the file itself names. ProductError where it does not."""
+    values, attributes, _ = read(product, file, variable, decoded=False)
     names = str(attributes.get("flag_meanings", "")).split()
-    masks = np.atleast_1d(np.asarray(attributes.get("flag_masks", []))).astype(np.int64)
+    masks = unsigned(np.atleast_1d(np.asarray(attributes.get("flag_masks", []))))
     if not names or len(names) != len(masks):
-        raise ProductError(f"{product}/flags_in.nc: {variable} has {len(masks)} flag_masks for {len(names)} flag_meanings")
-    return np.asarray(np.nan_to_num(values), dtype=np.int64), dict(zip(names, masks.tolist(), strict=True))
+        raise ProductError(f"{product}/{file}: {variable} has {len(masks)} flag_masks for {len(names)} flag_meanings")
+    known = np.ones(values.shape, bool)
+    for key in ("_FillValue", "missing_value"):
+        if key in attributes:
+            known &= values != np.asarray(attributes[key]).ravel()[0]
+    return Flags(unsigned(values), known, dict(zip(names, masks.tolist(), strict=True)))
+
+
+def unsigned(values: NDArray[Any]) -> NDArray[np.int64]:
+    """Integers as bits: NetCDF has no unsigned ones in its old form, so -128 may stand for the eighth bit."""
+    if values.dtype.kind == "i":
+        values = values.view(f"u{values.dtype.itemsize}")
+    return np.asarray(np.nan_to_num(values), dtype=np.int64)
 
 
 def flag(product: Path, variable: str, names: list[str]) -> NDArray[np.bool_]:
     """True (rows, columns) where one of the named bits of a variable of flags_in.nc is set."""
-    values, bits = flag_bits(product, variable)
-    missing = [name for name in names if name not in bits]
+    found = flag_bits(product, variable)
+    missing = [name for name in names if name not in found.bits]
     if missing:
-        raise ProductError(f"{product}/flags_in.nc: {variable} has no flag {missing[0]}; it has {', '.join(bits)}")
-    return (values & np.bitwise_or.reduce([bits[name] for name in names])) > 0
+        raise ProductError(f"{product}/flags_in.nc: {variable} has no flag {missing[0]}; it has {', '.join(found.bits)}")
+    return found.set(*names)
+
+
+def saturated(product: Path, file: str, variable: str) -> NDArray[np.bool_] | None:
+    """True (rows, columns) where a variable S*_exception_* says saturation; None where the product does not say."""
+    try:
+        found = flag_bits(product, variable, file)
+    except NoVariable:
+        return None
+    # Fill is itself a bit of these, that of pixels which nothing was written to.
+    return found.set("saturation") if "saturation" in found.bits else None
 
 
 def write(folder: Path, fields: dict[str, Any]) -> None:
