@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
+import os
 import resource
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 import pytest
+import xarray as xr
 
-from kit.benchmarks.cloudmask import convert, extract, products, scenes
+from kit.benchmarks.cloudmask import convert, extract, hdf, patches, products, scenes
 from kit.benchmarks.cloudmask.products import ProductError
 
 
@@ -79,6 +84,152 @@ def test_scenes_beside_those_of_inference_are_left_out(data: Path, tmp_path: Pat
     assert listing["left_out"] == [tested.stem]
     assert tested.stem not in {scene["name"] for scene in listing["scenes"]}
     assert (listing["training"], listing["validation"], listing["inference"]) == (3, 3, 2)
+
+
+def day_of(folder: Path, split: str, orbits: list[tuple[str, int, int, int, int]]) -> None:
+    """Products that are but names, of orbits: platform, first minute of the day, cycle, number, three-minute granules."""
+    (folder / split).mkdir(parents=True, exist_ok=True)
+    for platform, first, cycle, number, granules in orbits:
+        for minute in range(first, first + 3 * granules, 3):
+            stamp = f"20210301T{minute // 60:02d}{minute % 60:02d}"
+            times = f"{stamp}00_{stamp}59_20210401T000000_0179"
+            (folder / split / f"{platform}_SL_1_RBT____{times}_{cycle:03d}_{number:03d}_0000_KIT_O_NT_004.SEN3").mkdir()
+
+
+def started(listing: dict[str, Any], split: str) -> dict[str, list[int]]:
+    """Minutes at which the scenes of a split begin, by platform."""
+    found: dict[str, list[int]] = {}
+    for scene in listing["scenes"]:
+        if scene["split"] == split:
+            found.setdefault(scene["platform"], []).append(int(scene["start"][9:11]) * 60 + int(scene["start"][11:13]))
+    return found
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_splits_keep_a_distance_in_time(tmp_path: Path, seed: int) -> None:
+    """Orbits that follow each other without a gap: no scene begins less than ten minutes from one of another split."""
+    day_of(tmp_path, "training", [("S3A", 33 * number, 70, number + 1, 11) for number in range(20)])
+    day_of(tmp_path, "training", [("S3B", 33 * number + 1, 51, number + 201, 11) for number in range(20)])
+    day_of(tmp_path, "inference", [("S3A", 660, 70, 21, 11)])
+    (tmp_path / "out").mkdir()
+    extract.extract(tmp_path, tmp_path / "out", validation_scenes=60, seed=seed)
+    listing = json.loads((tmp_path / "out/scenes.json").read_text())
+    found = {split: started(listing, split) for split in ("training", "validation", "inference")}
+    for one, other in (("training", "validation"), ("training", "inference"), ("validation", "inference")):
+        for platform in {*found[one]} & {*found[other]}:
+            distances = np.abs(np.subtract.outer(found[one][platform], found[other][platform]))
+            assert distances.min() >= extract.APART
+    # What is left out is what touches, and no more: three granules on each side of a stretch.
+    assert listing["validation"] >= 60
+    assert 3 <= len(listing["left_out"]) <= 3 * 2 * 6 + 3
+    assert listing["training"] + listing["validation"] + listing["inference"] + len(listing["left_out"]) == 451
+
+
+def test_two_satellites_on_one_track_are_one(tmp_path: Path) -> None:
+    """In tandem one sees half a minute later what the other saw; otherwise they are at different places at one time."""
+    day_of(tmp_path, "inference", [("S3A", 100, 30, 7, 3)])
+    day_of(tmp_path, "training", [("S3B", 101, 9, 7, 3), ("S3B", 200, 9, 8, 3), ("S3B", 300, 9, 9, 3)])
+    (tmp_path / "out").mkdir()
+    extract.extract(tmp_path, tmp_path / "out", validation_scenes=1, seed=0)
+    listing = json.loads((tmp_path / "out/scenes.json").read_text())
+    assert {name.split("_")[12] for name in listing["left_out"]} == {"007"}
+    assert len(listing["left_out"]) == 3
+    shutil.rmtree(tmp_path / "training")
+    day_of(tmp_path, "training", [("S3B", 101, 9, 107, 3), ("S3B", 200, 9, 8, 3), ("S3B", 300, 9, 9, 3)])
+    extract.extract(tmp_path, tmp_path / "out", validation_scenes=1, seed=0)
+    assert json.loads((tmp_path / "out/scenes.json").read_text())["left_out"] == []
+
+
+def test_every_satellite_counts_and_what_is_no_product_is_said(tmp_path: Path) -> None:
+    day_of(tmp_path, "training", [("S3C", 100, 1, 1, 2), ("S3D", 200, 1, 90, 2)])
+    day_of(tmp_path, "inference", [("S3D", 500, 1, 95, 2)])
+    whole = sorted((tmp_path / "training").iterdir())[0]
+    (tmp_path / "training" / f"{whole.name}.tmp").mkdir()
+    (tmp_path / "training" / f"{whole.name}x").mkdir()
+    (tmp_path / "out").mkdir()
+    extract.extract(tmp_path, tmp_path / "out", validation_scenes=1, seed=0)
+    listing = json.loads((tmp_path / "out/scenes.json").read_text())
+    assert {scene["platform"] for scene in listing["scenes"]} == {"S3C", "S3D"}
+    assert (listing["training"], listing["validation"], listing["inference"]) == (2, 2, 2)
+    assert listing["passed_over"] == [f"{whole.name}.tmp", f"{whole.name}x"]
+    (tmp_path / "training" / whole.name.replace("S3C", "S3E")).mkdir()
+    with pytest.raises(ProductError, match=r"S3E.*: not the name of an SLSTR level 1 product"):
+        extract.extract(tmp_path, tmp_path / "out", validation_scenes=1, seed=0)
+
+
+LOCK = """
+import fcntl, sys, time
+files = [open(name, "r+b") for name in sys.argv[1:]]
+for file in files:
+    fcntl.flock(file, fcntl.LOCK_EX)
+print("locked", flush=True)
+time.sleep(60)
+"""
+
+
+@contextlib.contextmanager
+def locked(*paths: Path) -> Iterator[None]:
+    """Files that another process holds a lock on, as a client that is gone may on a shared file system."""
+    holder = subprocess.Popen([sys.executable, "-c", LOCK, *map(str, paths)], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout
+    try:
+        assert holder.stdout.readline() == "locked\n"
+        yield
+    finally:
+        holder.kill()
+        holder.wait()
+        holder.stdout.close()
+
+
+def test_a_locked_file_is_read(product: Callable[[str], Path], distributed: Path, tmp_path: Path) -> None:
+    folder = product("products")
+    with locked(*folder.glob("*.nc"), distributed):
+        convert.convert(folder, tmp_path / "a.hdf")
+        convert.convert(distributed, tmp_path / "b.hdf")
+    with locked(tmp_path / "a.hdf"):
+        assert patches.load(tmp_path / "a.hdf", patches.Label()).seen.any()
+
+
+class Failing:
+    """Opens files, but fails some times before with an error of the system."""
+
+    def __init__(self, action: Callable[..., Any], number: int, times: int) -> None:
+        self.action, self.number, self.times = action, number, times
+
+    def __call__(self, path: Any, *words: Any, **options: Any) -> Any:
+        if self.times:
+            self.times -= 1
+            raise OSError(self.number, os.strerror(self.number), str(path))
+        return self.action(path, *words, **options)
+
+
+@pytest.mark.parametrize("number", [errno.EAGAIN, errno.ESTALE, errno.EIO, errno.ETIMEDOUT])
+def test_what_passes_is_tried_again(
+    product: Callable[[], Path], distributed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    monkeypatch.setattr(hdf, "WAITS", (0.0, 0.0))
+    folder = product()
+    monkeypatch.setattr(xr, "open_dataset", Failing(xr.open_dataset, number, 2))
+    convert.convert(folder, tmp_path / "a.hdf")
+    monkeypatch.setattr(h5py, "File", Failing(h5py.File, number, 2))
+    assert convert.read_layout(distributed)[0]["seen"].any()
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EMFILE, errno.EACCES])
+def test_what_stays_ends_the_stage_and_blames_no_scene(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """However many scenes may be unreadable: what is wrong is not the data."""
+    monkeypatch.setattr(hdf, "WAITS", (0.0,))
+    (tmp_path / "products").mkdir()
+    extract.extract(data, tmp_path / "products", 1, 1)
+    monkeypatch.setattr(xr, "open_dataset", Failing(xr.open_dataset, number, 10000))
+    with pytest.raises(OSError, match=os.strerror(number)) as raised:
+        convert.run(tmp_path / "products/scenes.json", tmp_path / "scenes", skip=1.0)
+    assert raised.value.errno == number
+    if number in hdf.TRANSIENT:
+        assert "the file system failed 2 times, which says nothing of the data" in str(raised.value)
+    assert not (tmp_path / "scenes/converted.json").exists()
 
 
 def test_archives_are_unpacked(data: Path, tmp_path: Path) -> None:
@@ -235,6 +386,60 @@ def test_reflectances_that_are_radiances_are_found(distributed: Path, tmp_path: 
         file["refs"][:] = file["rads"][:]
     with pytest.raises(ProductError, match="refs equals rads: its reflectances are radiances"):
         convert.convert(distributed, tmp_path / "out.hdf")
+
+
+def test_fill_of_distributed_files_is_no_value(distributed: Path, tmp_path: Path) -> None:
+    """Labels without a value, reflectances near the terminator, and a half of the scene in the night."""
+    with h5py.File(distributed, "a") as file:
+        bayes = file["bayes"][:].astype("f4")
+        bayes[:20] = np.nan
+        bayes[20:30] = 64  # nothing but a bit without a meaning
+        bayes[30:40] = 255  # as the ancestor writes cloud
+        del file["bayes"]
+        file["bayes"] = bayes
+        file["refs"][:, 300:310, 2] = 1.6e7
+        file["refs"][:, 310:] = np.nan
+        file["rads"][:, 310:] = 0
+        file["refs"][50:60, :100, 0] = np.nan
+    convert.convert(distributed, tmp_path / "out.hdf")
+    scene, bare = (patches.load(tmp_path / "out.hdf", label) for label in (patches.Label(), None))
+    with h5py.File(distributed) as source:
+        warm = (source["bts"][:] > 0).all(axis=-1)
+    lost = np.zeros_like(warm)
+    lost[50:60, :100] = True
+    assert np.array_equal(bare.seen, warm & ~lost)
+    assert not scene.seen[:30].any()
+    assert np.array_equal(scene.seen[30:], bare.seen[30:])
+    assert scene.cloud[30:40].all()
+    with h5py.File(tmp_path / "out.hdf") as file:
+        assert file["refs"][:].max() == convert.REFLECTANCE_LIMIT
+        assert np.isfinite(file["refs"][:].astype(np.float16)).all()
+        assert "rads" not in file
+        day = patches.pixel_bits(file, "day")
+        assert not day[:, 310:].any()
+        assert day[warm & (np.arange(320) < 310)].mean() > 0.99
+        assert file.attrs["radiometry"] == "distributed"
+        shares = convert.unseen_shares(file.attrs["unseen_counts"])
+    assert shares["share"] == pytest.approx(1 - bare.seen.mean())
+    assert set(shares["by_surface"]) == {"unknown"}
+    assert set(shares["by_time"]) == {"day", "night"}
+
+
+def test_what_was_not_seen_is_counted(converted: Path) -> None:
+    """Over all scenes of a split, by channel, surface and time of day."""
+    record = json.loads((converted / "scenes/converted.json").read_text())["unseen"]
+    for split in ("training", "validation", "inference"):
+        unseen = []
+        for path in (converted / "scenes" / split).glob("*.hdf"):
+            with h5py.File(path) as file:
+                unseen.append((file["seen"][:] == 0).mean())
+        assert record[split]["share"] == pytest.approx(np.mean(unseen))
+        assert set(record[split]["channels"]) == {f"S{band}" for band in range(1, 10)}
+        assert sum(part["pixels"] for part in record[split]["by_surface"].values()) == record[split]["pixels"]
+        assert sum(part["pixels"] for part in record[split]["by_time"].values()) == record[split]["pixels"]
+        # At night the solar channels see nothing, and nothing of it is lost.
+        if "night" in record[split]["by_time"]:
+            assert record[split]["by_time"]["night"]["channels"]["S1"] == 0 < record[split]["by_time"]["night"]["share"]
 
 
 @pytest.mark.parametrize(

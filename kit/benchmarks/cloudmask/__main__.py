@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,8 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--seed", type=int, default=1234)
     found = stage("convert", "SLSTR products (.SEN3) to HDF5, in parallel", "--listing")
     found.add_argument("--skip", type=float, default=0.0, help="share of the scenes that may be unreadable")
+    found.add_argument("--unseen", type=float, default=0.5, help="share of the pixels of a scene that may have no value")
+    found.add_argument("--rads", action="store_true", help="keep the radiances, which nothing here reads")
     found = stage("patches", "cut the scenes into shards of training patches", "--data")
     label(found)
     found = stage("train", "train the U-Net, one process a rank", "--data")
@@ -105,6 +108,8 @@ def run(stage: str, given: dict[str, Any]) -> None:
 
 
 def main() -> None:
+    # HDF5 reads this when it is loaded. On Lustre and NFS a lock may be refused, and two never write one file here.
+    os.environ.setdefault("HDF5_USE_FILE_LOCKING", "FALSE")
     given = vars(parser().parse_args())
     stage = given.pop("stage")
     given["out"].mkdir(parents=True, exist_ok=True)

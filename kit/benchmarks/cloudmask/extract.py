@@ -2,7 +2,9 @@
 
 Scenes for inference are those that the data set keeps apart. Of the others whole orbits go to validation, in an order
 that only seed and orbit decide: granules of one orbit lie side by side, and a network that has seen one knows the next.
-For the same reason scenes of an orbit that inference has scenes of are left out.
+For the same reason scenes of an orbit that inference has scenes of are left out, and so are those that begin less than
+`APART` minutes before or after one of another split on the same track: the last granule of an orbit and the first of the
+next touch, and in 2018 Sentinel-3B flew half a minute ahead of Sentinel-3A.
 """
 
 from __future__ import annotations
@@ -11,11 +13,15 @@ import hashlib
 import json
 import os
 import zipfile
-from collections import Counter
+import zlib
+from bisect import bisect_left
+from collections import Counter, defaultdict
 from concurrent.futures import ProcessPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from kit.benchmarks.cloudmask.hdf import steadily
 from kit.benchmarks.cloudmask.products import SOLAR, THERMAL, ProductError, parse_name
 
 # What is read of a product; the other 80 files stay in the archive.
@@ -25,23 +31,36 @@ FILES = (
     *(f"S{band}_BT_in.nc" for band in THERMAL),
     "flags_in.nc",
     "geometry_tn.nc",
+    "indices_an.nc",
 )
 
 
+# Minutes between the starts of two scenes of different splits: a granule takes three, so two whole ones lie between them,
+# 2,400 km along the track.
+APART = 10
+
+
 def unpack(archive: Path, folder: Path) -> Path:
-    """Takes what is read of a product out of a zip archive of it; returns the product's folder."""
+    """Takes what is read of a product out of a zip archive of it; returns the product's folder.
+
+    ProductError for an archive that is none or is cut off; OSError where the file system fails.
+    """
     product = folder / archive.name.removesuffix(".zip")
     if product.is_dir():
         return product
     partial = product.with_suffix(".partial")
-    partial.mkdir(parents=True, exist_ok=True)
-    try:
+
+    def take() -> None:
+        partial.mkdir(parents=True, exist_ok=True)
         with zipfile.ZipFile(archive) as file:
             for member in file.namelist():
                 name = member.rpartition("/")[2]
                 if name in FILES:
                     (partial / name).write_bytes(file.read(member))
-    except (zipfile.BadZipFile, OSError) as error:
+
+    try:
+        steadily(archive, take)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
         raise ProductError(f"{archive}: not a whole zip archive: {error}") from None
     partial.rename(product)
     return product
@@ -49,23 +68,60 @@ def unpack(archive: Path, folder: Path) -> Path:
 
 def fingerprint(path: Path) -> str:
     """SHA-256 of a scene: of the 10.8 um channel of a product, of the whole of an HDF5 file; empty without one."""
-    file = path / "S8_BT_in.nc" if path.is_dir() else path
-    if not file.is_file():
-        return ""  # converting says what is missing
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+    def digest() -> str:
+        file = path / "S8_BT_in.nc" if path.is_dir() else path
+        if not file.is_file():
+            return ""  # converting says what is missing
+        with file.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+
+    return steadily(path, digest)
 
 
-def list_scenes(folder: Path, unpacked: Path) -> list[Path]:
-    """The scenes of both satellites below a folder, by name: products, archives of products, HDF5 files."""
-    found = [
-        unpack(path, unpacked) if path.suffix == ".zip" else path
-        for path in sorted(folder.rglob("S3[AB]*"))
-        if path.suffix in (".SEN3", ".hdf", ".zip")
-    ]
+def list_scenes(folder: Path, unpacked: Path) -> tuple[list[Path], list[str]]:
+    """The scenes of all satellites below a folder, by name: products, archives of products, HDF5 files; and the names of
+    what begins as the name of one does and is none (a product that is not whole yet, .SEN3.tmp).
+
+    ProductError for a folder without scenes, and for a name with the end of a scene that is none.
+    """
+    found, strange = [], []
+    for path in sorted(folder.rglob("S3*")):
+        if path.suffix in (".SEN3", ".hdf", ".zip"):
+            parse_name(path.name)
+            found.append(unpack(path, unpacked) if path.suffix == ".zip" else path)
+        elif "_SL_" in path.name:
+            strange.append(path.name)
     if not found:
-        raise ProductError(f"{folder}: no scenes (S3A*.SEN3 or S3B*.SEN3 folders, their .zip archives, or .hdf files)")
-    return found
+        raise ProductError(f"{folder}: no scenes (S3*.SEN3 folders, their .zip archives, or .hdf files)")
+    return found, strange
+
+
+def tracks(scene: dict[str, Any]) -> tuple[str, str]:
+    """What a scene flies along: the way of its satellite, and the relative orbit, which another one may follow."""
+    return scene["platform"], f"orbit {scene['orbit'].rpartition('_')[2]}"
+
+
+def minutes(scene: dict[str, Any]) -> float:
+    """The start of a scene in minutes since 1970."""
+    return datetime.strptime(scene["start"], "%Y%m%dT%H%M%S").replace(tzinfo=UTC).timestamp() / 60
+
+
+def beside(scenes: list[dict[str, Any]], others: list[dict[str, Any]]) -> set[str]:
+    """The names of the scenes that begin less than `APART` minutes before or after one of the others on the same track."""
+    starts: dict[str, list[float]] = defaultdict(list)
+    for other in sorted(others, key=minutes):
+        for track in tracks(other):
+            starts[track].append(minutes(other))
+    near = set()
+    for scene in scenes:
+        start = minutes(scene)
+        for track in tracks(scene):
+            times = starts[track]
+            place = bisect_left(times, start)
+            if any(abs(time - start) < APART for time in times[max(place - 1, 0) : place + 1]):
+                near.add(scene["name"])
+    return near
 
 
 def validation_orbits(orbits: dict[str, int], wanted: int, seed: int) -> set[str]:
@@ -82,11 +138,15 @@ def extract(data: Path, out: Path, validation_scenes: int, seed: int) -> None:
     """Writes scenes.json into `out`: every scene of `data`/training and `data`/inference with path, orbit and split.
 
     ProductError for a name that is none, for a scene that is there twice, and for a split that is left empty. Training
-    scenes of an orbit that inference has scenes of are left out, and stand in scenes.json as such.
+    scenes of an orbit that inference has scenes of, or that touch one of another split, are left out, and stand in
+    scenes.json as such; so does what was passed over because its name only begins as that of a scene does.
     """
     scenes: list[dict[str, Any]] = []
+    passed: list[str] = []
     for split in ("training", "inference"):
-        for path in list_scenes(data / split, out / "unpacked"):
+        found, strange = list_scenes(data / split, out / "unpacked")
+        passed += strange
+        for path in found:
             name = parse_name(path.name)
             scenes.append({"name": path.stem, "path": str(path.absolute()), "split": split, **name._asdict()})
     with ProcessPoolExecutor(len(os.sched_getaffinity(0))) as pool:
@@ -101,26 +161,40 @@ def extract(data: Path, out: Path, validation_scenes: int, seed: int) -> None:
                 raise ProductError(f"{scene['path']}: the same {what} as {seen[mark]}; a scene counts once, remove one")
             if mark:
                 seen[mark] = scene["path"]
-    kept_apart = {scene["orbit"] for scene in scenes if scene["split"] == "inference"}
-    left_out = [scene["name"] for scene in scenes if scene["split"] == "training" and scene["orbit"] in kept_apart]
-    scenes = [scene for scene in scenes if scene["name"] not in left_out]
-    orbits = Counter(scene["orbit"] for scene in scenes if scene["split"] == "training")
+
+    def of(split: str) -> list[dict[str, Any]]:
+        return [scene for scene in scenes if scene["split"] == split]
+
+    kept_apart = {scene["orbit"] for scene in of("inference")}
+    touching = beside(of("training"), of("inference"))
+    left_out = [scene["name"] for scene in of("training") if scene["orbit"] in kept_apart or scene["name"] in touching]
+    scenes = [scene for scene in scenes if scene["name"] not in set(left_out)]
+    orbits = Counter(scene["orbit"] for scene in of("training"))
     chosen = validation_orbits(orbits, validation_scenes, seed)
     for scene in scenes:
         if scene["orbit"] in chosen:
             scene["split"] = "validation"
-    counts = {split: sum(scene["split"] == split for scene in scenes) for split in ("training", "validation", "inference")}
+    touching = beside(of("training"), of("validation"))
+    left_out += [scene["name"] for scene in of("training") if scene["name"] in touching]
+    scenes = [scene for scene in scenes if scene["name"] not in touching]
+    counts = {split: len(of(split)) for split in ("training", "validation", "inference")}
     for split, count in counts.items():
         if not count:
             raise ProductError(
                 f"{data}: {sum(orbits.values())} scenes of {len(orbits)} orbits, {validation_scenes} of them for "
                 f"validation, leave none for {split}"
-                + (f"; {len(left_out)} more are of orbits that inference has scenes of" if left_out else "")
+                + (f"; {len(left_out)} more lie beside scenes of another split" if left_out else "")
             )
-    rule = "whole orbits, by SHA-256 of seed and orbit"
-    listing = {"rule": rule, "seed": seed, **counts, "left_out": left_out, "scenes": scenes}
+    listing = {
+        "rule": f"whole orbits, by SHA-256 of seed and orbit, {APART} minutes apart on one track",
+        "seed": seed,
+        **counts,
+        "left_out": left_out,
+        "passed_over": passed,
+        "scenes": scenes,
+    }
     partial = out / ".scenes.partial"
     partial.write_text(json.dumps(listing, indent=1) + "\n")
     partial.rename(out / "scenes.json")
-    said = {**counts, "left out, of orbits that inference has scenes of": len(left_out)}
+    said = {**counts, "left out, beside scenes of another split": len(left_out), "passed over, no scenes": len(passed)}
     print(", ".join(f"{count} {what}" for what, count in said.items() if count), flush=True)
