@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import h5py
@@ -116,6 +118,99 @@ def test_swapped_polarity_is_refused(converted: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"is warmer, .* K, than what it calls clear.*read the wrong way round"):
         shards.pack(converted / "scenes", tmp_path, Label(positive="clear"))
     assert not (tmp_path / "shards.json").exists()
+
+
+def repainted(converted: Path, folder: Path, change: Callable[[h5py.File], object]) -> Path:
+    """Copies of the scenes to train on, each changed."""
+    for split in shards.SPLITS:
+        (folder / split).mkdir(parents=True)
+        for path in (converted / "scenes" / split).glob("*.hdf"):
+            shutil.copy(path, folder / split)
+            with h5py.File(folder / split / path.name, "a") as file:
+                change(file)
+    return folder
+
+
+def place(file: h5py.File, time: str, surface: int) -> None:
+    """Puts a whole scene into a time of day and onto a surface."""
+    masks = dict(zip(file["flags"].attrs["flag_meanings"].split(), file["flags"].attrs["flag_masks"], strict=True))
+    file["flags"][:] = masks[time]
+    file["surface"][:] = surface
+
+
+def polar_night(file: h5py.File, surface: int = 0) -> None:
+    """Ice under a clear sky cools to 235 K, and cloud above it is 15 K warmer."""
+    place(file, "night", surface)
+    cloud = file["bayes"][:, :, 0] > 0
+    file["bts"][:] = np.where(np.isfinite(file["bts"][:]), np.where(cloud, 250, 235)[..., None], np.nan)
+
+
+@pytest.mark.parametrize("surface", [0, 1, 2])  # the sea, frozen or not, has one flag; and not all snow is seen by night
+def test_the_right_label_of_polar_night_is_taken(
+    converted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], surface: int
+) -> None:
+    """Cloud is warmer than the ice below it: a warning that says where, and no refusal."""
+    data = repainted(converted, tmp_path / "scenes", lambda file: polar_night(file, surface))
+    shards.pack(data, tmp_path, Label())
+    name = f"{('sea', 'land', 'ice')[surface]} by night"
+    said = capsys.readouterr().out
+    assert f"warning: cloud is warmer than clear sky: {name} 250.0 K, and 235.0 K" in said
+    assert "warning: no open sea and no land by day: nothing tells whether the label is read the right way round" in said
+    found = json.loads((tmp_path / "shards.json").read_text())["polarity"]
+    assert (found["reversed"], found["decided"], found["trusted"]) == (False, False, False)
+    assert [entry["place"] for entry in found["places"]] == [name]
+    assert len(found["warnings"]) == 2
+
+
+def test_polar_night_does_not_hide_a_swapped_label(converted: Path, tmp_path: Path) -> None:
+    """One scene of open sea tells, however much ice is beside it."""
+    left = iter(range(100))
+    data = repainted(
+        converted, tmp_path / "scenes", lambda file: polar_night(file) if next(left) else place(file, "night", 0)
+    )
+    shards.pack(data, tmp_path, Label())
+    (tmp_path / "shards.json").unlink()
+    whole = repainted(converted, tmp_path / "whole", lambda file: None)
+    with pytest.raises(ValueError, match=r"sea by day .* K, and .* K.*read the wrong way round .*--trust-label"):
+        shards.pack(whole, tmp_path, Label(positive="clear"))
+    assert not (tmp_path / "shards.json").exists()
+
+
+def test_what_overrules_the_guard_is_recorded(converted: Path, tmp_path: Path) -> None:
+    shards.pack(converted / "scenes", tmp_path, Label(positive="clear"), trust_label=True)
+    found = json.loads((tmp_path / "shards.json").read_text())["polarity"]
+    assert (found["reversed"], found["trusted"]) == (True, True)
+    assert found["cloud_kelvin"] > found["clear_kelvin"]
+    assert shards.Shards(tmp_path, "training").trusted
+    assert not shards.Shards(converted / "patches", "training").trusted
+    found = json.loads((converted / "patches/shards.json").read_text())["polarity"]
+    assert (found["reversed"], found["decided"], found["trusted"]) == (False, True, False)
+
+
+def test_one_training_has_one_radiometry(converted: Path, tmp_path: Path) -> None:
+    """Reflectances that others made, without the vicarious gain, are not those of products; the refusal names both."""
+    assert shards.Shards(converted / "patches", "training").radiometry == "products"
+    others = iter(["distributed"])
+    data = repainted(
+        converted, tmp_path / "scenes", lambda file: file.attrs.update({"radiometry": next(others, "products")})
+    )
+    message = r"different radiometry.*: S3\w+ has distributed \(no vicarious gain.*\); S3\w+ has products \(vicarious gain"
+    with pytest.raises(ValueError, match=message):
+        shards.pack(data, tmp_path, Label())
+    assert not (tmp_path / "shards.json").exists()
+
+
+def test_a_model_knows_its_radiometry(tmp_path: Path) -> None:
+    model = tmp_path / "model.weights.h5"
+    with h5py.File(model, "w") as file:
+        file["kernel"] = np.zeros(3)
+    assert patches.trained_on(model) == ""
+    patches.mark_radiometry(model, "products")
+    assert patches.trained_on(model) == "products"
+    assert patches.one_radiometry([("a", "products"), ("b", "")], "products") == "products"
+    assert patches.one_radiometry([("a", "distributed")]) == "distributed"
+    with pytest.raises(ValueError, match=r"b has distributed \(.*\); the model has products \("):
+        patches.one_radiometry([("a", "products"), ("b", "distributed")], "products")
 
 
 def test_ranks_share_the_patches() -> None:

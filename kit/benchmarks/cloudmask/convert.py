@@ -151,8 +151,13 @@ def sum_unseen(paths: Iterable[Path]) -> dict[str, Any]:
     return unseen_shares(total) if total.any() else {}
 
 
-def read_product(product: Path, rads: bool = False) -> tuple[dict[str, NDArray[Any]], dict[str, dict[str, Any]]]:
-    """A `.SEN3` product as the datasets of the layout, and the attributes of each (of the file under an empty name)."""
+def read_product(
+    product: Path, labelled: bool = True, rads: bool = False
+) -> tuple[dict[str, NDArray[Any]], dict[str, dict[str, Any]]]:
+    """A `.SEN3` product as the datasets of the layout, and the attributes of each (of the file under an empty name).
+
+    Not `labelled`, what flags_in.nc holds is left out, and the product needs none.
+    """
     baseline = parse_name(product.name).baseline
     filled: dict[str, int] = {}
     temperatures: list[Array] = []
@@ -190,29 +195,11 @@ def read_product(product: Path, rads: bool = False) -> tuple[dict[str, NDArray[A
     day, night = zenith[::2, ::2] < DAY_LIMIT, zenith[::2, ::2] >= DAY_LIMIT
     reflectance = np.stack(refs, axis=-1)
     reflectance[night] = 0
-    bayes, confidence = flag_bits(product, "bayes_in"), flag_bits(product, "confidence_in")
-    for name, flags in (("bayes_in", bayes), ("confidence_in", confidence)):
-        if flags.values.shape != shape:
-            raise ProductError(f"{product}/flags_in.nc: {name} has {flags.values.shape} pixels, but S7 has {shape}")
-    for name in ("summary_cloud", "land", "snow"):
-        if name not in confidence.bits:
-            raise ProductError(
-                f"{product}/flags_in.nc: confidence_in has no flag {name}; it has {', '.join(confidence.bits)}"
-            )
-    unfilled, cosmetic = (
-        confidence.set(name) if name in confidence.bits else np.zeros(shape, bool) for name in ("unfilled", "cosmetic")
-    )
-    known = confidence.known & ~unfilled
-    surface = np.where(confidence.set("snow"), SURFACES.index("ice"), confidence.set("land") * SURFACES.index("land"))
-    surface = np.where(known, surface, NO_SURFACE).astype(np.uint8)
     missing = ~np.isfinite(np.concatenate([reflectance, bts], axis=-1))
     datasets: dict[str, NDArray[Any]] = {
         "bts": bts,
         "refs": np.nan_to_num(reflectance),
-        "bayes": np.where(bayes.known, bayes.values, 0)[..., None].astype(np.uint8),
-        "summary": confidence.set("summary_cloud")[..., None].astype(np.uint8),
-        "surface": surface[..., None],
-        "flags": pixel_flags(day=day, night=night, cosmetic=cosmetic, no_bayes=~bayes.known, no_summary=~known),
+        "flags": pixel_flags(day=day, night=night),
         "seen": (~missing.any(axis=-1, keepdims=True)).astype(np.uint8),
     }
     averaged = "500 m pixels averaged 2 x 2, those without a value left out"
@@ -224,7 +211,6 @@ def read_product(product: Path, rads: bool = False) -> tuple[dict[str, NDArray[A
             "baseline": baseline,
             "zenith": [float(np.nanmin(zenith)), float(np.nanmax(zenith))] if (day | night).any() else [np.nan, np.nan],
             "radiometry": "products",
-            "unseen_counts": count_unseen(missing, surface, day, night),
             "saturated": [filled[name] for name in CHANNELS],
         },
         "bts": {"units": "K", "source": "S7-S9_BT_in"},
@@ -235,13 +221,6 @@ def read_product(product: Path, rads: bool = False) -> tuple[dict[str, NDArray[A
             "vicarious_gain": gained,
             "averaging": averaged,
         },
-        "bayes": {"source": "bayes_in", "flag_masks": list(bayes.bits.values()), "flag_meanings": " ".join(bayes.bits)},
-        "summary": {"source": "confidence_in: summary_cloud"},
-        "surface": {
-            "source": "confidence_in: land, snow",
-            "flag_values": [0, 1, 2, NO_SURFACE],
-            "flag_meanings": " ".join((*SURFACES, "unknown")),
-        },
     }
     if rads:
         datasets["rads"] = np.nan_to_num(np.stack(radiances, axis=-1))
@@ -251,12 +230,49 @@ def read_product(product: Path, rads: bool = False) -> tuple[dict[str, NDArray[A
             "vicarious_gain": gained,
             "averaging": averaged,
         }
-    try:
-        chance, _, _ = read(product, "flags_in.nc", "probability_cloud_single_in")
-        datasets["probability"] = np.asarray(chance[..., None], np.float32)
-        made["probability"] = {"source": "probability_cloud_single_in"}
-    except NoVariable:
-        pass  # old baselines have none
+    surface = np.full(shape, NO_SURFACE, np.uint8)
+    if labelled:
+        bayes, confidence = flag_bits(product, "bayes_in"), flag_bits(product, "confidence_in")
+        for name, flags in (("bayes_in", bayes), ("confidence_in", confidence)):
+            if flags.values.shape != shape:
+                raise ProductError(f"{product}/flags_in.nc: {name} has {flags.values.shape} pixels, but S7 has {shape}")
+        for name in ("summary_cloud", "land", "snow"):
+            if name not in confidence.bits:
+                raise ProductError(
+                    f"{product}/flags_in.nc: confidence_in has no flag {name}; it has {', '.join(confidence.bits)}"
+                )
+        unfilled, cosmetic = (
+            confidence.set(name) if name in confidence.bits else np.zeros(shape, bool) for name in ("unfilled", "cosmetic")
+        )
+        known = confidence.known & ~unfilled
+        ground = np.where(confidence.set("snow"), SURFACES.index("ice"), confidence.set("land") * SURFACES.index("land"))
+        surface = np.where(known, ground, NO_SURFACE).astype(np.uint8)
+        datasets |= {
+            "bayes": np.where(bayes.known, bayes.values, 0)[..., None].astype(np.uint8),
+            "summary": confidence.set("summary_cloud")[..., None].astype(np.uint8),
+            "surface": surface[..., None],
+            "flags": pixel_flags(day=day, night=night, cosmetic=cosmetic, no_bayes=~bayes.known, no_summary=~known),
+        }
+        made |= {
+            "bayes": {
+                "source": "bayes_in",
+                "flag_masks": list(bayes.bits.values()),
+                "flag_meanings": " ".join(bayes.bits),
+            },
+            "summary": {"source": "confidence_in: summary_cloud"},
+            "surface": {
+                "source": "confidence_in: land, snow",
+                "flag_values": [0, 1, 2, NO_SURFACE],
+                "flag_meanings": " ".join((*SURFACES, "unknown")),
+            },
+        }
+        try:
+            chance, _, _ = read(product, "flags_in.nc", "probability_cloud_single_in")
+            datasets["probability"] = np.asarray(chance[..., None], np.float32)
+            made["probability"] = {"source": "probability_cloud_single_in"}
+        except NoVariable:
+            pass  # old baselines have none
+    made[""]["unseen_counts"] = count_unseen(missing, surface, day, night)
     return datasets, made
 
 
@@ -324,16 +340,20 @@ def read_layout(path: Path, rads: bool = False) -> tuple[dict[str, NDArray[Any]]
     return datasets, known
 
 
-def convert(source: Path, target: Path, unseen: float = MOST_UNSEEN, rads: bool = False) -> None:
+def convert(source: Path, target: Path, labelled: bool = True, unseen: float = MOST_UNSEEN, rads: bool = False) -> None:
     """Converts one scene into one HDF5 file, which appears whole or not at all.
+
+    Not `labelled`, a product needs no flags, and no label is in the file.
 
     ProductError for what can not be read, and where more than the share `unseen` of the pixels have no value; OSError where
     the file system fails.
     """
     import h5py
 
-    reader = read_product if source.is_dir() or source.suffix == ".SEN3" else read_layout
-    datasets, made = reader(source, rads)
+    if source.is_dir() or source.suffix == ".SEN3":
+        datasets, made = read_product(source, labelled, rads)
+    else:
+        datasets, made = read_layout(source, rads)
     seen = float(datasets["seen"].mean())
     if not seen:
         raise ProductError(f"{source}: not one pixel has a value in every channel")
@@ -367,7 +387,7 @@ def attempt(job: tuple[Path, Path], unseen: float = MOST_UNSEEN, rads: bool = Fa
     source, target = job
     try:
         if not target.is_file():
-            convert(source, target, unseen, rads)
+            convert(source, target, unseen=unseen, rads=rads)
         return ""
     except ProductError as error:
         return str(error)

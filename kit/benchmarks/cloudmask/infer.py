@@ -12,7 +12,17 @@ from typing import Any
 import numpy as np
 
 from kit.benchmarks.cloudmask.model import unet
-from kit.benchmarks.cloudmask.patches import PATCH, UNSEEN, Array, Label, Scene, assemble, inference_patches, load
+from kit.benchmarks.cloudmask.patches import (
+    PATCH,
+    UNSEEN,
+    Array,
+    Scene,
+    assemble,
+    inference_patches,
+    load,
+    one_radiometry,
+    trained_on,
+)
 from kit.benchmarks.cloudmask.ranks import agreed_precision, join
 
 
@@ -92,7 +102,7 @@ def infer(data: Path, model_file: Path, out: Path, patch: int, batch_size: int, 
     import xarray  # noqa: F401
 
     ranks = join(backend)
-    paths = sorted((data / "inference").glob("S3[AB]*.hdf"))
+    paths = sorted((data / "inference").glob("S3*.hdf"))
     if not paths:
         raise ValueError(f"{data / 'inference'}: no converted scenes")
     precision = agreed_precision(precision, ranks)
@@ -100,12 +110,15 @@ def infer(data: Path, model_file: Path, out: Path, patch: int, batch_size: int, 
         tf.keras.mixed_precision.set_global_policy("mixed_bfloat16")
     model = unet()
     model.load_weights(model_file)
+    radiometry = trained_on(model_file)
     predict = predictor(model)
     predict(tf.zeros((1, PATCH, PATCH, 9)))  # traced once, outside the timing
     seconds = []
 
     def read(path: Path) -> tuple[Path, Scene]:
-        return path, load(path, Label("bayes"))
+        scene = load(path, None)
+        one_radiometry([(scene.name, scene.radiometry)], radiometry)
+        return path, scene
 
     def write(answer: tuple[Path, Scene, Array]) -> tuple[str, float]:
         path, scene, chance = answer
@@ -128,6 +141,7 @@ def infer(data: Path, model_file: Path, out: Path, patch: int, batch_size: int, 
             "devices": ranks.devices,
             "precision": precision,
             "patch": patch,
+            "radiometry": radiometry or "unknown",  # that the network was trained on
             "scenes": len(everyone),
             "seconds_per_scene_median": float(np.median(everyone)),
             "seconds_per_scene_p95": float(np.percentile(everyone, 95)),

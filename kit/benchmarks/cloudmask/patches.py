@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from kit.benchmarks.cloudmask.convert import NO_SURFACE, SURFACES, TIMES
 from kit.benchmarks.cloudmask.hdf import read_hdf
 from kit.benchmarks.cloudmask.products import SPARE
 
@@ -100,6 +101,18 @@ def pixel_bits(file: Any, name: str) -> NDArray[np.bool_]:
     return file["flags"][:, :, 0] & masks.get(name, 0) > 0
 
 
+def strata(file: Any) -> dict[str, NDArray[np.bool_]]:
+    """The pixels (rows, columns) of each time of day and each surface of an open converted scene, by name. A pixel of which
+    nobody knows it is in none; where the file tells no pixels apart, the whole scene is of day or of night."""
+    shape = file["seen"].shape[:2]
+    day = np.full(shape, bool(file.attrs["day"]))
+    times = (
+        {name: pixel_bits(file, name) for name in TIMES} if "flags" in file else dict(zip(TIMES, (day, ~day), strict=True))
+    )
+    surface = file["surface"][:, :, 0] if "surface" in file else np.full(shape, NO_SURFACE, np.uint8)
+    return {**times, **{name: surface == value for value, name in enumerate(SURFACES)}}
+
+
 class Scene(NamedTuple):
     """One converted scene: channels (rows, columns, 9), cloud and seen (rows, columns)."""
 
@@ -146,6 +159,19 @@ def load(path: Path, label: Label | None) -> Scene:
         return Scene(str(file.attrs["product"]), bool(file.attrs["day"]), channels, cloud, seen, radiometry)
 
     return read_hdf(path, take)
+
+
+def trained_on(model_file: Path) -> str:
+    """The radiometry of the scenes that a file of weights was trained on; empty where it does not say."""
+    return read_hdf(model_file, lambda file: str(file.attrs.get("radiometry", "")))
+
+
+def mark_radiometry(model_file: Path, radiometry: str) -> None:
+    """Records in a file of weights the radiometry of the scenes they were trained on."""
+    import h5py
+
+    with h5py.File(model_file, "r+", locking=False) as file:
+        file.attrs["radiometry"] = radiometry
 
 
 def one_radiometry(scenes: Iterable[tuple[str, str]], model: str = "") -> str:

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kit.benchmarks.cloudmask.model import PARAMETERS, unet
-from kit.benchmarks.cloudmask.patches import UNSEEN
+from kit.benchmarks.cloudmask.patches import UNSEEN, mark_radiometry
 from kit.benchmarks.cloudmask.ranks import agreed_precision, crowded, join
 from kit.benchmarks.cloudmask.shards import Shards
 
@@ -221,6 +221,7 @@ def train(data: Path, out: Path, plan: Plan, backend: str) -> None:
             if ranks.rank == 0:
                 partial = out / "partial.weights.h5"
                 model.save_weights(partial)
+                mark_radiometry(partial, training.radiometry)
                 partial.rename(best_weights)
         done.assign(epoch + 1)
         if ranks.rank == 0:
@@ -254,6 +255,8 @@ def train(data: Path, out: Path, plan: Plan, backend: str) -> None:
             "parameters": int(model.count_params()),
             "global_batch": global_batch,
             "label": training.label,
+            "label_trusted": training.trusted,  # whatever its polarity
+            "radiometry": training.radiometry,
             "training_scenes": training.scenes,
             "validation_scenes": validation.scenes,
             "training_patches": patches,
