@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 import xarray as xr
@@ -112,4 +116,90 @@ def test_a_scene_without_a_mask_is_refused(data: Path, converted: Path, masks: P
     sorted(masks.glob("*.nc"))[0].unlink()
     with pytest.raises(ValueError, match=r"\.nc: missing; a score without every scene"):
         score.score(converted / "scenes", masks, data / "truth.h5", tmp_path, Label())
+    assert not (tmp_path / "score.json").exists()
+
+
+def changed(converted: Path, folder: Path, change: Callable[[h5py.File], object]) -> Path:
+    """The scenes for inference, each changed, beside those to train on."""
+    (folder / "inference").mkdir(parents=True)
+    (folder / "training").symlink_to(converted / "scenes/training")
+    for path in (converted / "scenes/inference").glob("*.hdf"):
+        shutil.copy(path, folder / "inference")
+        with h5py.File(folder / "inference" / path.name, "a") as file:
+            change(file)
+    return folder
+
+
+def flag(file: h5py.File, name: str, where: Any) -> None:
+    masks = dict(zip(file["flags"].attrs["flag_meanings"].split(), file["flags"].attrs["flag_masks"], strict=True))
+    file["flags"][:, :, 0] = np.where(where, file["flags"][:, :, 0] | masks[name], file["flags"][:, :, 0])
+
+
+def scored(data: Path, masks: Path, out: Path, **options: Any) -> dict[str, Any]:
+    score.score(data, masks, None, out, Label(), **options)
+    return json.loads((out / "score.json").read_text())
+
+
+def test_what_was_not_seen_is_reported(converted: Path, masks: Path, tmp_path: Path) -> None:
+    found = scored(converted / "scenes", masks, tmp_path)["unseen"]
+    unseen = []
+    for path in (converted / "scenes/inference").glob("*.hdf"):
+        with h5py.File(path) as file:
+            unseen.append(file["seen"][:] == 0)
+    assert found["share"] == pytest.approx(np.mean(unseen))
+    assert found["pixels"] == sum(part.size for part in unseen)
+    assert set(found["channels"]) == {f"S{band}" for band in range(1, 10)}
+    assert set(found["by_time"]) == {"day", "night"}
+    assert {"sea", "land"} <= set(found["by_surface"])
+
+
+def test_a_pixel_without_a_label_is_not_scored(converted: Path, masks: Path, tmp_path: Path) -> None:
+    """In no count, neither as clear nor as cloud; and how many there are is said."""
+    rows = np.arange(288)[:, None] < 100
+    data = changed(converted, tmp_path / "scenes", lambda file: flag(file, "no_bayes", rows))
+    whole, found = scored(converted / "scenes", masks, tmp_path), scored(data, masks, tmp_path)
+    assert whole["unlabelled"] == 0
+    assert found["unlabelled"] == pytest.approx(1 - found["pixels"] / whole["pixels"])
+    assert 0.3 < found["unlabelled"] < 0.4
+    # A summary mask that says nothing there is judged by the rest.
+    data = changed(converted, tmp_path / "other", lambda file: flag(file, "no_summary", rows))
+    found = scored(data, masks, tmp_path)
+    assert found["label"]["summary"]["pixels"] < found["label"]["network"]["pixels"] == whole["pixels"]
+
+
+def test_cosmetic_copies_can_be_left_out(converted: Path, masks: Path, tmp_path: Path) -> None:
+    copied = np.arange(320)[None, :] % 4 == 0
+    data = changed(converted, tmp_path / "scenes", lambda file: flag(file, "cosmetic", copied))
+    whole, found = (scored(data, masks, tmp_path, without_cosmetic=choice) for choice in (False, True))
+    assert whole["cosmetic"] == {"share": pytest.approx(0.25, abs=0.01), "left_out": False}
+    assert found["cosmetic"] == {"share": whole["cosmetic"]["share"], "left_out": True}
+    assert found["pixels"] == pytest.approx(whole["pixels"] * (1 - whole["cosmetic"]["share"]))
+    assert found["label"]["network"]["accuracy"] == pytest.approx(0.9, abs=0.01)
+
+
+def test_day_and_night_are_pixel_by_pixel(converted: Path, masks: Path, tmp_path: Path) -> None:
+    """A scene that the terminator goes through has pixels of both."""
+
+    def terminator(file: h5py.File) -> None:
+        file["flags"][:] = np.where(np.arange(320)[None, :, None] < 80, 1, 2)
+
+    found = scored(changed(converted, tmp_path / "scenes", terminator), masks, tmp_path)["strata"]
+    assert found["day"]["pixels"] / (found["day"]["pixels"] + found["night"]["pixels"]) == pytest.approx(0.25, abs=0.01)
+
+
+def test_scenes_of_every_satellite_are_scored(converted: Path, masks: Path, tmp_path: Path) -> None:
+    data = changed(converted, tmp_path / "scenes", lambda file: None)
+    path = sorted((data / "inference").glob("*.hdf"))[0]
+    path.rename(path.with_name(path.name.replace("S3A", "S3C").replace("S3B", "S3D")))
+    with pytest.raises(ValueError, match=r"S3[CD].*\.nc: missing"):
+        scored(data, masks, tmp_path)
+
+
+def test_a_mask_that_says_nothing_is_refused(converted: Path, masks: Path, tmp_path: Path) -> None:
+    """Fill in a mask is no clear sky."""
+    path = sorted(masks.glob("*.nc"))[0]
+    with h5py.File(path, "a") as file:
+        file["cloud_mask"][:144] = 2
+    with pytest.raises(ValueError, match=r"\.nc: says nothing of (49|50|51)\.\d% of the pixels that the scene was seen at"):
+        scored(converted / "scenes", masks, tmp_path)
     assert not (tmp_path / "score.json").exists()

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kit.benchmarks.cloudmask.convert import SURFACES
-from kit.benchmarks.cloudmask.patches import Label, Scene, load
+from kit.benchmarks.cloudmask.convert import sum_unseen
+from kit.benchmarks.cloudmask.hdf import read_hdf, read_netcdf
+from kit.benchmarks.cloudmask.patches import Label, Scene, load, one_radiometry, pixel_bits, strata
 
 Counts = NDArray[np.int64]
 BASELINES = ("majority", "threshold", "summary")
@@ -60,7 +61,7 @@ def best_threshold(data: Path, label: Label) -> float:
     """The 10.8 um brightness temperature (normalised) below which a pixel of the training scenes is best called cloud."""
     candidates = np.linspace(-3, 2, 101)
     right = np.zeros(len(candidates))
-    for path in sorted((data / "training").glob("S3[AB]*.hdf")):
+    for path in sorted((data / "training").glob("S3*.hdf")):
         scene = load(path, label)
         edges = np.append(candidates, np.inf)
         cloud = np.histogram(scene.channels[..., 7][scene.seen & scene.cloud], edges)[0]
@@ -103,55 +104,88 @@ class Calibration:
         }
 
 
-def score(data: Path, masks: Path, truth_file: Path | None, out: Path, label: Label) -> None:
+def answers(mask: Path) -> tuple[NDArray[np.bool_], NDArray[Any], NDArray[np.bool_]]:
+    """Of a mask: where it says cloud, the probability of it, and where it says anything, (rows, columns) each."""
+
+    def take(answer: Any) -> tuple[NDArray[np.bool_], NDArray[Any], NDArray[np.bool_]]:
+        chance = answer["cloud_probability"].values
+        return answer["cloud_mask"].values == 1, chance, np.isfinite(chance) & (answer["cloud_mask"].values <= 1)
+
+    return read_netcdf(mask, take, mask_and_scale=False)
+
+
+def besides(file: Any) -> dict[str, NDArray[np.bool_]]:
+    """Of an open converted scene, (rows, columns) each: the product's summary mask and where it has one, what was seen, and
+    which pixels are copies of a neighbour."""
+    return {
+        "summary": file["summary"][:, :, 0] > 0,
+        "has_summary": ~pixel_bits(file, "no_summary"),
+        "seen": file["seen"][:, :, 0] > 0,
+        "cosmetic": pixel_bits(file, "cosmetic"),
+    }
+
+
+def score(data: Path, masks: Path, truth_file: Path | None, out: Path, label: Label, without_cosmetic: bool = False) -> None:
     """Writes score.json: the network and the baselines against label and truth, over all scenes, scene by scene and by
-    time of day, surface and thickness of the cloud."""
+    time of day, surface and thickness of the cloud; and how many pixels it is not about.
+
+    `without_cosmetic` leaves out pixels that the processor copied from a neighbour, which count that one twice. ValueError
+    for a scene without a mask, with a mask that says nothing where the scene was seen, and without a pixel to score.
+    """
     import h5py
-    import xarray as xr
 
     threshold = best_threshold(data, label)
     names = ("network", "threshold", "summary", "label")
     against_label: dict[str, list[Counts]] = {name: [] for name in names}
     against_truth: dict[str, list[Counts]] = {name: [] for name in names}
-    strata: dict[str, Counts] = {}
+    by_stratum: dict[str, Counts] = {}
     thickness: dict[str, Counts] = {}
     calibration = Calibration()
     scenes: dict[str, Any] = {}
-    paths = sorted((data / "inference").glob("S3[AB]*.hdf"))
-    truth = h5py.File(truth_file) if truth_file else None  # closed with the process
+    paths = sorted((data / "inference").glob("S3*.hdf"))
+    truth = h5py.File(truth_file, "r", locking=False) if truth_file else None  # closed with the process
+    radiometry: list[tuple[str, str]] = []
+    copies = labelled = unlabelled = 0
     for path in paths:
         scene = load(path, label)
         answer_file = masks / f"{path.stem}.nc"
         if not answer_file.is_file():
             raise ValueError(f"{answer_file}: missing; a score without every scene would be of another set")
-        with xr.open_dataset(answer_file, engine="h5netcdf", mask_and_scale=False) as answer:
-            network = answer["cloud_mask"].values == 1
-            chance = answer["cloud_probability"].values
-        with h5py.File(path) as file:
-            summary = file["summary"][:, :, 0] > 0
-            surface = file["surface"][:, :, 0] if "surface" in file else None
+        network, chance, told = answers(answer_file)
+        groups, beside = read_hdf(path, lambda file: (strata(file), besides(file)))
+        radiometry.append((scene.name, scene.radiometry))
+        labelled += int(scene.seen.sum())
+        unlabelled += int(beside["seen"].sum()) - int(scene.seen.sum())
+        copies += int((scene.seen & beside["cosmetic"]).sum())
+        if not told[scene.seen].all():
+            silent = 1 - float(told[scene.seen].mean())
+            raise ValueError(f"{answer_file}: says nothing of {silent:.1%} of the pixels that the scene was seen at")
+        if without_cosmetic:
+            scene = scene._replace(seen=scene.seen & ~beside["cosmetic"])
+        if not scene.seen.any():
+            raise ValueError(f"{path}: has no pixel with a value in every channel and a label {label.source} to score")
         predictions = {
             "network": network,
             "threshold": scene.channels[..., 7] < threshold,
-            "summary": summary,
+            "summary": beside["summary"],
             "label": scene.cloud,
         }
-        groups = {"day" if scene.day else "night": scene.seen}
-        if surface is not None:
-            groups |= {name: scene.seen & (surface == value) for value, name in enumerate(SURFACES)}
+        # A baseline is held against what it says: the summary mask says nothing in fill.
+        valid = {name: scene.seen & beside["has_summary"] if name == "summary" else scene.seen for name in names}
         for name, predicted in predictions.items():
-            against_label[name].append(confusion(predicted, scene.cloud, scene.seen))
+            against_label[name].append(confusion(predicted, scene.cloud, valid[name]))
         if truth:
             known = truth[scene.name]
             actual, tau = known["truth"][:], known["tau"][:].astype(np.float32)
             for name, predicted in predictions.items():
-                against_truth[name].append(confusion(predicted, actual, scene.seen))
+                against_truth[name].append(confusion(predicted, actual, valid[name]))
             layers = {name: actual & (tau > low) & (tau <= high) for name, (low, high) in THICKNESS.items()}
             # Against the truth: the label errs most where cloud is thin.
             for name, layer in {**layers, "clear": ~actual}.items():
                 thickness[name] = thickness.get(name, 0) + confusion(network, actual, scene.seen & layer)
         for name, group in groups.items():
-            strata[name] = strata.get(name, 0) + confusion(network, scene.cloud, group)
+            stratum = confusion(network, scene.cloud, scene.seen & group)
+            by_stratum[name] = by_stratum.get(name, 0) + stratum
         calibration.add(chance, scene)
         own = scores(against_label["network"][-1])["accuracy"]
         scenes[scene.name] = {
@@ -159,6 +193,7 @@ def score(data: Path, masks: Path, truth_file: Path | None, out: Path, label: La
             "accuracy": own,
             "cloud_fraction": float(scene.cloud[scene.seen].mean()),
         }
+    one_radiometry(radiometry)
     total = np.sum(against_label["label"], axis=0)
     cloud = float(total[1, 1] / total.sum())
     for against in (against_label, against_truth):
@@ -193,7 +228,11 @@ def score(data: Path, masks: Path, truth_file: Path | None, out: Path, label: La
         "cloud_fraction": cloud,
         "label": label_scores,
         "truth": compared(against_truth) if truth else {},
-        "strata": {name: scores(counts) for name, counts in strata.items() if counts.sum()},
+        "strata": {name: scores(counts) for name, counts in by_stratum.items() if counts.sum()},
+        # What the score is not about: pixels without a value in some channel, and seen ones without a label.
+        "unseen": sum_unseen(paths),
+        "unlabelled": unlabelled / max(unlabelled + labelled, 1),
+        "cosmetic": {"share": copies / max(labelled, 1), "left_out": without_cosmetic},
         "truth_by_thickness": {name: scores(counts) for name, counts in thickness.items() if counts.sum()},
         "calibration": calibration.result(),
         # What the network must beat: the best of the baselines, against the same label, over the same draws of scenes.
