@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 # The files whose text decides what `generate` writes, and the parameters that do.
-GENERATOR = ("scenes.py", "products.py", "sst.py")
+GENERATOR = ("scenes.py", "products.py", "matchups.py")
 DATA_PARAMETERS = (
     "rows",
     "columns",

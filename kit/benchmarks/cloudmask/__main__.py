@@ -68,7 +68,8 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--without-cosmetic", action="store_true", help="leave out pixels that are copies of a neighbour")
     label(found)
     found = stage("sst", "sea-surface temperature where the masks are clear", "--data", "--masks")
-    found.add_argument("--matchups", type=Path, help="table (.csv); without one nothing is compared, and that is recorded")
+    found.add_argument("--matchups", type=Path, help="table (.csv, .h5); without one nothing is compared, and that is said")
+    found.add_argument("--retrieval", default="D2", help="whose temperature stands for the run: N2, N3, D2 or D3")
     label(found)
     return top
 

@@ -26,8 +26,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kit.benchmarks.cloudmask import products
+from kit.benchmarks.cloudmask.matchups import COLUMNS, RETRIEVALS
 from kit.benchmarks.cloudmask.products import IRRADIANCE, SOLAR, THERMAL, WAVELENGTH
-from kit.benchmarks.cloudmask.sst import COLUMNS
 
 Array = NDArray[np.floating]
 
@@ -240,7 +240,7 @@ def match_ups(rng: np.random.Generator, name: str, fields: dict[str, Any], numbe
                 (
                     *(name, int(at[0]), int(at[1]), latitude, longitude),
                     *(latitude + rng.uniform(-0.004, 0.004), longitude + rng.uniform(-0.008, 0.008)),
-                    *(insitu, satellite, rng.uniform(5, 54), rng.uniform(50, 55), 5, 4, 2),
+                    *(insitu, satellite, rng.uniform(5, 54), rng.uniform(50, 55), 5, RETRIEVALS["D2"]),
                     *(fields["probability"][at], fields["probability"][at]),
                 ),
                 strict=True,
@@ -252,9 +252,9 @@ def match_ups(rng: np.random.Generator, name: str, fields: dict[str, Any], numbe
             "satellite_zenith_nadir": 58.0,
             "satellite_zenith_oblique": 57.0,
             "sst_satellite": 272.0,
+            "sst_insitu": 272.5,
             "quality_level": 3,
-            "algorithm_type": 1,
-            "algorithm_method": 1,
+            "algorithm_type": RETRIEVALS["N2"],
         }
         if rng.random() < 1 / 6:
             key = str(rng.choice(list(spoilt)))
