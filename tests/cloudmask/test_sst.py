@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import pickle
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import h5py
+import jinja2
 import numpy as np
 import pandas as pd
 import pytest
@@ -357,3 +359,36 @@ def test_each_retrieval_stands_for_itself(data: Path, converted: Path, true_mask
     assert chosen["retrieval"] == "D3"
     with pytest.raises(ValueError, match="retrieval D4: N2, N3, D2, D3 are known"):
         compared(tmp_path / "m.csv", converted, true_masks, tmp_path, retrieval="D4")
+
+
+def test_the_size_that_has_match_ups_compares_them() -> None:
+    """The table is fetched with the products, and the stage is given the file that comes."""
+    folder = Path(sst.__file__).parent
+    benchmark = tomllib.loads((folder / "benchmark.toml").read_text())
+    size = benchmark["sizes"]["one_day"]
+    sources = tomllib.loads((folder / f"datasets/{size['dataset']}.toml").read_text())["sources"]
+    assert f"data/{Path(sources[0]['url']).name}" == size["parameters"]["matchups"]
+    (stage,) = (stage for stage in benchmark["stages"] if stage["name"] == "sst")
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined)
+    command = environment.from_string(stage["command"]).render(size["parameters"])
+    assert "--matchups data/sst_matchups.h5" in command
+    reported = [metric for metric in benchmark["metrics"] if metric["file"] == "sst/sst.json"]
+    assert len(reported) == 4
+    assert all("one_day" in metric["sizes"] for metric in reported)
+
+
+@pytest.mark.parametrize(
+    ("stage", "change", "option"),
+    [
+        ("convert", {"most_unseen": 0.8}, " --unseen 0.8"),
+        ("patches", {"polarity": "trusted"}, " --trust-label"),
+        ("score", {"cosmetic": "left_out"}, " --without-cosmetic"),
+    ],
+)
+def test_a_size_can_choose(stage: str, change: dict[str, object], option: str) -> None:
+    benchmark = tomllib.loads((Path(sst.__file__).parent / "benchmark.toml").read_text())
+    (command,) = (entry["command"] for entry in benchmark["stages"] if entry["name"] == stage)
+    template = jinja2.Environment(undefined=jinja2.StrictUndefined).from_string(command)
+    for size in benchmark["sizes"].values():
+        assert option not in template.render(size["parameters"])
+        assert option in template.render({**size["parameters"], **change})
