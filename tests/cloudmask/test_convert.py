@@ -422,7 +422,9 @@ def test_fill_of_distributed_files_is_no_value(distributed: Path, tmp_path: Path
         shares = convert.unseen_shares(file.attrs["unseen_counts"])
     assert shares["share"] == pytest.approx(1 - bare.seen.mean())
     assert set(shares["by_surface"]) == {"unknown"}
-    assert set(shares["by_time"]) == {"day", "night"}
+    # Beyond the edge of the swath nothing was seen, and nobody knows the time of day.
+    assert set(shares["by_time"]) == {"day", "night", "unknown"}
+    assert shares["by_time"]["unknown"]["share"] == 1
 
 
 def test_what_was_not_seen_is_counted(converted: Path) -> None:

@@ -29,6 +29,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
+from functools import cache
 from itertools import repeat
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,7 @@ from kit.benchmarks.cloudmask.products import (
     Array,
     NoVariable,
     ProductError,
+    detectors,
     flag_bits,
     gains,
     grid,
@@ -172,6 +174,7 @@ def read_product(
     irradiances: list[float] = []
     gain: dict[int, float] = gains(baseline)
     zenith = factor = np.zeros((0, 0), np.float32)
+    seen_by = cache(lambda: detectors(product, (2 * shape[0], 2 * shape[1])))  # read once, and only where it matters
     for band in SOLAR:
         file = f"S{band}_radiance_an.nc"
         radiance, _, attributes = read(product, file, f"S{band}_radiance_an")
@@ -184,7 +187,7 @@ def read_product(
             zenith = solar_zenith(product, *radiance.shape, image).astype(np.float32)
             factor = sun_factor(zenith)
         radiance, filled[f"S{band}"] = with_saturation(radiance, product, file, f"S{band}_exception_an")
-        light = irradiance(product, band, radiance.shape)
+        light = irradiance(product, band, seen_by)
         irradiances.append(float(np.nanmean(light)))
         radiance = np.asarray(radiance, np.float32) * np.float32(gain[band])
         (ref,) = halve(radiance * (factor / light))
@@ -313,6 +316,8 @@ def read_layout(path: Path, rads: bool = False) -> tuple[dict[str, NDArray[Any]]
     refs = np.where(day[..., None] | np.isfinite(refs), refs, np.float32(0))  # at night a missing reflectance is no loss
     valued = np.concatenate([np.isfinite(refs), np.isfinite(bts) & (bts > 0)], axis=-1)
     seen: NDArray[np.bool_] = np.asarray(valued.all(axis=-1))
+    # What no channel sees, beyond the edge of the swath, is of neither time in a scene of the day.
+    night = ~day & (valued[..., len(SOLAR) :].any(axis=-1) | (not daylight))
     datasets["refs"] = np.clip(np.nan_to_num(refs), -REFLECTANCE_LIMIT, REFLECTANCE_LIMIT)
     datasets["rads"] = np.nan_to_num(datasets["rads"]).astype(np.float32)
     unknown = {}
@@ -323,7 +328,7 @@ def read_layout(path: Path, rads: bool = False) -> tuple[dict[str, NDArray[Any]]
         del datasets["rads"]
     datasets |= {
         "bts": np.where(seen[..., None], bts, np.nan),
-        "flags": pixel_flags(day=day, night=~day, **unknown),
+        "flags": pixel_flags(day=day, night=night, **unknown),
         "seen": seen[..., None].astype(np.uint8),
     }
     nowhere = np.full(shape, NO_SURFACE, np.uint8)
@@ -334,7 +339,7 @@ def read_layout(path: Path, rads: bool = False) -> tuple[dict[str, NDArray[Any]]
             "day_fraction": float(day.mean()),
             "distributed": True,
             "radiometry": "distributed",
-            "unseen_counts": count_unseen(~valued, nowhere, day, ~day),
+            "unseen_counts": count_unseen(~valued, nowhere, day, night),
         },
     }
     return datasets, known
@@ -426,12 +431,12 @@ def run(listing: Path, out: Path, skip: float, unseen: float = MOST_UNSEEN, rads
         except (ProductError, OSError):
             pool.shutdown(cancel_futures=True)
             raise
+    seconds = time.perf_counter() - started
     unread = {}
     for split in ("training", "validation", "inference"):
         paths = sorted((out / split).glob("*.hdf"))
         if not paths:
             raise ProductError(f"{out / split}: not one scene could be converted")
         unread[split] = sum_unseen(paths)
-    seconds = time.perf_counter() - started
     record = {"scenes": len(jobs) - len(skipped), "skipped": skipped, "seconds": seconds, "unseen": unread}
     (out / "converted.json").write_text(json.dumps(record, indent=1) + "\n")

@@ -12,6 +12,7 @@ Sources: Sentinel-3 SLSTR product data format specification and land user guide;
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -164,11 +165,11 @@ def solar_zenith(product: Path, rows: int, columns: int, image: Grid) -> Array:
     return across_track[below] * (1 - weight) + across_track[above] * weight
 
 
-def irradiance(product: Path, band: int, shape: tuple[int, int]) -> Array:
+def irradiance(product: Path, band: int, seen_by: Callable[[], NDArray[np.int64]]) -> Array:
     """Solar irradiance E0 (mW m-2 nm-1) of a solar channel: one number (1, 1) where all detectors have the same, otherwise
-    that of the detector which saw each pixel, `shape`; NaN for a detector that has none.
+    that of the detector which saw each pixel, as `seen_by` (`detectors`) says; NaN for a detector that has none.
 
-    ProductError where no detector has one, and for a grid of detectors of another shape.
+    ProductError where no detector has one.
     """
     file, name = f"S{band}_quality_an.nc", f"S{band}_solar_irradiance_an"
     values = np.atleast_1d(np.asarray(read(product, file, name)[0], np.float32)).ravel()
@@ -177,12 +178,19 @@ def irradiance(product: Path, band: int, shape: tuple[int, int]) -> Array:
         raise ProductError(f"{product / file}: {name} is no irradiance of any detector: {values.tolist()}")
     if (values == values[0]).all():
         return values[:1, None]
-    detectors = read(product, "indices_an.nc", "detector_an", decoded=False)[0].astype(np.int64)
-    if detectors.shape != shape:
-        raise ProductError(f"{product}/indices_an.nc: detector_an has {detectors.shape} pixels, but S{band} has {shape}")
     # The last entry is for fill, and for whatever else is the number of no detector.
-    known = (detectors >= 0) & (detectors < len(values))
-    return np.append(values, np.float32(np.nan))[np.where(known, detectors, len(values))]
+    numbers = seen_by()
+    known = (numbers >= 0) & (numbers < len(values))
+    return np.append(values, np.float32(np.nan))[np.where(known, numbers, len(values))]
+
+
+def detectors(product: Path, shape: tuple[int, ...]) -> NDArray[np.int64]:
+    """The number of the detector that saw each pixel of the 500 m grid; fill is the number of none. ProductError for a grid
+    of another shape."""
+    found = read(product, "indices_an.nc", "detector_an", decoded=False)[0]
+    if found.shape != shape:
+        raise ProductError(f"{product}/indices_an.nc: detector_an has {found.shape} pixels, but the radiances {shape}")
+    return found.astype(np.int64)
 
 
 class Flags(NamedTuple):
