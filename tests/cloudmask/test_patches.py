@@ -213,6 +213,14 @@ def test_a_model_knows_its_radiometry(tmp_path: Path) -> None:
         patches.one_radiometry([("a", "products"), ("b", "distributed")], "products")
 
 
+def test_a_network_masks_no_scene_of_another_radiometry(converted: Path, tmp_path: Path) -> None:
+    source = sorted((converted / "scenes/inference").glob("*.hdf"))[0]
+    for model in ("products", ""):
+        assert patches.load_for(model, source).seen.any()
+    with pytest.raises(ValueError, match=r"the model has distributed \(no vicarious gain.*; S3\w+\.SEN3 has products \("):
+        patches.load_for("distributed", source)
+
+
 def test_ranks_share_the_patches() -> None:
     """Equal steps, nothing twice; the patches of a step are the same however many ranks there are."""
     from kit.benchmarks.cloudmask.train import shares

@@ -19,8 +19,7 @@ from kit.benchmarks.cloudmask.patches import (
     Scene,
     assemble,
     inference_patches,
-    load,
-    one_radiometry,
+    load_for,
     trained_on,
 )
 from kit.benchmarks.cloudmask.ranks import agreed_precision, join
@@ -116,9 +115,7 @@ def infer(data: Path, model_file: Path, out: Path, patch: int, batch_size: int, 
     seconds = []
 
     def read(path: Path) -> tuple[Path, Scene]:
-        scene = load(path, None)
-        one_radiometry([(scene.name, scene.radiometry)], radiometry)
-        return path, scene
+        return path, load_for(radiometry, path)
 
     def write(answer: tuple[Path, Scene, Array]) -> tuple[str, float]:
         path, scene, chance = answer

@@ -189,6 +189,16 @@ def one_radiometry(scenes: Iterable[tuple[str, str]], model: str = "") -> str:
     return next(iter(found), "")
 
 
+def load_for(model_radiometry: str, path: Path) -> Scene:
+    """A scene to be masked, without a label, by a network that was trained on scenes of a radiometry (empty: not known).
+
+    ValueError for a scene of another one.
+    """
+    scene = load(path, None)
+    one_radiometry([(scene.name, scene.radiometry)], model_radiometry)
+    return scene
+
+
 def training_patches(field: Array) -> Array:
     """Cuts (rows, columns, ...) into (n, 256, 256, ...) patches without overlap, dropping an even border."""
     rows, columns = field.shape[0] // PATCH, field.shape[1] // PATCH
