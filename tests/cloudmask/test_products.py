@@ -233,6 +233,21 @@ def test_what_has_no_label_is_neither_clear_nor_cloud(product: Callable[..., Pat
     assert record["cloud_pixels"] + record["clear_pixels"] == bayes.seen.sum()
 
 
+def test_bytes_with_a_sign_are_bits_too(tmp_path: Path) -> None:
+    """As old NetCDF stores them: -128 is the eighth bit, in values, masks and fill."""
+    values = np.array([[0, 2, -128, -126, -1]], np.int8)
+    masks = np.array([1, 2, 4, 8, 16, 32, 64, -128], np.int8)
+    attributes = {"flag_masks": masks, "flag_meanings": products.FLAGS["bayes_in"], "missing_value": np.int8(-1)}
+    xr.Dataset({"bayes_in": (("rows", "columns"), values, attributes)}).to_netcdf(
+        tmp_path / "flags_in.nc", engine="h5netcdf"
+    )
+    found = products.flag_bits(tmp_path, "bayes_in")
+    assert found.values.tolist() == [[0, 2, 128, 130, 255]]
+    assert found.known.tolist() == [[True, True, True, True, False]]
+    assert found.bits["single_moderate"] == 2
+    assert found.set("single_moderate", "single_low").tolist() == [[False, True, False, True, False]]
+
+
 def test_a_scene_with_hardly_a_label_is_refused(product: Callable[..., Path], tmp_path: Path) -> None:
     broken = product()
     set_flags("bayes_in", lambda v: np.where(np.arange(288)[:, None] < 200, 128, v), 128)(broken)

@@ -212,11 +212,11 @@ def flag_bits(product: Path, variable: str, file: str = "flags_in.nc") -> Flags:
     masks = unsigned(np.atleast_1d(np.asarray(attributes.get("flag_masks", []))))
     if not names or len(names) != len(masks):
         raise ProductError(f"{product}/{file}: {variable} has {len(masks)} flag_masks for {len(names)} flag_meanings")
-    known = np.ones(values.shape, bool)
+    bits, known = unsigned(values), np.ones(values.shape, bool)
     for key in ("_FillValue", "missing_value"):
-        if key in attributes:
-            known &= values != np.asarray(attributes[key]).ravel()[0]
-    return Flags(unsigned(values), known, dict(zip(names, masks.tolist(), strict=True)))
+        if key in attributes:  # -128 in a file whose bytes have no sign is the eighth bit too
+            known &= bits != unsigned(np.atleast_1d(np.asarray(attributes[key])))[0]
+    return Flags(bits, known, dict(zip(names, masks.tolist(), strict=True)))
 
 
 def unsigned(values: NDArray[Any]) -> NDArray[np.int64]:
