@@ -10,12 +10,14 @@ import subprocess
 import time
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import xarray as xr
 from conftest import kit
 
 from kit.benchmarks.cloudmask import convert, extract, scenes, shards
+from kit.benchmarks.cloudmask.model import read_weights
 from kit.benchmarks.cloudmask.patches import WHOLE, Label
 from kit.image import built_sif, load_image
 
@@ -98,6 +100,174 @@ print("parameters", plain.count_params(), fused.count_params())
 def test_network_is_the_reference_one_in_both_forms(work: Path) -> None:
     """As the reference writes it, and with less arithmetic: the same parameters, values and gradients."""
     assert "parameters 1948609 1948609" in stage(work, 0, "-c", NETWORK)
+
+
+def reference_weights(seed: int) -> list[np.ndarray]:
+    """Random weights of the reference's network, in the order of its layers, with biases that are not zero."""
+    filters = [32, 32, 64, 64, 128, 128, 256, 256, 128, 128, 64, 64, 32, 32, 1]
+    into = [9, 32, 32, 64, 64, 128, 128, 256, 256 + 128, 128, 128 + 64, 64, 64 + 32, 32, 32]
+    draw = np.random.default_rng(seed)
+    weights = []
+    for number, (a, b) in enumerate(zip(into, filters, strict=True)):
+        side = 1 if number == 14 else 3
+        weights.append(draw.normal(0, np.sqrt(2 / (side * side * a)), (side, side, a, b)).astype(np.float32))
+        weights.append(draw.normal(0, 0.1, b).astype(np.float32))
+    return weights
+
+
+def by_hand(weights: list[np.ndarray], x: np.ndarray) -> np.ndarray:
+    """Probabilities (rows, columns) of the reference's network for one patch (rows, columns, 9), in double precision.
+
+    Written from the description of mlcommons/science, benchmarks/cloudmask: it shares nothing with the kit's network.
+    """
+    layers = iter(zip(weights[::2], weights[1::2], strict=True))
+
+    def convolve(x: np.ndarray, relu: bool = True) -> np.ndarray:
+        kernel, bias = next(layers)
+        rows, columns, border = *x.shape[:2], kernel.shape[0] // 2
+        padded = np.pad(x, ((border, border), (border, border), (0, 0)))
+        total = np.zeros((rows, columns, kernel.shape[3])) + bias
+        for r in range(kernel.shape[0]):
+            for c in range(kernel.shape[1]):
+                total += padded[r : r + rows, c : c + columns] @ kernel[r, c].astype(np.float64)
+        return np.maximum(total, 0) if relu else total
+
+    x = x.astype(np.float64)
+    skips = []
+    for _ in range(3):
+        x = convolve(convolve(x))
+        skips.append(x)
+        x = x.reshape(x.shape[0] // 2, 2, x.shape[1] // 2, 2, -1).max(axis=(1, 3))
+    x = convolve(convolve(x))
+    for skip in reversed(skips):
+        x = np.concatenate([x.repeat(2, axis=0).repeat(2, axis=1), skip], axis=-1)
+        x = convolve(convolve(x))
+    logits = convolve(x, relu=False)[..., 0]
+    assert next(layers, None) is None
+    return 1 / (1 + np.exp(-logits))
+
+
+def write_keras_file(path: Path, weights: list[np.ndarray], whole: bool) -> None:
+    """HDF5 as Keras writes it of the reference's network: a whole model, or its weights alone. ReLU layers have none."""
+    with h5py.File(path, "w") as file:
+        group = file.create_group("model_weights") if whole else file
+        names = ["input_1"]
+        for number in range(15):
+            name = f"conv2d_{number}" if number else "conv2d"
+            names += [name, f"re_lu_{number}" if number else "re_lu"]
+            layer = group.create_group(name)
+            pair = [f"{name}/kernel:0", f"{name}/bias:0"]
+            for key, array in zip(pair, weights[2 * number : 2 * number + 2], strict=True):
+                layer[key] = array
+            layer.attrs["weight_names"] = [key.encode() for key in pair]
+        for name in names:
+            if name not in group:
+                group.create_group(name).attrs["weight_names"] = np.array([], "S1")
+        group.attrs["layer_names"] = [name.encode() for name in names]
+
+
+FORWARD = """
+import numpy as np, tensorflow as tf
+from pathlib import Path
+from kit.benchmarks.cloudmask.model import read_weights, save, trained, unet
+x = np.load("patch.npy")[None]
+weights = read_weights(Path("reference.h5"))
+plain = unet(fused=False)
+plain.set_weights(weights)
+fused = trained(Path("reference.h5"))
+found = {name: tf.sigmoid(model(x))[0, ..., 0].numpy() for name, model in (("plain", plain), ("fused", fused))}
+# What the kit writes it reads again, in both forms; and Keras itself reads it.
+for name, model in (("plain", plain), ("fused", fused)):
+    save(model, Path(f"{name}.weights.h5"))
+    for a, b in zip(read_weights(Path(f"{name}.weights.h5")), weights): assert np.array_equal(a, b)
+    model.load_weights(f"{name}.weights.h5")
+# A network built and saved by Keras as another program would.
+L = tf.keras.layers
+def two(x, n):
+    for _ in range(2): x = L.ReLU()(L.Conv2D(n, 3, padding="same", kernel_initializer="he_normal")(x))
+    return x
+inputs = L.Input((64, 40, 9))
+a = two(inputs, 32)
+b = two(L.MaxPool2D(2)(a), 64)
+c = two(L.MaxPool2D(2)(b), 128)
+y = two(L.MaxPool2D(2)(c), 256)
+for skip, n in ((c, 128), (b, 64), (a, 32)): y = two(L.Concatenate(axis=-1)([L.UpSampling2D(2)(y), skip]), n)
+other = tf.keras.Model(inputs, L.Conv2D(1, 1, padding="same", activation="sigmoid")(y))
+assert len(other.layers) == 39
+other.set_weights(weights)
+other.save("whole.h5")
+other.save_weights("alone.h5")
+for name in ("whole", "alone"):
+    for a, b in zip(read_weights(Path(f"{name}.h5")), weights): assert np.array_equal(a, b)
+np.savez("forward.npz", other=other(x)[0, ..., 0].numpy(), **found)
+# The first weights: He's normal ones, of the last layer too, and no bias.
+tf.keras.utils.set_random_seed(1)
+for model in (unet(fused=False), unet()):
+    for array in model.get_weights():
+        if array.ndim == 1:
+            assert not array.any()
+        else:
+            spread = np.sqrt(2 / np.prod(array.shape[:3]))
+            assert np.abs(array).max() < 2.3 * spread  # Keras cuts the normal distribution off at two deviations
+            assert abs(array.std() - spread) < (0.3 if array.size < 100 else 0.1) * spread, array.shape
+# As the kit wrote it before: Keras' own file, without the order.
+plain.save_weights("old.weights.h5")
+print("done")
+"""
+
+
+def test_network_is_the_references_by_hand(work: Path) -> None:
+    """A weight file in the reference's layout gives, in both forms, what NumPy computes from it: order of layers and of
+    the channels that the decoder joins, borders, and what pooling and doubling do."""
+    weights = reference_weights(7)
+    assert sum(array.size for array in weights) == 1948609
+    patch = np.random.default_rng(8).normal(size=(64, 40, 9)).astype(np.float32)
+    np.save(work / "patch.npy", patch)
+    write_keras_file(work / "reference.h5", weights, whole=True)
+    assert "done" in stage(work, 0, "-c", FORWARD)
+    expected = by_hand(weights, patch)
+    assert expected.std() > 0.05
+    found = np.load(work / "forward.npz")
+    for name in ("plain", "fused", "other"):
+        assert found[name] == pytest.approx(expected, abs=2e-5), name
+    with pytest.raises(ValueError, match=r"does not say in which order its weights are.*Train it again"):
+        read_weights(work / "old.weights.h5")
+
+
+def test_weights_in_the_references_layout_are_read_without_tensorflow(tmp_path: Path) -> None:
+    weights = reference_weights(3)
+    for whole in (True, False):
+        write_keras_file(tmp_path / "model.h5", weights, whole)
+        for one, other in zip(read_weights(tmp_path / "model.h5"), weights, strict=True):
+            assert np.array_equal(one, other)
+
+
+def test_files_that_are_no_weights_of_it_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "model.h5"
+    with pytest.raises(ValueError, match=r"model\.h5: not a readable HDF5 file of weights"):
+        read_weights(path)
+    path.write_text("<html>not found</html>")
+    with pytest.raises(ValueError, match=r"model\.h5: not a readable HDF5 file of weights"):
+        read_weights(path)
+    with h5py.File(path, "w") as file:
+        file["bts"] = np.zeros(3)
+    with pytest.raises(ValueError, match="holds no weights of a Keras network"):
+        read_weights(path)
+    weights = reference_weights(3)
+    joined = weights[16]
+    weights[16] = joined[:, :, :300]
+    write_keras_file(path, weights, whole=True)
+    with pytest.raises(ValueError, match=r"number 17 is \(3, 3, 300, 128\), not \(3, 3, 384, 128\)"):
+        read_weights(path)
+    weights[16] = joined
+    weights[3][0] = np.nan
+    write_keras_file(path, weights, whole=True)
+    with pytest.raises(ValueError, match="not finite"):
+        read_weights(path)
+    with h5py.File(path, "w") as file:  # as the kit's earlier versions wrote it
+        file["_layer_checkpoint_dependencies/conv2d/vars/0"] = joined
+    with pytest.raises(ValueError, match="does not say in which order its weights are"):
+        read_weights(path)
 
 
 GRADIENTS = """
