@@ -42,10 +42,12 @@ data_app = typer.Typer(
     no_args_is_help=True,
 )
 submission_app = typer.Typer(help="Submission folders: pack and check.", no_args_is_help=True)
+cloudmask_app = typer.Typer(help="CloudMask beyond its runs: mask a product with a trained network.", no_args_is_help=True)
 app.add_typer(image_app, name="image")
 app.add_typer(site_app, name="site")
 app.add_typer(data_app, name="data")
 app.add_typer(submission_app, name="submission")
+app.add_typer(cloudmask_app, name="cloudmask")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 RunDirectory = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory, as `kit run` prints it.")]
@@ -558,6 +560,31 @@ def picks(
     result = picking.compare(directory, named, diameter)
     out(json.dumps(result, indent=2) if as_json else picking.report(result))
     say(f"{result['picture']}: drawn" if result["picture"] else "not drawn: no picks, or no micrograph of theirs")
+
+
+@cloudmask_app.callback()
+def cloudmask_group() -> None:
+    """A group, though it has one command so far."""
+
+
+@cloudmask_app.command("mask")
+def cloudmask_mask(
+    product: Annotated[Path, typer.Argument(metavar="PRODUCT.SEN3", help="An SLSTR level 1 product; it needs no label.")],
+    model: Annotated[
+        Path, typer.Option(metavar="FILE", help="Weights: train/model.weights.h5 of a run, or model.h5 of the reference.")
+    ],
+    output: Annotated[Path, typer.Option(metavar="FILE.nc", help="The mask to write.")],
+    image: Annotated[str, typer.Option(help="The image that masks.")] = "cloudmask",
+) -> None:
+    """Mask a product that nobody labelled: probability and mask of cloud, with latitude and longitude, as NetCDF."""
+    from kit.benchmark import load_benchmark
+    from kit.benchmarks.cloudmask.masking import mask
+    from kit.progress import working
+
+    with working(f"{product.name}: mask (seconds)"):
+        said = mask(product, model, output, load_benchmark("cloudmask").image(image))
+    say(said)
+    print(output)
 
 
 @data_app.command("pack")

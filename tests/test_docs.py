@@ -36,7 +36,7 @@ def test_commands_and_links(page: Path) -> None:
         else:
             assert program == "kit"
             verb = [word for word in words if re.fullmatch(r"[a-z]+", word)]
-            depth = 2 if verb[0] in ("data", "image", "site", "submission") else 1
+            depth = 2 if verb[0] in ("cloudmask", "data", "image", "site", "submission") else 1
             known = kit(*verb[:depth], "--help").stdout
             for option in re.findall(r"--[a-z-]+", command):
                 assert option in known, command

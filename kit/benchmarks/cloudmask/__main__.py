@@ -63,6 +63,9 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--patch", type=int, default=WHOLE, help="largest side in pixels; 40 at each end are dropped")
     found.add_argument("--batch-size", type=int, default=1, help="patches at a time; 9 for small ones, as of 256")
     precision(found)
+    found = stages.add_parser("mask", help="mask one product, which needs no label")
+    for name, text in (("--product", "a folder .SEN3"), ("--model-file", "weights"), ("--out", "the mask, a file .nc")):
+        found.add_argument(name, type=Path, required=True, help=text)
     found = stage("score", "hold the masks against label, truth and baselines", "--data", "--masks")
     found.add_argument("--truth-file", type=Path)
     found.add_argument("--without-cosmetic", action="store_true", help="leave out pixels that are copies of a neighbour")
@@ -100,6 +103,10 @@ def run(stage: str, given: dict[str, Any]) -> None:
         from kit.benchmarks.cloudmask.infer import infer
 
         infer(**given)
+    elif stage == "mask":
+        from kit.benchmarks.cloudmask.infer import mask
+
+        mask(**given)
     elif stage == "score":
         from kit.benchmarks.cloudmask.score import score
 
@@ -115,7 +122,8 @@ def main() -> None:
     os.environ.setdefault("HDF5_USE_FILE_LOCKING", "FALSE")
     given = vars(parser().parse_args())
     stage = given.pop("stage")
-    given["out"].mkdir(parents=True, exist_ok=True)
+    if stage != "mask":  # which writes one file
+        given["out"].mkdir(parents=True, exist_ok=True)
     try:
         run(stage, given)
     except (ProductError, ValueError, OSError) as error:

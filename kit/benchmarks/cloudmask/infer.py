@@ -1,20 +1,25 @@
-"""Masks whole scenes with a trained network; the scenes are shared out over the ranks."""
+"""Masks whole scenes with a trained network: those of a run, shared out over its ranks, or a product on its own."""
 
 from __future__ import annotations
 
+import hashlib
 import json
+import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from kit import __version__
+from kit.benchmarks.cloudmask.convert import convert
 from kit.benchmarks.cloudmask.model import trained
 from kit.benchmarks.cloudmask.patches import (
     PATCH,
     UNSEEN,
+    WHOLE,
     Array,
     Scene,
     assemble,
@@ -22,6 +27,7 @@ from kit.benchmarks.cloudmask.patches import (
     load_for,
     trained_on,
 )
+from kit.benchmarks.cloudmask.products import ProductError, parse_name, read
 from kit.benchmarks.cloudmask.ranks import agreed_precision, join
 
 
@@ -44,9 +50,8 @@ def probability(predict: Any, scene: Scene, patch: int, batch_size: int) -> Arra
     return assemble(np.concatenate(answers), scene.seen.shape, patch)
 
 
-def write_mask(path: Path, scene: Scene, chance: Array) -> None:
-    """Writes a mask as NetCDF after the CF conventions, whole or not at all, and a picture of it beside."""
-    import matplotlib.image
+def write_mask(path: Path, scene: Scene, chance: Array, more: Mapping[str, Any] | None = None, **attributes: str) -> None:
+    """Writes a mask as NetCDF after the CF conventions, whole or not at all, with `more` coordinates and attributes."""
     import xarray as xr
 
     mask = np.where(scene.seen, chance > 0.5, UNSEEN).astype(np.uint8)
@@ -67,15 +72,71 @@ def write_mask(path: Path, scene: Scene, chance: Array) -> None:
                 },
             ),
         },
-        attrs={"Conventions": "CF-1.8", "title": "cloud mask of a Sentinel-3 SLSTR scene", "source": scene.name},
+        coords=more,
+        attrs={
+            "Conventions": "CF-1.8",
+            "title": "cloud mask of a Sentinel-3 SLSTR scene",
+            "source": scene.name,
+            **attributes,
+        },
     )
     partial = path.with_suffix(".partial")
     # Probabilities hardly shrink, and packing them takes as long as reading the scene.
-    dataset.to_netcdf(partial, engine="h5netcdf", encoding={"cloud_mask": {"zlib": True, "complevel": 1}})
-    partial.rename(path)
-    # White cloud on dark sky, as from above; what was not seen is grey. Every other pixel is enough for a look.
+    packed: dict[str, dict[str, Any]] = {
+        "cloud_probability": {"_FillValue": np.float32(np.nan)},
+        # No pixel has this: one that was not seen is said to be so.
+        "cloud_mask": {"_FillValue": np.uint8(255), "zlib": True, "complevel": 1},
+    }
+    for name in more or {}:  # as the products have them: to 0.1 m
+        packed[name] = {"dtype": "i4", "scale_factor": 1e-6, "_FillValue": np.int32(-(2**31)), "zlib": True}
+    try:
+        dataset.to_netcdf(partial, engine="h5netcdf", encoding=packed)
+        partial.rename(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def draw_mask(path: Path, scene: Scene, chance: Array) -> None:
+    """A picture of a mask: white cloud on dark sky, as from above; what was not seen is grey."""
+    import matplotlib.image
+
+    mask = np.where(scene.seen, chance > 0.5, UNSEEN).astype(np.uint8)
     shades = np.array([[20, 40, 90], [255, 255, 255], [128, 128, 128]], np.uint8)
-    matplotlib.image.imsave(path.with_suffix(".png"), shades[mask[::2, ::2]])
+    matplotlib.image.imsave(path, shades[mask[::2, ::2]])  # every other pixel is enough for a look
+
+
+def mask(product: Path, model_file: Path, out: Path) -> None:
+    """Masks a product, which needs no label, with a trained network: `out` is NetCDF with the product's own coordinates.
+
+    The scene takes the way of the stages convert and infer, in single precision. ProductError for what is no product.
+    """
+    parse_name(product.name)
+    if not product.is_dir():
+        raise ProductError(f"{product}: no folder; a product is unpacked before it is masked")
+    where = {name: position(product, name, way) for name, way in (("latitude", "north"), ("longitude", "east"))}
+    ranks = join("single")
+    predict = predictor(trained(model_file))
+    with tempfile.TemporaryDirectory() as folder:
+        converted = Path(folder) / f"{product.stem}.hdf"
+        convert(product, converted, labelled=False, unseen=1.0)  # a mask says what was not seen
+        scene = load_for(trained_on(model_file), converted)
+    for name, (_, values, _) in where.items():
+        if values.shape != scene.seen.shape:
+            raise ProductError(f"{product}/geodetic_in.nc: {name}_in has {values.shape} pixels, but S7 {scene.seen.shape}")
+    chance = probability(predict, scene, WHOLE, 1)
+    with model_file.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    facts = {"model": model_file.name, "model_sha256": digest, "kit_version": __version__, "device": ranks.devices[0]}
+    write_mask(out, scene, chance, where, **facts)
+    unseen = 1 - float(scene.seen.mean())
+    cloudy = float((chance > 0.5)[scene.seen].mean())
+    print(f"{out}: {cloudy:.1%} of the pixels that were seen are cloud, {unseen:.1%} were not seen", flush=True)
+
+
+def position(product: Path, name: str, way: str) -> tuple[Any, ...]:
+    """Latitude or longitude of a product's 1 km pixels, as a coordinate after the CF conventions."""
+    values, _, _ = read(product, "geodetic_in.nc", f"{name}_in")
+    return ("rows", "columns"), values, {"units": f"degrees_{way}", "standard_name": name, "long_name": name}
 
 
 def ahead(function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
@@ -118,6 +179,7 @@ def infer(data: Path, model_file: Path, out: Path, patch: int, batch_size: int, 
     def write(answer: tuple[Path, Scene, Array]) -> tuple[str, float]:
         path, scene, chance = answer
         write_mask(out / f"{path.stem}.nc", scene, chance)
+        draw_mask(out / f"{path.stem}.png", scene, chance)
         return scene.name, time.perf_counter()
 
     scenes = ahead(read, paths[ranks.rank :: ranks.size])
