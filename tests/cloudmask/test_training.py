@@ -20,6 +20,7 @@ from network import by_hand, reference_weights, write_keras_file
 from kit.benchmarks.cloudmask import convert, extract, scenes, shards
 from kit.benchmarks.cloudmask.model import read_weights
 from kit.benchmarks.cloudmask.patches import WHOLE, Label
+from kit.benchmarks.cloudmask.train import until_target
 from kit.image import built_sif, load_image
 
 PARAMETERS = {
@@ -264,6 +265,26 @@ def test_two_ranks_train_as_one_does(work: Path, two: Path) -> None:
     assert set(found["training_scenes"]).isdisjoint(found["validation_scenes"])
     assert 0 < found["input_share"] < 1
     assert found["seconds_to_target"] is None  # two epochs do not reach 0.9, and that is a result
+
+
+def test_time_to_the_target_has_the_validation_in_it(two: Path) -> None:
+    """From the first step to the validation that found it, in whichever epoch; and honest where none did."""
+    records = [
+        {"epoch": epoch, "val_accuracy": accuracy, "seconds": 10.0, "elapsed": elapsed}
+        for epoch, accuracy, elapsed in ((1, 0.85, 15.0), (2, 0.9, 32.5), (3, 0.88, 50.0))
+    ]
+    found = until_target(records, 0.9)
+    assert (found["target_reached"], found["target_epoch"]) == (1, 2)
+    assert found["seconds_to_target"] == found["target_seconds"] == 32.5  # not 20, what the steps alone took
+    assert found["target_best"] == 0.9
+    found = until_target(records, 0.91)
+    assert (found["target_reached"], found["seconds_to_target"]) == (0, None)
+    assert (found["target_epoch"], found["target_seconds"], found["target_best"]) == (3, 50.0, 0.9)
+    # In a real training every epoch has steps and validation in its time.
+    history = epochs(two)
+    for before, after in zip([0.0, *(e["elapsed"] for e in history)], history, strict=False):
+        assert after["elapsed"] - before > after["seconds"]
+    assert facts(two)["target_seconds"] == facts(two)["elapsed"] == history[-1]["elapsed"]
 
 
 def test_a_rank_that_is_killed_ends_the_job_which_goes_on_bit_for_bit(work: Path, two: Path) -> None:
