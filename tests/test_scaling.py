@@ -10,8 +10,10 @@ import pytest
 from conftest import kit
 
 from kit.benchmark import load_benchmark
+from kit.benchmarks.cloudmask.__main__ import parser
 from kit.benchmarks.cloudmask.ranks import shared
 from kit.errors import KitError
+from kit.render import environment
 from kit.scaling import plan, points
 
 
@@ -96,6 +98,30 @@ def test_points_of_many_ranks() -> None:
     for name, batch, share in (("strong_1", 4, 1), ("strong_4", 1, 1), ("weak_1", 1, 0.25), ("weak_2", 1, 0.5)):
         assert f"set batch = {batch} " in stages[name].command
         assert f"set share = {share} " in stages[name].command
+
+
+@pytest.mark.parametrize("size", load_benchmark("cloudmask").sizes)
+def test_points_train_as_the_stage_does(size: str) -> None:
+    """Every option that the stage train passes is passed here, with its value, but for what makes a point."""
+    benchmark = load_benchmark("cloudmask")
+    assert benchmark.scaling
+    numbers = {**benchmark.size(size).parameters, **benchmark.images["cloudmask"]}
+    stage = next(stage for stage in benchmark.stages if stage.name == "train")
+    point = {"batch": numbers["batch_size"], "share": 1, "out": "train"}
+
+    def options(command: str) -> dict[str, object]:
+        words = environment().from_string(command).render({**numbers, **point}).replace("\\\n", " ").split()
+        at = words.index("kit.benchmarks.cloudmask")
+        named = {word for word in words if word.startswith("--")}
+        return {**vars(parser().parse_args(words[at + 1 :])), "named": named}
+
+    of_stage, of_point = options(stage.command), options(benchmark.scaling.command)
+    assert of_stage["named"] <= of_point["named"]
+    assert of_point["named"] - of_stage["named"] == {"--share"}
+    for key, value in of_stage.items():
+        if key not in ("named", "patience"):
+            assert of_point[key] == value, key
+    assert of_point["patience"] == 0  # all points train as many epochs
 
 
 @pytest.mark.parametrize("ranks", [[4], [2, 3], [0, 2], [], [2, 2]])

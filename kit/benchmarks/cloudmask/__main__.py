@@ -130,4 +130,5 @@ def main() -> None:
         sys.exit(f"{stage}: {error}")
 
 
-main()
+if __name__ == "__main__":
+    main()
