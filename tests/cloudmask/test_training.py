@@ -17,6 +17,7 @@ import xarray as xr
 from conftest import kit
 from network import by_hand, reference_weights, write_keras_file
 
+from kit.benchmark import load_benchmark, read_value
 from kit.benchmarks.cloudmask import convert, extract, scenes, shards
 from kit.benchmarks.cloudmask.model import read_weights
 from kit.benchmarks.cloudmask.patches import WHOLE, Label
@@ -285,6 +286,23 @@ def test_time_to_the_target_has_the_validation_in_it(two: Path) -> None:
     for before, after in zip([0.0, *(e["elapsed"] for e in history)], history, strict=False):
         assert after["elapsed"] - before > after["seconds"]
     assert facts(two)["target_seconds"] == facts(two)["elapsed"] == history[-1]["elapsed"]
+
+
+@pytest.mark.parametrize("size", ["one_day", "ds1", "ds2"])
+@pytest.mark.parametrize(("best", "reached"), [(0.912, 1), (0.889, 0)])
+def test_the_target_is_reported_where_it_is_no_gate(tmp_path: Path, size: str, best: float, reached: int) -> None:
+    """Reached or not, with its number, epoch and seconds, beside 0.9; and a run that falls short is no invalid one."""
+    records = [{"epoch": 1, "val_accuracy": 0.8, "elapsed": 60.0}, {"epoch": 2, "val_accuracy": best, "elapsed": 110.0}]
+    (tmp_path / "train.json").write_text(json.dumps(until_target(records, 0.9)))
+    metrics = {metric.name: metric for metric in load_benchmark("cloudmask").metrics if metric.belongs(size)}
+    expected = {"target_reached": reached, "target_best": best, "target_epoch": 2, "target_seconds": 110.0}
+    for name, value in expected.items():
+        assert metrics[name].file == "train/train.json"
+        assert read_value(tmp_path / "train.json", metrics[name].label) == value
+        assert metrics[name].problem(value) is None
+    assert (metrics["target_best"].reference, metrics["target_best"].tolerance) == (0.9, None)
+    assert "MLCommons Science policy" in metrics["target_best"].source
+    assert "target_accuracy" not in metrics  # the gate is that of size small
 
 
 def test_a_rank_that_is_killed_ends_the_job_which_goes_on_bit_for_bit(work: Path, two: Path) -> None:
