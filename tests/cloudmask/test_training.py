@@ -19,9 +19,10 @@ from network import by_hand, reference_weights, write_keras_file
 
 from kit.benchmark import load_benchmark, read_value
 from kit.benchmarks.cloudmask import convert, extract, scenes, shards
+from kit.benchmarks.cloudmask.__main__ import parser
 from kit.benchmarks.cloudmask.model import read_weights
 from kit.benchmarks.cloudmask.patches import WHOLE, Label
-from kit.benchmarks.cloudmask.train import until_target
+from kit.benchmarks.cloudmask.train import Plan, until_target
 from kit.image import built_sif, load_image
 
 PARAMETERS = {
@@ -82,6 +83,7 @@ def facts(folder: Path) -> dict[str, object]:
 
 NETWORK = """
 import numpy as np, tensorflow as tf
+from kit.benchmarks.cloudmask.__main__ import parser
 from kit.benchmarks.cloudmask.model import unet
 tf.keras.utils.set_random_seed(1)
 tf.keras.backend.set_floatx("float64")  # so that no pixel of a ReLU changes sides by rounding
@@ -108,6 +110,7 @@ def test_network_is_the_reference_one_in_both_forms(work: Path) -> None:
 FORWARD = """
 import numpy as np, tensorflow as tf
 from pathlib import Path
+from kit.benchmarks.cloudmask.__main__ import parser
 from kit.benchmarks.cloudmask.model import read_weights, save, trained, unet
 x = np.load("patch.npy")[None]
 weights = read_weights(Path("reference.h5"))
@@ -209,9 +212,22 @@ def test_files_that_are_no_weights_of_it_are_refused(tmp_path: Path) -> None:
         read_weights(path)
 
 
+def test_the_rate_grows_with_the_root_of_the_global_batch() -> None:
+    """By default, since the optimiser is Adam (arXiv 2205.10287); linear and none are there to be asked for."""
+    words = ["train", "--data", "d", "--out", "o", "--epochs", "5", "--learning-rate", "0.001", "--reference-batch", "32"]
+    for more, expected in (([], 0.004), (["--scaling", "linear"], 0.016), (["--scaling", "none"], 0.001)):
+        given = vars(parser().parse_args([*words, *more]))
+        keys = ("epochs", "batch_size", "learning_rate", "reference_batch", "scaling")
+        plan = Plan(**{key: given[key] for key in keys})
+        assert plan.rate(0, 10, global_batch=512) == pytest.approx(expected)
+        assert plan.rate(0, 10, global_batch=32) == pytest.approx(0.001)
+    assert Plan(epochs=1, batch_size=1, learning_rate=0.001).scaling == "sqrt"
+
+
 GRADIENTS = """
 import numpy as np, tensorflow as tf
 from pathlib import Path
+from kit.benchmarks.cloudmask.__main__ import parser
 from kit.benchmarks.cloudmask.model import unet
 from kit.benchmarks.cloudmask.patches import UNSEEN
 from kit.benchmarks.cloudmask.ranks import join
@@ -344,6 +360,7 @@ def test_a_rank_that_is_killed_ends_the_job_which_goes_on_bit_for_bit(work: Path
 PREDICT = """
 import sys, numpy as np, tensorflow as tf
 from pathlib import Path
+from kit.benchmarks.cloudmask.__main__ import parser
 from kit.benchmarks.cloudmask.model import unet
 from kit.benchmarks.cloudmask.shards import Shards
 model = unet()

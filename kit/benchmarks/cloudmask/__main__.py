@@ -48,7 +48,8 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--batch-size", type=int, default=32, help="patches of one rank in a step")
     found.add_argument("--learning-rate", type=float, default=1e-3, help="for a global batch of --reference-batch")
     found.add_argument("--reference-batch", type=int, default=32)
-    found.add_argument("--scaling", choices=("linear", "sqrt", "none"), default="linear", help="of the rate with the batch")
+    text = "of the rate with the global batch: Adam's grows with its root; none is the ancestor's way"
+    found.add_argument("--scaling", choices=("sqrt", "linear", "none"), default="sqrt", help=text)
     found.add_argument("--warmup-epochs", type=float, default=0)
     found.add_argument("--schedule", choices=("constant", "cosine"), default="constant")
     found.add_argument("--patience", type=int, default=0, help="epochs without a better validation loss; 0: no end")

@@ -37,7 +37,7 @@ class Plan(NamedTuple):
     batch_size: int  # patches of one rank in a step
     learning_rate: float  # for a global batch of `reference_batch` patches
     reference_batch: int = 32
-    scaling: str = "linear"  # of the learning rate with the global batch: linear, sqrt or none
+    scaling: str = "sqrt"  # of the learning rate with the global batch: sqrt, linear or none
     warmup_epochs: float = 0  # over which the learning rate rises from near zero
     schedule: str = "constant"  # after that: constant, or cosine down to a hundredth
     patience: int = 0  # epochs without a lower validation loss after which it ends; 0: never
@@ -50,7 +50,14 @@ class Plan(NamedTuple):
     seed: int = 1234
 
     def rate(self, step: int, steps: int, global_batch: int) -> float:
-        """The learning rate of a step (from 0 on), where an epoch has `steps`."""
+        """The learning rate of a step (from 0 on), where an epoch has `steps`.
+
+        It grows with the square root of the global batch: Adam divides the mean gradient by its own size, so that the noise
+        of a step falls with the root of the batch, and not with the batch as it does in plain gradient descent, whose rule
+        is the linear one (Goyal et al. 2017, arXiv 1706.02677). Malladi et al. 2022 (arXiv 2205.10287) derive and test the
+        root for Adam; they change its decay rates with the batch as well, which is not done here. The ancestor leaves the
+        rate as it is, whatever the number of ranks: `none`.
+        """
         ratio = global_batch / self.reference_batch
         factor = {"linear": ratio, "sqrt": math.sqrt(ratio), "none": 1.0}[self.scaling]
         full, warm = self.learning_rate * factor, self.warmup_epochs * steps
