@@ -304,6 +304,13 @@ def test_time_to_the_target_has_the_validation_in_it(two: Path) -> None:
     assert facts(two)["target_seconds"] == facts(two)["elapsed"] == history[-1]["elapsed"]
 
 
+@pytest.mark.parametrize("size", load_benchmark("cloudmask").sizes)
+def test_early_stopping_can_act_or_is_off(size: str) -> None:
+    """A patience as long as the training, or nearly, is an option that looks as if it did something."""
+    numbers = load_benchmark("cloudmask").size(size).parameters
+    assert 0 <= numbers["patience"] <= numbers["epochs"] / 2
+
+
 @pytest.mark.parametrize("size", ["one_day", "ds1", "ds2"])
 @pytest.mark.parametrize(("best", "reached"), [(0.912, 1), (0.889, 0)])
 def test_the_target_is_reported_where_it_is_no_gate(tmp_path: Path, size: str, best: float, reached: int) -> None:
@@ -412,6 +419,7 @@ def test_early_stopping_ends_and_keeps_the_best(work: Path) -> None:
     [
         (2, ("--batch-size", "16"), "6 training patches do not fill one global batch of 16 x 2 ranks"),
         (2, ("--backend", "single"), "backend single is one process, but 2 were started"),
+        (1, ("--patience", "1"), "--patience 1 never acts in --epochs 1"),
     ],
 )
 def test_what_can_not_be_trained_is_said(work: Path, ranks: int, words: tuple[str, ...], message: str) -> None:

@@ -148,6 +148,11 @@ def train(data: Path, out: Path, plan: Plan, backend: str) -> None:
     """
     import tensorflow as tf
 
+    if plan.patience >= plan.epochs:
+        raise ValueError(
+            f"--patience {plan.patience} never acts in --epochs {plan.epochs}: it ends a training that many epochs behind "
+            "its best one; give fewer, or 0 for none"
+        )
     ranks = join(backend)
     tf.keras.utils.set_random_seed(plan.seed)
     if plan.deterministic:
