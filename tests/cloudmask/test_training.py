@@ -22,6 +22,7 @@ from kit.benchmarks.cloudmask import convert, extract, scenes, shards
 from kit.benchmarks.cloudmask.__main__ import parser
 from kit.benchmarks.cloudmask.model import read_weights
 from kit.benchmarks.cloudmask.patches import WHOLE, Label
+from kit.benchmarks.cloudmask.ranks import multiplies_tf32
 from kit.benchmarks.cloudmask.train import Plan, until_target
 from kit.image import built_sif, load_image
 
@@ -224,6 +225,32 @@ def test_the_rate_grows_with_the_root_of_the_global_batch() -> None:
     assert Plan(epochs=1, batch_size=1, learning_rate=0.001).scaling == "sqrt"
 
 
+TF32 = """
+import tensorflow as tf
+from kit.benchmarks.cloudmask.ranks import join
+for wanted in (True, False):
+    tf.config.experimental.enable_tensor_float_32_execution(not wanted)  # whatever the version does unasked
+    join("single", wanted)
+    assert tf.config.experimental.tensor_float_32_execution_enabled() == wanted
+print("set")
+"""
+
+
+def test_tf32_is_set_and_told_from_what_the_gpus_can(work: Path) -> None:
+    """Either way and not left to the version; on GPUs themselves nobody has tried it here."""
+    assert "set" in stage(work, 0, "-c", TF32)
+    ampere, volta = (8, 0), (7, 0)
+    assert multiplies_tf32(True, [ampere], {})
+    assert multiplies_tf32(True, [(9, 0)], {"NVIDIA_TF32_OVERRIDE": "1"})
+    assert not multiplies_tf32(False, [ampere], {})
+    assert not multiplies_tf32(True, [ampere], {"NVIDIA_TF32_OVERRIDE": "0"})
+    assert not multiplies_tf32(True, [volta], {})
+    assert not multiplies_tf32(True, [ampere, volta], {})
+    assert not multiplies_tf32(True, [None], {})
+    assert not multiplies_tf32(True, [], {})
+    assert vars(parser().parse_args(["train", "--data", "d", "--out", "o", "--epochs", "1", "--no-tf32"]))["tf32"] is False
+
+
 GRADIENTS = """
 import numpy as np, tensorflow as tf
 from pathlib import Path
@@ -278,6 +305,7 @@ def test_two_ranks_train_as_one_does(work: Path, two: Path) -> None:
     found = facts(two)
     assert (found["ranks"], found["devices"], found["parameters"]) == (2, ["CPU", "CPU"], 1948609)
     assert found["threads"] == 1
+    assert found["tf32"] == [False, False]  # a processor has none, whatever is asked of it
     assert found["label"] == {"source": "bayes", "bits": "any", "positive": "cloud"}
     assert set(found["training_scenes"]).isdisjoint(found["validation_scenes"])
     assert 0 < found["input_share"] < 1

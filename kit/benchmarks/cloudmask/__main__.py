@@ -31,6 +31,8 @@ def parser() -> argparse.ArgumentParser:
     def precision(found: argparse.ArgumentParser) -> None:
         choices = ("float32", "bfloat16", "auto")
         found.add_argument("--precision", choices=choices, default="float32", help="auto: bfloat16 where the device has it")
+        text = "multiply float32 in full on GPUs that have TF32"
+        found.add_argument("--no-tf32", dest="tf32", action="store_false", help=text)
         found.add_argument("--backend", choices=BACKENDS, default="horovod")
 
     found = stage("extract", "list the scenes and split them", "--data")

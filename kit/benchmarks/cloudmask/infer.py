@@ -127,6 +127,7 @@ def mask(product: Path, model_file: Path, out: Path) -> None:
     with model_file.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     facts = {"model": model_file.name, "model_sha256": digest, "kit_version": __version__, "device": ranks.devices[0]}
+    facts["arithmetic"] = "TF32" if ranks.tf32[0] else "float32"
     write_mask(out, scene, chance, where, **facts)
     unseen = 1 - float(scene.seen.mean())
     cloudy = float((chance > 0.5)[scene.seen].mean())
@@ -151,7 +152,9 @@ def ahead(function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]
             yield coming.result()
 
 
-def infer(data: Path, model_file: Path, out: Path, patch: int, batch_size: int, precision: str, backend: str) -> None:
+def infer(
+    data: Path, model_file: Path, out: Path, patch: int, batch_size: int, precision: str, tf32: bool, backend: str
+) -> None:
     """Writes one mask a scene of `data`/inference into `out`, and infer.json with the timing.
 
     While the network masks a scene, the next is read and the last one's mask is written. The seconds of a scene are those
@@ -161,7 +164,7 @@ def infer(data: Path, model_file: Path, out: Path, patch: int, batch_size: int, 
     import tensorflow as tf
     import xarray  # noqa: F401
 
-    ranks = join(backend)
+    ranks = join(backend, tf32)
     paths = sorted((data / "inference").glob("S3*.hdf"))
     if not paths:
         raise ValueError(f"{data / 'inference'}: no converted scenes")
@@ -196,6 +199,7 @@ def infer(data: Path, model_file: Path, out: Path, patch: int, batch_size: int, 
         result = {
             "ranks": ranks.size,
             "devices": ranks.devices,
+            "tf32": ranks.tf32,
             "precision": precision,
             "patch": patch,
             "radiometry": radiometry or "unknown",  # that the network was trained on

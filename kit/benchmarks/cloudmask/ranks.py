@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,8 +79,12 @@ def take_gpu(number: int) -> str:
     return str(tf.config.experimental.get_device_details(gpu).get("device_name", "GPU"))
 
 
-def join(backend: str) -> Any:
-    """Makes this process a rank, which computes on as many threads as OMP_NUM_THREADS says: TensorFlow does not ask it."""
+def join(backend: str, tf32: bool = True) -> Any:
+    """Makes this process a rank, which computes on as many threads as OMP_NUM_THREADS says: TensorFlow does not ask it.
+
+    `tf32`: GPUs multiply float32 in TF32, of 10 bits, where they can. It is set either way, since what TensorFlow does
+    unasked is a matter of its version, and what came of it on each rank is in `ranks.tf32`.
+    """
     import tensorflow as tf
 
     threads = int(os.environ.get("OMP_NUM_THREADS", 0))
@@ -88,7 +92,19 @@ def join(backend: str) -> Any:
         tf.config.threading.set_intra_op_parallelism_threads(threads)
         # One more than computes, to read ahead.
         tf.config.threading.set_inter_op_parallelism_threads(threads + 1)
-    return BACKENDS[backend]()
+    ranks: Any = BACKENDS[backend]()
+    tf.config.experimental.enable_tensor_float_32_execution(tf32)
+    enabled = tf.config.experimental.tensor_float_32_execution_enabled()
+    details = [tf.config.experimental.get_device_details(gpu) for gpu in tf.config.get_visible_devices("GPU")]
+    ranks.tf32 = ranks.gather(multiplies_tf32(enabled, [of.get("compute_capability") for of in details], os.environ))
+    return ranks
+
+
+def multiplies_tf32(enabled: bool, capabilities: Sequence[tuple[int, int] | None], environment: Mapping[str, str]) -> bool:
+    """Whether float32 is multiplied in TF32: TensorFlow lets it, each of the GPUs can (compute capability 8.0, Ampere), and
+    NVIDIA's libraries are not told otherwise (NVIDIA_TF32_OVERRIDE=0)."""
+    able = bool(capabilities) and all(capability is not None and capability >= (8, 0) for capability in capabilities)
+    return enabled and able and environment.get("NVIDIA_TF32_OVERRIDE") != "0"
 
 
 def crowded(ranks: Any) -> bool:

@@ -43,6 +43,7 @@ class Plan(NamedTuple):
     patience: int = 0  # epochs without a lower validation loss after which it ends; 0: never
     positive_weight: float = 1.0  # of the loss of cloud pixels
     precision: str = "float32"  # of the arithmetic: float32 or bfloat16; weights and loss are float32
+    tf32: bool = True  # GPUs that can multiply float32 in TF32
     xla: bool = False
     fused: bool = True  # the network in the form with less arithmetic
     share: float = 1.0  # of the training patches
@@ -153,7 +154,7 @@ def train(data: Path, out: Path, plan: Plan, backend: str) -> None:
             f"--patience {plan.patience} never acts in --epochs {plan.epochs}: it ends a training that many epochs behind "
             "its best one; give fewer, or 0 for none"
         )
-    ranks = join(backend)
+    ranks = join(backend, plan.tf32)
     tf.keras.utils.set_random_seed(plan.seed)
     if plan.deterministic:
         tf.config.experimental.enable_op_determinism()
@@ -289,6 +290,7 @@ def train(data: Path, out: Path, plan: Plan, backend: str) -> None:
             "tensorflow": tf.__version__,
             "ranks": ranks.size,
             "devices": ranks.devices,
+            "tf32": ranks.tf32,  # of each rank; asked for or not, only GPUs from Ampere on have it
             "threads": tf.config.threading.get_intra_op_parallelism_threads(),  # of a rank; 0: as many as there are cores
             "oversubscribed": oversubscribed,
             "parameters": int(model.count_params()),
