@@ -100,6 +100,21 @@ def test_points_of_many_ranks() -> None:
         assert f"set share = {share} " in stages[name].command
 
 
+def test_published_curves_have_all_their_points() -> None:
+    """As stfc-sciml/e2e has them in case2/README.md (total_time, rounded), and the paper of ISC 2022."""
+    scaling = load_benchmark("cloudmask").scaling
+    assert scaling
+    found = {curve.system: dict(zip(curve.ranks, curve.seconds, strict=True)) for curve in scaling.published}
+    assert found["PEARL, V100"] == {1: 4687, 2: 3681, 4: 1828, 8: 1015, 16: 562}
+    assert found["SCARF, K80"] == {1: 45403, 2: 23282, 4: 12457, 8: 4787, 16: 1616, 32: 1006}
+    assert found["EPCC, Cascade Lake"] == {4: 51650, 8: 23525, 16: 11380, 32: 8428}
+    assert found["EPCC, Cascade Lake, Intel's TensorFlow"] == {4: 43590, 8: 19653, 16: 10049, 32: 5019}
+    assert found["EPCC, Ice Lake"] == {1: 150663, 2: 103712, 4: 81546}
+    assert found["Summit, V100"] == {1: 266, 2: 281, 4: 241, 8: 136, 16: 70, 32: 36}
+    assert found["PEARL, two DGX-2, V100"] == {1: 534, 2: 517, 4: 242, 8: 131, 16: 76, 32: 44}
+    assert len(found) == 7
+
+
 @pytest.mark.parametrize("size", load_benchmark("cloudmask").sizes)
 def test_points_train_as_the_stage_does(size: str) -> None:
     """Every option that the stage train passes is passed here, with its value, but for what makes a point."""
