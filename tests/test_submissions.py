@@ -67,12 +67,22 @@ CONTRADICTIONS = [
     ("relion", "evaluation.json", ["postprocess", "shell"], 20),
     ("relion", "evaluation.json", ["class3d", "assignment_accuracy"], 0.99),
     ("relion", "evaluation.json", ["class3d", "major_fraction"], 0.4),
+    ("cloudmask", "score/score.json", ["label", "network", "accuracy"], 0.99),
+    ("cloudmask", "score/score.json", ["label", "network", "f1"], 0.99),
+    ("cloudmask", "score/score.json", ["truth", "network", "accuracy"], 0.99),
+    ("cloudmask", "score/score.json", ["margin"], 0.4),
+    ("cloudmask", "score/score.json", ["separation"], 0.4),
+    ("cloudmask", "score/score.json", ["label", "network", "accuracy_interval"], [0.98, 0.99]),
+    ("cloudmask", "score/score.json", ["label", "network", "confusion"], [[9, 0], [0, 9]]),
+    ("cloudmask", "sst/sst.json", ["network", "median"], 0.01),
+    ("cloudmask", "sst/sst.json", ["network", "rsd"], 0.01),
+    ("cloudmask", "train/train.json", ["input_share"], 1e-4),
 ]
 
 
 @pytest.mark.parametrize(("benchmark", "name", "keys", "value"), CONTRADICTIONS)
 def test_number_that_contradicts_its_own_file(
-    made_submissions: dict[str, Path], benchmark: str, name: str, keys: list[str], value: float, tmp_path: Path
+    made_submissions: dict[str, Path], benchmark: str, name: str, keys: list[str], value: Any, tmp_path: Path
 ) -> None:
     """A metric edited where it is read, and in run.json, with all checksums right: what it was computed from is there."""
     folder = made_submissions[benchmark]

@@ -205,7 +205,8 @@ def test_a_model_knows_its_radiometry(tmp_path: Path) -> None:
     with h5py.File(model, "w") as file:
         file["kernel"] = np.zeros(3)
     assert patches.trained_on(model) == ""
-    patches.mark_radiometry(model, "products")
+    with h5py.File(model, "r+") as file:
+        file.attrs["radiometry"] = "products"
     assert patches.trained_on(model) == "products"
     assert patches.one_radiometry([("a", "products"), ("b", "")], "products") == "products"
     assert patches.one_radiometry([("a", "distributed")]) == "distributed"

@@ -47,3 +47,10 @@ def evaluate_scaling(directory: Path) -> None:
     from kit.benchmarks.cloudmask.scaling import evaluate
 
     evaluate(directory)
+
+
+def contradictions(files: dict[str, Path]) -> Any:
+    """What of the files that a submission carries speaks against what else it carries; see there."""
+    from kit.benchmarks.cloudmask.consistency import contradictions
+
+    return contradictions(files)

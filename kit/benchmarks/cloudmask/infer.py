@@ -51,7 +51,8 @@ def probability(predict: Any, scene: Scene, patch: int, batch_size: int) -> Arra
 
 
 def write_mask(path: Path, scene: Scene, chance: Array, more: Mapping[str, Any] | None = None, **attributes: str) -> None:
-    """Writes a mask as NetCDF after the CF conventions, whole or not at all, with `more` coordinates and attributes."""
+    """Writes a mask as NetCDF after the CF conventions, whole or not at all, with `more` coordinates and attributes; and a
+    picture of it beside, with the ending .png."""
     import xarray as xr
 
     mask = np.where(scene.seen, chance > 0.5, UNSEEN).astype(np.uint8)
@@ -94,6 +95,7 @@ def write_mask(path: Path, scene: Scene, chance: Array, more: Mapping[str, Any] 
         partial.rename(path)
     finally:
         partial.unlink(missing_ok=True)
+    draw_mask(path.with_suffix(".png"), scene, chance)
 
 
 def draw_mask(path: Path, scene: Scene, chance: Array) -> None:
@@ -182,7 +184,6 @@ def infer(
     def write(answer: tuple[Path, Scene, Array]) -> tuple[str, float]:
         path, scene, chance = answer
         write_mask(out / f"{path.stem}.nc", scene, chance)
-        draw_mask(out / f"{path.stem}.png", scene, chance)
         return scene.name, time.perf_counter()
 
     scenes = ahead(read, paths[ranks.rank :: ranks.size])

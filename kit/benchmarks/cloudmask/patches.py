@@ -166,14 +166,6 @@ def trained_on(model_file: Path) -> str:
     return read_hdf(model_file, lambda file: str(file.attrs.get("radiometry", "")))
 
 
-def mark_radiometry(model_file: Path, radiometry: str) -> None:
-    """Records in a file of weights the radiometry of the scenes they were trained on."""
-    import h5py
-
-    with h5py.File(model_file, "r+", locking=False) as file:
-        file.attrs["radiometry"] = radiometry
-
-
 def one_radiometry(scenes: Iterable[tuple[str, str]], model: str = "") -> str:
     """The radiometry that all scenes (name, radiometry) have, and a model (if it is known) was trained on.
 

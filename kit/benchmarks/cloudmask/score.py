@@ -7,6 +7,7 @@ not independent of each other.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +126,56 @@ def besides(file: Any) -> dict[str, NDArray[np.bool_]]:
     }
 
 
+def conclusions(scenes: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """What follows from the counts of each scene: scores with intervals, and what the network gains over the baselines.
+
+    A scene has under `label` and, where the truth is known, `truth` the counts (2, 2) of each mask, as `confusion` gives
+    them. A submission carries them, so that whoever checks it comes to the same.
+    """
+
+    def counted(against: str) -> dict[str, Counts]:
+        """Counts (scenes, 2, 2) of each mask, and of the one class for all that most pixels have."""
+        names = next(iter(scenes.values()))[against]
+        stacks = {name: np.array([scene[against][name] for scene in scenes.values()]) for name in names}
+        if stacks:
+            actual = stacks["label"].sum(axis=2)
+            stacks["majority"] = np.stack([actual * (cloud <= 0.5), actual * (cloud > 0.5)], axis=2)
+        return stacks
+
+    total = np.sum([scene["label"]["label"] for scene in scenes.values()], axis=0)
+    cloud = float(total[1, 1] / total.sum())
+    number = len(scenes)
+    draws = np.random.default_rng(0).multinomial(number, np.full(number, 1 / number), size=DRAWS)
+    label, truth = counted("label"), counted("truth")
+    found = {
+        against: {
+            name: {
+                **scores(stack.sum(axis=0)),
+                "accuracy_interval": interval(accuracies(stack, draws)),
+                "confusion": stack.sum(axis=0).tolist(),
+            }
+            for name, stack in stacks.items()
+        }
+        for against, stacks in (("label", label), ("truth", truth))
+    }
+    best = max(BASELINES, key=lambda name: found["label"][name]["accuracy"])
+    highest = max(found["label"][name]["accuracy_interval"][1] for name in BASELINES)
+    each = [scores(counts)["accuracy"] for counts in label["network"]]
+    return {
+        "pixels": found["label"]["network"]["pixels"],
+        "cloud_fraction": cloud,
+        **found,
+        # What the network must beat: the best of the baselines, against the same label, over the same draws of scenes.
+        "best_baseline": best,
+        "margin": found["label"]["network"]["accuracy"] - found["label"][best]["accuracy"],
+        "margin_interval": interval(accuracies(label["network"], draws) - accuracies(label[best], draws)),
+        "separation": found["label"]["network"]["accuracy_interval"][0] - highest,
+        "scene_accuracy": dict(
+            zip(("min", "p10", "median", "max"), np.percentile(each, [0, 10, 50, 100]).tolist(), strict=True)
+        ),
+    }
+
+
 def score(data: Path, masks: Path, truth_file: Path | None, out: Path, label: Label, without_cosmetic: bool = False) -> None:
     """Writes score.json: the network and the baselines against label and truth, over all scenes, scene by scene and by
     time of day, surface and thickness of the cloud; and how many pixels it is not about.
@@ -187,47 +238,17 @@ def score(data: Path, masks: Path, truth_file: Path | None, out: Path, label: La
             stratum = confusion(network, scene.cloud, scene.seen & group)
             by_stratum[name] = by_stratum.get(name, 0) + stratum
         calibration.add(chance, scene)
-        own = scores(against_label["network"][-1])["accuracy"]
         scenes[scene.name] = {
             "day": scene.day,
-            "accuracy": own,
             "cloud_fraction": float(scene.cloud[scene.seen].mean()),
+            "label": {name: counts[-1].tolist() for name, counts in against_label.items()},
+            "truth": {name: counts[-1].tolist() for name, counts in against_truth.items() if counts},
         }
     one_radiometry(radiometry)
-    total = np.sum(against_label["label"], axis=0)
-    cloud = float(total[1, 1] / total.sum())
-    for against in (against_label, against_truth):
-        # One class for all, the one that most pixels have.
-        against["majority"] = [
-            np.stack([counts.sum(axis=1) * (cloud <= 0.5), counts.sum(axis=1) * (cloud > 0.5)], axis=1)
-            for counts in against["label"]
-        ]
-    draws = np.random.default_rng(0).multinomial(len(paths), np.full(len(paths), 1 / len(paths)), size=DRAWS)
-
-    def compared(against: dict[str, list[Counts]]) -> dict[str, dict[str, Any]]:
-        stacks = {name: np.stack(counts) for name, counts in against.items()}
-        return {
-            name: {
-                **scores(stack.sum(axis=0)),
-                "accuracy_interval": interval(accuracies(stack, draws)),
-                "confusion": stack.sum(axis=0).tolist(),
-            }
-            for name, stack in stacks.items()
-        }
-
-    label_scores = compared(against_label)
-    best = max(BASELINES, key=lambda name: label_scores[name]["accuracy"])
-    ours = accuracies(np.stack(against_label["network"]), draws)
-    theirs = accuracies(np.stack(against_label[best]), draws)
-    highest = max(label_scores[name]["accuracy_interval"][1] for name in BASELINES)
-    each = [entry["accuracy"] for entry in scenes.values()]
     result = {
         "scenes": len(paths),
-        "pixels": label_scores["network"]["pixels"],
         "label_choice": label._asdict(),
-        "cloud_fraction": cloud,
-        "label": label_scores,
-        "truth": compared(against_truth) if truth else {},
+        **conclusions(scenes),
         "strata": {name: scores(counts) for name, counts in by_stratum.items() if counts.sum()},
         # What the score is not about: pixels without a value in some channel, and seen ones without a label.
         "unseen": sum_unseen(paths),
@@ -235,14 +256,6 @@ def score(data: Path, masks: Path, truth_file: Path | None, out: Path, label: La
         "cosmetic": {"share": copies / max(labelled, 1), "left_out": without_cosmetic},
         "truth_by_thickness": {name: scores(counts) for name, counts in thickness.items() if counts.sum()},
         "calibration": calibration.result(),
-        # What the network must beat: the best of the baselines, against the same label, over the same draws of scenes.
-        "best_baseline": best,
-        "margin": label_scores["network"]["accuracy"] - label_scores[best]["accuracy"],
-        "margin_interval": interval(ours - theirs),
-        "separation": label_scores["network"]["accuracy_interval"][0] - highest,
-        "scene_accuracy": dict(
-            zip(("min", "p10", "median", "max"), np.percentile(each, [0, 10, 50, 100]).tolist(), strict=True)
-        ),
         "per_scene": scenes,
     }
     (out / "score.json").write_text(json.dumps(result, indent=1) + "\n")
