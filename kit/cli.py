@@ -513,7 +513,7 @@ def project(
         rows = tables.clean(directory, image)
         out(json.dumps(rows, indent=2) if as_json else tables.clean_report(directory, rows))
         return
-    if directory.suffix == ".star":
+    if directory.name.endswith((".star", ".star.gz")):
         row = tables.particles(directory)
         out(json.dumps(row, indent=2) if as_json else tables.particle_report(row))
         return

@@ -15,10 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from kit.benchmarks.relion.files import column, read_columns
+from kit.benchmarks.relion.files import column
 from kit.benchmarks.relion.project import pipeline_rows, read_job_star
 from kit.benchmarks.relion.workflow import folders
 from kit.errors import KitError
+from kit.star import read_columns
 
 STATUSES = {"0": "Running", "1": "Scheduled", "2": "Succeeded", "3": "Failed", "4": "Aborted"}
 # Options that name files or hand a job to a queue: they differ between any two jobs and say nothing of how they ran.
@@ -190,7 +191,7 @@ def particles(star: Path) -> Row:
         if label in table:
             row[name] = {int(key): int(count) for key, count in table[label].value_counts().sort_index().items()}
     row["ranges"] = {
-        text: [float(value) for value in np.percentile(table[label], (5, 50, 95))]
+        text: [float(value) for value in np.nanpercentile(table[label], (5, 50, 95))]
         for label, text in PARTICLES.items()
         if label in table
     }
