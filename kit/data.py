@@ -94,6 +94,8 @@ def pack(directory: Path, stage: str, folder: Path) -> None:
     if run.state.name != "valid":
         raise KitError(f"{directory}: {run.state}: only a valid run leaves data for others; kit collect judges it")
     benchmark, _ = resolved(directory)
+    if hasattr(benchmark.code, "stage_of"):  # by the name of its job
+        stage = benchmark.code.stage_of(directory, stage)
     if stage not in [known.name for known in benchmark.stages]:
         raise unknown(f"stage of {directory}", stage, [known.name for known in benchmark.stages])
     judged = {metric.stage for metric in benchmark.metrics}

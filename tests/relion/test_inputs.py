@@ -92,8 +92,90 @@ def test_missing_label(folder: Path) -> None:
 
 
 def test_mixed_pixel_sizes(folder: Path) -> None:
+    """RELION merges optics groups."""
     save(folder, pixels=(1.5, 0.75))
-    assert "_rlnImagePixelSize of the optics groups are mixed: 0.75, 1.5 angstrom" in said(folder)
+    (warning,) = check_inputs(folder, REFINE, ["relion_refine --i particles.star --ref reference.mrc"])
+    assert "_rlnImagePixelSize of the optics groups are mixed: 0.75, 1.5 angstrom; RELION merges them" in warning
+    save(folder)
+    assert check_inputs(folder, REFINE, ["relion_refine --i particles.star --ref reference.mrc"]) == []
+
+
+@pytest.mark.parametrize("block", ["data_", "data_images"])
+def test_particles_before_3_1(folder: Path, block: str) -> None:
+    """A file without optics groups, whose table has no name of its own."""
+    table = f"\n{block}\n\nloop_\n_rlnImageName #1\n_rlnDefocusU #2\n_rlnDefocusV #3\n_rlnDefocusAngle #4\n"
+    star = folder / "particles.star"
+    star.write_text(table + "000001@Extract/one.mrcs 1 1 0\n")
+    assert check_inputs(folder, REFINE, ["relion_refine --i particles.star --ref reference.mrc"]) == []
+    star.write_text(table + "000001@Extract/none.mrcs 1 1 0\n")
+    assert said(folder) == f"{star}: _rlnImageName names Extract/none.mrcs, which is not there"
+    star.write_text(table + "000005@Extract/one.mrcs 1 1 0\n")
+    assert said(folder) == f"{star}: _rlnImageName names image 5 of Extract/one.mrcs, which holds 4"
+    star.write_text(table.replace("_rlnDefocusV", "_rlnDefocus") + "000001@Extract/one.mrcs 1 1 0\n")
+    assert "no label _rlnDefocusV in" in said(folder)
+    star.write_text(table + "x@Extract/one.mrcs 1 1 0\n")
+    assert "_rlnImageName names 'x@Extract/one.mrcs', where NUMBER@FILE is needed" in said(folder)
+    star.write_text(f"{block}\n\nloop_\n_rlnMicrographName #1\nmovies/z.mrcs\n")
+    assert said(folder) == f"{star}: _rlnMicrographName names movies/z.mrcs, which is not there"
+
+
+def test_what_is_no_star_file(folder: Path) -> None:
+    star = folder / "particles.star"
+    star.write_text("<!DOCTYPE html>\n<html><body>404 data_ not found</body></html>\n")
+    assert said(folder) == f"{star}: not a STAR file: it has no data_ block"
+    star.write_text("data_particles\n\nloop_\n_rlnImageName #1\n_rlnImageName #2\n1@a.mrcs 1@a.mrcs\n")
+    assert said(folder) == f"{star}: line 5: label _rlnImageName stands twice in data_particles"
+    star.write_text("")
+    assert said(folder) == f"{star}: empty, but fn_img names it"
+
+
+def test_mtf(folder: Path) -> None:
+    """Of the option, and of the optics groups."""
+    page = "<!DOCTYPE html>\n<html></html>\n"
+    curve = "data_\n\nloop_\n_rlnResolutionInversePixel #1\n_rlnMtfValue #2\n0.0 1.0\n0.5 0.2\n"
+    options, command = {"fn_mtf": "mtf.star"}, ["relion_postprocess --mtf mtf.star"]
+    wanted = "no MTF: a STAR file with the labels _rlnResolutionInversePixel and _rlnMtfValue is needed"
+    (folder / "mtf.star").write_text(page)
+    with pytest.raises(KitError, match=f"mtf.star: {wanted}"):
+        check_inputs(folder, options, command)
+    (folder / "mtf.txt").write_text(page)
+    with pytest.raises(KitError, match=f"mtf.txt: {wanted}"):
+        check_inputs(folder, {"fn_mtf": "mtf.txt"}, ["relion_postprocess --mtf mtf.txt"])
+    (folder / "mtf.star").write_text(curve)
+    assert check_inputs(folder, options, command) == []
+    save(folder)
+    text = (folder / "particles.star").read_text()
+    text = text.replace("_rlnImagePixelSize #2", "_rlnImagePixelSize #2\n_rlnMtfFileName #3").replace(
+        "1.500000", "1.5 mtf.star"
+    )
+    assert "1.5 mtf.star" in text
+    (folder / "particles.star").write_text(text)
+    check_inputs(folder, REFINE, ["relion_refine --i particles.star --ref reference.mrc"])
+    (folder / "mtf.star").write_text(page)
+    assert f"{folder / 'mtf.star'}: {wanted}" in said(folder)
+    (folder / "mtf.star").unlink()
+    assert "_rlnMtfFileName names mtf.star, which is not there" in said(folder)
+
+
+def test_paths_with_spaces(folder: Path) -> None:
+    """RELION splits its commands, and the rows of its files, at spaces."""
+    for option, value, command in (
+        ("fn_img", "my data/particles.star", "relion_refine --i my data/particles.star --ref reference.mrc"),
+        ("fn_in_raw", "my movies/*.mrcs", "relion_import --i 'my movies/*.mrcs'"),
+        ("fn_mask", "a mask.mrc", "relion_refine --solvent_mask a mask.mrc"),
+    ):
+        with pytest.raises(KitError, match=f"{option} = '.*': RELION splits its commands at spaces"):
+            check_inputs(folder, {option: value}, [command])
+    words = {"sampling": "7.5 degrees", "other_args": "--a 1.5 --b x/y", "fn_mask": "an unused mask.mrc"}
+    check_inputs(folder, words, ["relion_refine --healpix 7.5 degrees --a 1.5 --b x/y"])
+    write(folder / "movies/c c.mrcs", (3, 16, 16))
+    assert f"{folder / 'movies/c c.mrcs'}: RELION splits names at spaces" in said(folder, IMPORT)
+    (folder / "Extract/two two.mrcs").write_bytes((folder / "Extract/one.mrcs").read_bytes())
+    save(folder, rlnImageName=[f"{i + 1:06d}@Extract/two two.mrcs" for i in range(4)])
+    assert "_rlnImageName names 'Extract/two two.mrcs': RELION splits names at spaces" in said(folder)
+    star = folder / "particles.star"
+    star.write_text(star.read_text().replace("'", "").replace('"', ""))
+    assert "5 values for 4 labels (text with spaces is quoted)" in said(folder)
 
 
 def test_images_that_are_not_there(folder: Path) -> None:

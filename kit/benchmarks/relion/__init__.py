@@ -8,6 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from kit.errors import KitError
+
 # The files whose text decides what `generate` writes.
 GENERATOR = ("phantom.py", "movies.py", "6zu5.csv.gz")
 
@@ -42,6 +44,20 @@ def needed(workflow: str) -> list[str]:
 
     found = load_workflow(workflow)
     return [*found.links, *([found.reference] if found.reference else [])]
+
+
+def stage_of(directory: Path, name: str) -> str:
+    """The stage of a run whose job has a name, or an alias, in its project; any other name as it is."""
+    from kit.benchmarks.relion.project import find_job
+    from kit.benchmarks.relion.workflow import folders
+
+    known = {folder: stage for stage, folder in folders(directory).items()}
+    if name in known.values() or not (directory / "default_pipeline.star").is_file():
+        return name
+    try:
+        return known.get(find_job(directory, name), name)
+    except KitError:  # the caller knows what the stages are
+        return name
 
 
 def pack(directory: Path, stage: str, target: Path) -> dict[str, str]:

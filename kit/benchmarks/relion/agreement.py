@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from kit.benchmarks.relion import maps
 from kit.benchmarks.relion.files import column, read_map
-from kit.benchmarks.relion.judge import DIAMETER, last, last_file
+from kit.benchmarks.relion.judge import DIAMETER, last_job
+from kit.benchmarks.relion.results import last
 from kit.benchmarks.relion.score import assign, stems
 from kit.benchmarks.relion.workflow import folders
 from kit.model import read_json, read_star
@@ -23,7 +24,7 @@ PERMUTATIONS = 9999
 
 def last_map(directory: Path) -> Path:
     """The map of the last refinement of a run."""
-    return directory / last(folders(directory), "refine3d") / "run_class001.mrc"
+    return directory / last_job(folders(directory), "refine3d") / "run_class001.mrc"
 
 
 def pair(first: Path, second: Path) -> tuple[dict[str, float], list[str]]:
@@ -34,7 +35,7 @@ def pair(first: Path, second: Path) -> tuple[dict[str, float], list[str]]:
     `class_agreement`: the share of the particles of both Class3D jobs that are in matched classes.
     """
     numbers, sentences = {}, []
-    if all(last(folders(directory), "postprocess") for directory in (first, second)):
+    if all(last_job(folders(directory), "postprocess") for directory in (first, second)):
         shell = min(int(read_json(directory / "evaluation.json")["postprocess"]["shell"]) for directory in (first, second))
         (one, pixel), (two, _) = (read_map(last_map(directory)) for directory in (first, second))
         if own_model(first):
@@ -64,7 +65,7 @@ def own_model(run: Path) -> bool:
 def class_labels(first: Path, second: Path) -> tuple[Labels, Labels]:
     """The class (from 0) of every particle that both Class3D jobs hold, numbered as in the first run."""
     own, other = (directory / folders(directory)["class3d"] for directory in (first, second))
-    stars = [last_file(job, "run_it*_data.star") for job in (own, other)]
+    stars = [last(job, "data").files["data"] for job in (own, other)]
     one, two = (read_star(star)["particles"] for star in stars)
     left, right = same_particles(one, two, radius=DIAMETER / 2 / original_pixel(stars[0]))
     number = matched_classes(own, other, aligned=own_model(first))
@@ -96,17 +97,16 @@ def matched_classes(first: Path, second: Path, aligned: bool) -> Labels:
 
 
 def class_maps(folder: Path) -> list[Path]:
-    name = last_file(folder, "run_it*_data.star").name
-    return sorted(folder.glob(name.replace("data.star", "class???.mrc")))
+    return sorted(folder.glob(last(folder, "data").beside("class???.mrc").name))
 
 
 def distribution(folder: Path) -> Any:
-    return np.ravel(column(last_file(folder, "run_it*_model.star"), "model_classes", "rlnClassDistribution")).astype(float)
+    return np.ravel(column(last(folder, "model").files["model"], "model_classes", "rlnClassDistribution")).astype(float)
 
 
 def resolved_shell(folder: Path) -> int:
     """The shell that a Class3D job resolves: box times pixel size over its resolution."""
-    model = last_file(folder, "run_it*_model.star")
+    model = last(folder, "model").files["model"]
     value = {
         name: float(column(model, "model_general", f"rln{name}"))
         for name in ("CurrentResolution", "OriginalImageSize", "PixelSize")

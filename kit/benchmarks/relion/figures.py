@@ -12,8 +12,8 @@ import numpy as np
 
 from kit.benchmarks.relion import score
 from kit.benchmarks.relion.files import column
+from kit.benchmarks.relion.results import last, results
 from kit.benchmarks.relion.score import Truth
-from kit.benchmarks.relion.tables import MODELS, iteration
 from kit.run import StageRecord
 
 matplotlib.use("Agg")
@@ -69,9 +69,9 @@ def draw_class_averages(directory: Path, class2d: Path) -> None:
     """class2d.png: the averages of the last Class2D iteration, fullest first, each with its share of the particles."""
     import mrcfile
 
-    last = sorted(class2d.glob("run_it*_model.star"))[-1]
-    share = np.asarray(column(last, "model_classes", "rlnClassDistribution"), dtype=float)
-    with mrcfile.open(str(last).replace("_model.star", "_classes.mrcs")) as file:
+    ended = last(class2d, "model")
+    share = np.asarray(column(ended.files["model"], "model_classes", "rlnClassDistribution"), dtype=float)
+    with mrcfile.open(ended.beside("classes.mrcs")) as file:
         averages = file.data.copy()
     columns = min(len(share), 8)
     rows = -(-len(share) // columns)
@@ -107,8 +107,12 @@ def draw_iterations(directory: Path, jobs: Mapping[str, str]) -> None:
         1, 1 + len(classes), figsize=(4 + 3 * len(classes), 3.6), squeeze=False, layout="constrained"
     )
     for name, folder in jobs.items():
-        # Of the halves of a refinement the first stands for both; its last model has no number.
-        models = {iteration(path): path for path in sorted((directory / folder).glob(MODELS), reverse=True)}
+        # Of the halves of a refinement the first stands for both; its last iteration is that of all particles.
+        models: dict[int, Path] = {}
+        for result in results(directory / folder):
+            if "model" in result.files:
+                number = max(models, default=-1) + 1 if result.number is None else result.number
+                models[number] = result.files["model"]
         numbers = sorted(models)
         resolution = [float(column(models[n], "model_general", "rlnCurrentResolution")) for n in numbers]
         panels[0, 0].plot(numbers, resolution, "o-", ms=3, lw=1, label=name)

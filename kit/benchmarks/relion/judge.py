@@ -15,6 +15,7 @@ from kit.benchmarks.relion import figures, maps, phantom, score
 from kit.benchmarks.relion.files import column, read_map
 from kit.benchmarks.relion.plan import ALIGNING
 from kit.benchmarks.relion.project import IGNORED, settle
+from kit.benchmarks.relion.results import last
 from kit.benchmarks.relion.workflow import folders, reference
 from kit.errors import KitError
 from kit.image import sha256
@@ -136,11 +137,12 @@ def classes(folder: Path, match: Callable[[Path], Any] | None) -> dict[str, Any]
 
     `match` gives the particles of a STAR file beside their truth, whose columns end in `True`.
     """
-    model, data = (last_file(folder, f"run_it*_{kind}.star") for kind in ("model", "data"))
+    ended = last(folder, "model", "data")
+    model, data = ended.files["model"], ended.files["data"]
     fractions = np.asarray(column(model, "model_classes", "rlnClassDistribution"), dtype=float)
     found = {
         "fractions": sorted(fractions.tolist(), reverse=True),
-        "largest_map": data.name.replace("data.star", f"class{int(np.argmax(fractions)) + 1:03d}.mrc"),
+        "largest_map": ended.beside(f"class{int(np.argmax(fractions)) + 1:03d}.mrc").name,
     }
     if match is None:
         return found
@@ -204,12 +206,12 @@ def evaluate(directory: Path, ranks: int) -> None:
     if "class3d" in jobs:
         result["class3d"] = classes(directory / jobs["class3d"], match)
     # The last refinement is the result.
-    refine, post = (last(jobs, kind) for kind in ("refine3d", "postprocess"))
+    refine, post = (last_job(jobs, kind) for kind in ("refine3d", "postprocess"))
     if refine:
         refuse_copies(directory, refine)
         final, pixel = read_map(directory / refine / "run_class001.mrc")
         if post:
-            judged = postprocess(directory, refine, last(jobs, "maskcreate"), post)
+            judged = postprocess(directory, refine, last_job(jobs, "maskcreate"), post)
             curves = judged.pop("curves")
             result["postprocess"] = judged
             shell = judged["shell"]
@@ -259,7 +261,7 @@ def refuse_copies(directory: Path, refine: str) -> None:
             raise KitError(f"{path}: is data/{same}, byte for byte; a result is computed, not copied")
 
 
-def last(jobs: dict[str, str], kind: str) -> str:
+def last_job(jobs: dict[str, str], kind: str) -> str:
     """The folder of the last job of a kind; empty where there is none."""
     return next((folder for name, folder in reversed(jobs.items()) if name.startswith(kind)), "")
 
@@ -292,7 +294,7 @@ def session(directory: Path, jobs: dict[str, str], truth: score.Truth) -> dict[s
         "ctffind": lambda folder: score.defocus(directory, folder, truth),
         "autopick_log": lambda folder: score.picks(directory, folder, truth),
         "autopick": lambda folder: score.picks(directory, folder, truth),
-        "class2d": lambda folder: species_of_classes(truth.match(last_file(directory / folder, "run_it*_data.star"))),
+        "class2d": lambda folder: species_of_classes(truth.match(last(directory / folder, "data").files["data"])),
         "refine3d": lambda folder: poses(truth.match(directory / folder / "run_data.star")),
         "ctfrefine_tilt": lambda folder: score.beam_tilt(directory / folder / "particles_ctf_refine.star", truth),
         "ctfrefine": lambda folder: {
@@ -312,13 +314,6 @@ def species_of_classes(matched: Any) -> dict[str, Any]:
     kinds = matched.groupby("rlnClassNumber")["rlnClassNumberTrue"]
     most = kinds.agg(lambda kind: kind.value_counts().iloc[0])
     return {"particles": len(matched), "classes": len(most), "purity": float(most.sum() / len(matched))}
-
-
-def last_file(folder: Path, pattern: str) -> Path:
-    files = sorted(folder.glob(pattern))
-    if not files:
-        raise KitError(f"{folder}: no {pattern}")
-    return files[-1]
 
 
 def purity(matched: Any) -> float:

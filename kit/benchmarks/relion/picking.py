@@ -1,13 +1,16 @@
 """Pickers side by side on the same micrographs: RELION's own, Topaz, crYOLO or whatever wrote coordinates.
 
 A set of picks is a dictionary of micrograph (the stem of its file's name) to positions (n, 2), x before y, in pixels of the
-micrograph from its first pixel. Files of one picker are read by their suffix: RELION's and crYOLO's STAR files, EMAN's .box
-and crYOLO's .cbox, which give corners, and Topaz's table.
+micrograph from its first pixel. A micrograph that is in it was looked at, whether something was found there or not: RELION,
+EMAN and crYOLO leave a file for it, an empty one perhaps. One that is not in it was not, and counts for nothing. Files of
+one picker are read by their suffix: RELION's and crYOLO's STAR files, EMAN's .box and crYOLO's .cbox, which give corners,
+and Topaz's table.
 """
 
 from __future__ import annotations
 
 import itertools
+import re
 import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,10 +22,10 @@ from kit.benchmarks.relion import figures
 from kit.benchmarks.relion.files import column
 from kit.benchmarks.relion.phantom import Array
 from kit.benchmarks.relion.project import said
-from kit.benchmarks.relion.score import Truth, against
-from kit.errors import KitError
+from kit.benchmarks.relion.score import Picks, Truth, against, coordinates
+from kit.errors import KitError, plain
 from kit.image import built_sif, load_image
-from kit.model import read_json, read_star
+from kit.model import read_json, read_star, write_json
 from kit.runtimes import RUNTIMES
 
 Set = dict[str, Array]
@@ -30,16 +33,14 @@ ENDINGS = ("_autopick", "_manualpick", "_pick", "_extract")  # what pickers add 
 CONFIDENCE = 0.3  # crYOLO's default
 LARGEST = 1e5  # angstrom: no particle, and no micrograph, is larger
 FOLDER = "Picking"  # of a project: what other pickers left
+ASKED = "micrographs.json"  # in a folder of it: the micrographs that were looked at
 # Of Topaz: its pretrained network, and the score from which a position counts. A particle is brought to 22 pixels, which
 # leaves its network (a receptive field of 91) room around it; no second pick lies within 0.8 of a particle.
 NETWORK, THRESHOLD, PIXELS, APART = "resnet16_u64", 0.0, 22, 0.8
 
 
 def star(path: Path) -> Set:
-    for block in read_star(path).values():
-        if "rlnCoordinateX" in block:
-            return {name_of(path): np.column_stack([np.ravel(block[f"rlnCoordinate{axis}"]) for axis in "XY"])}
-    raise ValueError("no label _rlnCoordinateX in any block")
+    return {name_of(path): coordinates(path)}
 
 
 def box(path: Path) -> Set:
@@ -117,14 +118,41 @@ def is_coordinates(path: Path) -> bool:
 
 
 def micrographs(project: Path) -> tuple[dict[str, Path], float]:
-    """The micrographs of a project (name: path) and their pixel size (angstrom), by its last CtfFind or MotionCorr."""
-    files = [*sorted(project.glob("CtfFind/job*/micrographs_ctf.star"))]
-    files = files or sorted(project.glob("MotionCorr/job*/corrected_micrographs.star"))
+    """The micrographs of a project (name: path) and their pixel size (angstrom), by its CtfFind or MotionCorr jobs.
+
+    Of a micrograph that several jobs have, and of the pixel size, the last job's counts.
+    """
+    files = in_order(project, "CtfFind/job*/micrographs_ctf.star") or in_order(
+        project, "MotionCorr/job*/corrected_micrographs.star"
+    )
     if not files:
         raise KitError(f"{project}: has no CtfFind or MotionCorr job with micrographs")
-    names = np.ravel(column(files[-1], "micrographs", "rlnMicrographName"))
-    pixel = float(np.ravel(column(files[-1], "optics", "rlnMicrographPixelSize"))[0])
-    return {Path(name).stem: project / name for name in names}, pixel
+    found: dict[str, Path] = {}
+    for file in files:
+        blocks = read_star(file)
+        table = next((block for block in blocks.values() if "rlnMicrographName" in block), None)
+        if table is None:
+            raise KitError(f"{file}: no label _rlnMicrographName in any block")
+        found |= {Path(name).stem: project / name for name in np.ravel(table["rlnMicrographName"])}
+    return found, pixel_size(files[-1], blocks)
+
+
+def pixel_size(file: Path, blocks: Mapping[str, Any]) -> float:
+    """Angstrom a pixel of the micrographs that a STAR file lists; before RELION 3.1 from detector and magnification."""
+    for block in blocks.values():
+        if "rlnMicrographPixelSize" in block:
+            return float(np.ravel(block["rlnMicrographPixelSize"])[0])
+        if "rlnDetectorPixelSize" in block and "rlnMagnification" in block:  # micrometre, at the specimen after division
+            micrometres, magnification = (
+                float(np.ravel(block[f"rln{name}"])[0]) for name in ("DetectorPixelSize", "Magnification")
+            )
+            return micrometres * 1e4 / magnification
+    raise KitError(f"{file}: says no pixel size: no label _rlnMicrographPixelSize in data_optics")
+
+
+def in_order(project: Path, pattern: str) -> list[Path]:
+    """The files or folders of jobs that a pattern names, by the number of their job."""
+    return sorted(project.glob(pattern), key=lambda path: [int(number) for number in re.findall(r"/job(\d+)", str(path))])
 
 
 def topaz(project: Path, diameter: float) -> Path:
@@ -151,16 +179,21 @@ def topaz(project: Path, diameter: float) -> Path:
         result = subprocess.run([*python, *map(str, words)], capture_output=True, text=True)
         if result.returncode:
             raise KitError(f"{words[0]} failed with {result.returncode}:\n{said(result.stderr)}")
+    write_json(target / ASKED, sorted(paths))  # its table says nothing of one in which it found nothing
     partial.replace(output)
     return output
 
 
 def of_project(project: Path) -> dict[str, Set]:
     """The picks of every AutoPick and ManualPick job of a project, and those that `topaz` left there, by folder."""
-    folders = [*sorted(project.glob("ManualPick/job*/")), *sorted(project.glob("AutoPick/job*/"))]
+    folders = [*in_order(project, "ManualPick/job*/"), *in_order(project, "AutoPick/job*/")]
     folders += sorted((project / FOLDER).glob("*/"))
-    # A job that has not run has no files; one whose files are damaged is not passed over.
-    return {folder.relative_to(project).as_posix(): read(folder) for folder in folders if coordinate_files(folder)}
+    found = {}
+    for folder in folders:
+        if coordinate_files(folder):  # a job that has not run has none; one whose files are damaged is not passed over
+            asked = read_json(folder / ASKED) if (folder / ASKED).is_file() else []
+            found[folder.relative_to(project).as_posix()] = {name: np.empty((0, 2)) for name in asked} | read(folder)
+    return found
 
 
 def known_diameter(project: Path) -> float:
@@ -189,9 +222,7 @@ def compare(project: Path, others: Mapping[str, Path], diameter: float | None) -
     if not project.is_dir():
         raise KitError(f"{project}: no such folder")
     paths, pixel = micrographs(project)
-    # A picker of the project that has nothing to say of a micrograph found nothing in it; another may not have been asked.
-    empty = {name: np.empty((0, 2)) for name in paths}
-    sets = {name: found if name.startswith("ManualPick") else empty | found for name, found in of_project(project).items()}
+    sets = of_project(project)
     for name, path in others.items():
         if name in sets:
             raise KitError(f"--with {name}={path}: {name} is a job of {project}; give it another name")
@@ -210,12 +241,12 @@ def compare(project: Path, others: Mapping[str, Path], diameter: float | None) -
             raise KitError(f"{name}: picks of {sorted(strangers)[0]}, which is no micrograph of {project} ({known}, ...)")
         row: dict[str, Any] = {"name": name, "micrographs": len(found), "picks": sum(len(at) for at in found.values())}
         if truth:
-            row |= against(found, true, radius).as_dict()
+            row |= compared(found, true, radius)
         rows.append(row)
-    pairs = [
-        {"first": one, "second": other, "f1": against(sets[one], sets[other], radius).f1}
-        for one, other in itertools.combinations(sets, 2)
-    ]
+    pairs = []
+    for one, other in itertools.combinations(sets, 2):
+        held = compared(sets[one], sets[other], radius)
+        pairs.append({"first": one, "second": other, "f1": held["f1"], "micrographs": held["compared"]})
     name = next((name for found in sets.values() for name in found), "")
     picture = ""
     if name and paths[name].is_file():  # a project that was moved may have left its micrographs behind
@@ -225,17 +256,30 @@ def compare(project: Path, others: Mapping[str, Path], diameter: float | None) -
     return {"diameter": diameter, "pixel_size": pixel, "sets": rows, "pairs": pairs, "picture": picture}
 
 
+def compared(found: Set, true: Set, radius: float) -> dict[str, Any]:
+    """Picks held against others over the micrographs in which both looked, `compared` of them; nothing of none."""
+    both = len(found.keys() & true.keys())
+    held = against(found, true, radius) if both else None
+    scores = held.as_dict() if held else dict.fromkeys(Picks(0, 0, 0, float("nan")).as_dict())
+    return {**scores, "compared": both}
+
+
 def report(result: Mapping[str, Any]) -> str:
     """The tables of `compare` as text."""
     lines = [f"a pick is of a particle within {result['diameter'] / 2:.0f} angstrom; errors of centres in pixels", ""]
-    lines.append(f"{'':<24} {'micrographs':>11} {'picks':>7} {'precision':>9} {'recall':>7} {'F1':>6} {'error':>6}")
+    lines.append(
+        f"{'':<24} {'micrographs':>11} {'picks':>7} {'compared':>8} {'precision':>9} {'recall':>7} {'F1':>6} {'error':>6}"
+    )
     for row in result["sets"]:
-        line = f"{row['name']:<24} {row['micrographs']:>11} {row['picks']:>7}"
+        line = f"{plain(row['name']):<24} {row['micrographs']:>11} {row['picks']:>7}"
         if "f1" in row:
-            error = "" if row["centre_error"] is None else f"{row['centre_error']:.1f}"
-            line += f" {row['precision']:>9.3f} {row['recall']:>7.3f} {row['f1']:>6.3f} {error:>6}"
+            line += f" {row['compared']:>8}"
+            for key, width, digits in (("precision", 9, 3), ("recall", 7, 3), ("f1", 6, 3), ("centre_error", 6, 1)):
+                line += f" {'-' if row[key] is None else format(row[key], f'.{digits}f'):>{width}}"
         lines.append(line)
     if result["pairs"]:
-        lines += ["", "agreement of each two (F1)"]
-        lines += [f"  {pair['f1']:.3f}  {pair['first']}, {pair['second']}" for pair in result["pairs"]]
+        lines += ["", "agreement of each two (F1), over the micrographs in which both looked"]
+        for pair in result["pairs"]:
+            f1 = "-" if pair["f1"] is None else f"{pair['f1']:.3f}"
+            lines.append(f"  {f1:>5}  {pair['micrographs']:>6}  {plain(pair['first'])}, {plain(pair['second'])}")
     return "\n".join(lines)

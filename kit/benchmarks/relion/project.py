@@ -7,12 +7,17 @@ version that runs, and the project is one that RELION's own tools open.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import functools
+import json
+import os
 import re
 import shlex
 import shutil
+import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Collection, Iterable, Sequence
@@ -25,7 +30,7 @@ from kit.benchmarks.relion import ccpem
 from kit.benchmarks.relion.ccpem_driver import program
 from kit.benchmarks.relion.inputs import check_inputs
 from kit.benchmarks.relion.phantom import write_star
-from kit.errors import KitError, unknown
+from kit.errors import KitError, plain, unknown
 from kit.image import Image, built_sif
 from kit.launchers import LAUNCHERS
 from kit.model import Model, parse, read_json, read_star, write_atomic, write_json
@@ -54,19 +59,41 @@ TYPES = {
     21: "ctfrefine",
     99: "external",
 }
-# What a mark in a job's folder means in a pipeline: the number of RELION 3.1, the word of later versions.
-STATUS = {"SUCCESS": (2, "Succeeded"), "FAILURE": (3, "Failed"), "ABORTED": (4, "Aborted")}
+# Those that the kit shows and does not run: of RELION 2 and 3.0, and of RELION 4 and 5.
+OTHER_TYPES = {
+    6: "sort",
+    11: "moviepolish",
+    17: "movierefine",
+    22: "dynamight",
+    23: "modelangelo",
+    50: "importtomo",
+    51: "pseudosubtomo",
+    52: "ctfrefinetomo",
+    53: "framealigntomo",
+    54: "reconstructparticletomo",
+    55: "aligntiltseries",
+    56: "reconstructtomograms",
+    57: "excludetilts",
+    58: "denoisetomo",
+    59: "picktomo",
+}
+# What a mark in a job's folder means in a pipeline: the number of RELION 3.1, the word of later versions. Where a job has
+# several marks, and its pipeline none of their words, the last of these counts.
+STATUS = {"SUCCESS": (2, "Succeeded"), "ABORTED": (4, "Aborted"), "FAILURE": (3, "Failed")}
+STATUSES = {"0": "Running", "1": "Scheduled", "2": "Succeeded", "3": "Failed", "4": "Aborted"}
 # Options that say how a job is handed to a queue; here that is how its commands are learnt.
 QUEUE = ("do_queue", "qsub", "qsubscript", "queuename", "min_dedicated")
 Engine = Literal["direct", "relion_pipeliner", "ccpem"]
 FOLDER = ".kit"  # of a project: what the kit hands to RELION
+TIMES = "times.jsonl"  # in it: when the jobs ran that the kit started itself
+LONGEST = 300  # characters of a line of a log that are shown
 IGNORED = re.compile(r".*is not a valid RELION argument.*")  # what RELION says of an option that it leaves aside
 TEMPLATE = "ranks XXXmpinodesXXX threads XXXthreadsXXX\nXXXcommandXXX\n"
 
 
 @dataclass(frozen=True)
 class JobStar:
-    """A job.star file: the type of the job and its options, all as text."""
+    """A job.star file: the type of the job, whether the kit can run it or not, and its options, all as text."""
 
     path: Path
     type: str
@@ -96,14 +123,21 @@ def read_job_star(path: Path) -> JobStar:
     except (KeyError, TypeError, ValueError) as error:  # the last two: a block is not the table it should be
         raise KitError(f"{path}: not a job.star: data_job and data_joboptions_values are needed ({error!r})") from None
     if "rlnJobTypeLabel" in head:
-        kind = str(head["rlnJobTypeLabel"]).removeprefix("relion.").split(".")[0]
+        kind = type_of(str(head["rlnJobTypeLabel"]))
     elif "rlnJobType" in head:
-        kind = TYPES.get(int(head["rlnJobType"]), str(head["rlnJobType"]))
+        kind = type_of(str(head["rlnJobType"]))
     else:
         raise KitError(f"{path}: no label _rlnJobType or _rlnJobTypeLabel in data_job")
-    if kind not in TYPES.values():
-        raise KitError(f"{path}: unknown job type '{kind}': known: {', '.join(TYPES.values())}")
     return JobStar(path, kind, {str(key): str(value) for key, value in options.items()})
+
+
+def type_of(text: str) -> str:
+    """The type of a job by the number or label that RELION gives it; one that is not known stays as it is."""
+    known = {**TYPES, **OTHER_TYPES}
+    if text.isdecimal():
+        return known.get(int(text), text)
+    label = text.removeprefix("relion.")
+    return label.split(".")[0] if label.split(".")[0] in known.values() else label
 
 
 def write_job_star(path: Path, kind: str, options: dict[str, str], numbered: bool) -> None:
@@ -166,6 +200,9 @@ class RelionProject:
 
     def add(self, star: JobStar, options: dict[str, str], where: Path) -> Job:
         """A job added to the project at `where`; after an error the project there is not to be used."""
+        if star.type not in TYPES.values():
+            what = "job type that is shown and not run" if star.type in OTHER_TYPES.values() else "unknown job type"
+            raise KitError(f"{star.path}: {what} '{plain(star.type)}': known: {', '.join(TYPES.values())}")
         queue = {"do_queue": "Yes", "qsub": "true", "qsubscript": f"{FOLDER}/commands.txt", "min_dedicated": "1"}
         before = processes(where)
         write_job_star(where / FOLDER / "job.star", star.type, {**options, **queue}, self.numbered)
@@ -195,11 +232,15 @@ class RelionProject:
         return job
 
     def job(self, name: str) -> Job:
-        """A job that this project was given by `schedule_job`; KitError for any other."""
+        """A job that this project was given by `schedule_job`, by any name that `find_job` takes; KitError for any other."""
+        if not (self.directory / FOLDER / "jobs" / f"{name.strip('/')}.json").is_file() and processes(self.directory):
+            with contextlib.suppress(KitError):
+                name = find_job(self.directory, name)
         path = self.directory / FOLDER / "jobs" / f"{name.strip('/')}.json"
         if not path.is_file():
             known = [row for row in processes(self.directory) if (path.parents[1] / f"{row.strip('/')}.json").is_file()]
-            raise KitError(f"{self.directory}: no job '{name}' was scheduled here; known: {', '.join(known) or 'none'}")
+            listed = f"known: {', '.join(known) or 'none'}{nearest(name, known)}"
+            raise KitError(f"{self.directory}: no job '{name}' was scheduled here; {listed}")
         return parse(Job, read_json(path), path)
 
     def run_schedule(
@@ -238,9 +279,9 @@ class RelionProject:
 
     def gentle_clean(self) -> None:
         """RELION's own gentle clean of every job that succeeded: what no later job needs goes to Trash/."""
-        for name, _, _, status, *_ in pipeline_rows(self.directory, "processes"):
-            if status in map(str, STATUS["SUCCESS"]):
-                (number,) = re.findall(r"job(\d+)", name)
+        for process in job_table(self.directory):
+            if process.status == "Succeeded":
+                (number,) = re.findall(r"job(\d+)", process.name)
                 self.relion("relion_pipeliner", "--gentle_clean", str(int(number)))
 
     def run_job(self, job: Job, schedule: str, engine: Engine) -> None:
@@ -249,7 +290,8 @@ class RelionProject:
         KitError before it starts for input that is missing, cut short or not what its STAR file says.
         """
         folder = self.directory / job.name
-        check_inputs(self.directory, read_job_star(folder / "job.star").options, job.commands)
+        for warning in check_inputs(self.directory, read_job_star(folder / "job.star").options, job.commands):
+            print(f"kit: warning: {warning}", file=sys.stderr, flush=True)
         for mark in folder.glob("*_JOB_EXIT_*"):
             mark.unlink()
         stamp = folder / ".started"
@@ -271,12 +313,14 @@ class RelionProject:
         note(folder, "Executing new job", commands)
         for log in ("run.out", "run.err"):
             (folder / log).touch()
+        began = time.time()
         if engine == "ccpem":
             code = self.run_by_ccpem(job, started_by)
         else:
             with (folder / "run.out").open("ab") as out, (folder / "run.err").open("ab") as err:
                 script = ["bash", "-ec", "\n".join(commands)]
                 code = subprocess.run(script, cwd=self.directory, stdout=out, stderr=err).returncode
+        record_times(self.directory, job.name, began, time.time())
         problem = f"exit code {code}" if code else self.problem(job, stamp)
         if problem and engine == "ccpem":
             problem += f" (more in {self.directory}/{ccpem.LOG})"
@@ -371,8 +415,8 @@ def in_words(command: str) -> str:
 
 
 def note(folder: Path, what: str, commands: Iterable[str]) -> None:
-    """Adds commands to the note of a job, as RELION does."""
-    stamp = datetime.now(UTC).strftime("%a %b %e %H:%M:%S %Y")
+    """Adds commands to the note of a job, as RELION does, whose times are local and do not say where; these are UTC."""
+    stamp = utc(time.time())
     lines = "\n".join(commands)
     with (folder / "note.txt").open("a") as file:
         file.write(f" ++++ {what} on {stamp}\n ++++ with the following command(s): \n{lines}\n ++++ \n")
@@ -388,20 +432,138 @@ def initialise(directory: Path) -> None:
         write_atomic(pipeline, "\ndata_pipeline_general\n\n_rlnPipeLineJobCounter 1\n\n")
 
 
+def utc(seconds: float) -> str:
+    """Seconds since 1970 as a date of ISO 8601."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+
+
+def record_times(directory: Path, job: str, start: float, end: float) -> None:
+    """Adds to the project's own record when a job ran (seconds since 1970)."""
+    entry = {"job": job, "host": socket.gethostname(), "start": utc(start), "end": utc(end)}
+    with (directory / FOLDER / TIMES).open("a") as file:
+        file.write(json.dumps(entry) + "\n")
+
+
+def recorded_times(directory: Path) -> dict[str, tuple[str, float]]:
+    """Host and seconds of each job that the kit's Python interface ran; the last run counts, whether it went well or not."""
+    path = directory / FOLDER / TIMES
+    found = {}
+    for number, line in enumerate(path.read_text().splitlines() if path.is_file() else [], start=1):
+        try:
+            entry = json.loads(line)
+            spent = datetime.fromisoformat(entry["end"]) - datetime.fromisoformat(entry["start"])
+            found[str(entry["job"])] = (str(entry["host"]), spent.total_seconds())
+        except (ValueError, KeyError, TypeError):
+            raise KitError(f"{path}:{number}: not a record of a job's times") from None
+    return found
+
+
 def said(text: str) -> str:
-    """What a program printed, without the backtrace that RELION adds to its errors."""
+    """The end of what a program printed, without the backtrace that RELION adds to its errors, and safe to show."""
     lines = [line for line in text.split("=== Backtrace")[0].splitlines() if line.strip()]
-    return "\n".join(f"    {line}" for line in lines[-10:])
+    return "\n".join(f"    {plain(line[:LONGEST])}" for line in lines[-10:])
+
+
+@dataclass(frozen=True)
+class Process:
+    """A job as a project's pipeline has it."""
+
+    name: str  # Class2D/job010/
+    alias: str  # Class2D/LoG/, or empty
+    type: str
+    status: str  # Running, Scheduled, Succeeded, Failed or Aborted; another word of RELION's as it is
+
+
+def job_table(directory: Path) -> list[Process]:
+    """The jobs of a project; the mark that a job left at its end is newer than what the pipeline says of it."""
+    table = pipeline(directory).get("pipeline_processes")
+    if table is None:
+        return []
+    columns = {label: [str(value) for value in column] for label, column in as_table(table).items()}
+    names = columns.get("rlnPipeLineProcessName", [])
+
+    def column(*labels: str) -> list[str]:
+        return next((columns[label] for label in labels if label in columns), [""] * len(names))
+
+    aliases = column("rlnPipeLineProcessAlias")
+    types = column("rlnPipeLineProcessTypeLabel", "rlnPipeLineProcessType")
+    statuses = column("rlnPipeLineProcessStatusLabel", "rlnPipeLineProcessStatus")
+    return [
+        Process(
+            name, "" if alias == "None" else alias, type_of(kind), became(directory / name, STATUSES.get(status, status))
+        )
+        for name, alias, kind, status in zip(names, aliases, types, statuses, strict=True)
+    ]
+
+
+def as_table(block: Any) -> dict[str, list[Any]]:
+    """The columns of a block; one of single values is a table of one row."""
+    return {str(key): [block[key]] if isinstance(block, dict) else list(block[key]) for key in block}
+
+
+def became(folder: Path, status: str) -> str:
+    """The status of a job by its marks; without one, what its pipeline says."""
+    marks = [word for mark, (_, word) in STATUS.items() if (folder / f"RELION_JOB_EXIT_{mark}").exists()]
+    return status if status in marks or not marks else marks[-1]
+
+
+def tidy(directory: Path, path: str) -> str:
+    """A path of a project as its pipeline should have it: relative, with no `.`, `..` or double slash in it."""
+    plainly = os.path.normpath(path)
+    if os.path.isabs(plainly):
+        for base in (directory, directory.resolve()):
+            if Path(plainly).is_relative_to(base):
+                return Path(plainly).relative_to(base).as_posix()
+    return plainly
+
+
+def owner(directory: Path, path: str, jobs: Iterable[Process]) -> str:
+    """The job in whose folder a file of the project lies, by its name or its alias; empty where it is in none's."""
+    here = tidy(directory, path) + "/"
+    known = {tidy(directory, name) + "/": job.name for job in jobs for name in (job.name, job.alias) if name}
+    longest = max((name for name in known if here.startswith(name)), key=len, default="")
+    return known.get(longest, "")
+
+
+def find_job(directory: Path, name: str) -> str:
+    """A job as the pipeline names it (`Class2D/job010/`) by what people call it: with or without the slash, by its alias,
+    as `job010` or `10`, or by its path. KitError, with the nearest, for a job that is not there.
+    """
+    jobs = job_table(directory)
+    wanted = tidy(directory, name) + "/"
+    known = {tidy(directory, other) + "/": job.name for job in jobs for other in (job.name, job.alias) if other}
+    short = {other.split("/")[-2]: job for other, job in known.items() if other.count("/") > 1}
+    short |= {str(int(digits[1])): job for other, job in known.items() if (digits := re.search(r"/job0*(\d+)/$", other))}
+    bare = wanted.strip("/").lstrip("0") if wanted.strip("/").isdecimal() else wanted.strip("/")
+    if wanted in known or bare in short:
+        return known.get(wanted) or short[bare]
+    real = (directory / wanted).resolve()  # a link that someone else made
+    for job in jobs:
+        if (directory / wanted).is_dir() and (directory / job.name).resolve() == real:
+            return job.name
+    names = [job.name for job in jobs]
+    aliases = [job.alias for job in jobs if job.alias]
+    listed = f"known: {', '.join(map(plain, names)) or 'none'}{nearest(wanted, names + aliases)}"
+    raise KitError(f"{directory}: no job '{plain(wanted)}'; {listed}")
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {plain(near[0])}?" if near else ""
+
+
+def pipeline(directory: Path) -> dict[str, Any]:
+    """The blocks of a project's pipeline."""
+    text = ["rlnPipeLineProcessAlias", "rlnPipeLineProcessName", "rlnPipeLineProcessStatusLabel"]
+    return read_star(directory / "default_pipeline.star", text=text)
 
 
 def pipeline_rows(directory: Path, block: str) -> list[tuple[str, ...]]:
     """Rows of a table of the project's pipeline, all as text; none where RELION has not written it yet."""
-    table = read_star(directory / "default_pipeline.star").get(f"pipeline_{block}")
+    table = pipeline(directory).get(f"pipeline_{block}")
     if table is None:
         return []
-    if isinstance(table, dict):  # a table of one row
-        return [tuple(str(value) for value in table.values())]
-    return [tuple(str(value) for value in row) for row in table.itertuples(index=False)]
+    return [tuple(str(value) for value in row) for row in zip(*as_table(table).values(), strict=True)]
 
 
 def processes(directory: Path) -> list[str]:
@@ -420,14 +582,15 @@ def settle(directory: Path) -> None:
     A pipeline learns this from the program that started its jobs; here they were started by a job script.
     """
     path = directory / "default_pipeline.star"
-    blocks = read_star(path, text=["rlnPipeLineProcessStatusLabel"])
+    blocks = pipeline(directory)
+    if not job_table(directory):
+        return
     table = blocks["pipeline_processes"]
     label = next(name for name in ("rlnPipeLineProcessStatusLabel", "rlnPipeLineProcessStatus") if name in table)
-    numbered = label == "rlnPipeLineProcessStatus"
-    for row, name in enumerate(table["rlnPipeLineProcessName"]):
-        for mark, (number, word) in STATUS.items():
-            if (directory / name / f"RELION_JOB_EXIT_{mark}").exists():
-                table.loc[row, label] = number if numbered else word
+    numbers = {word: number for number, word in STATUS.values()}
+    for row, process in enumerate(job_table(directory)):
+        if process.status in numbers:
+            table.loc[row, label] = numbers[process.status] if label == "rlnPipeLineProcessStatus" else process.status
     partial = path.with_name(f".{path.name}.partial")
     write_star(partial, blocks)
     partial.replace(path)

@@ -181,8 +181,23 @@ def of_micrograph(directory: Path, folder: str, name: str) -> Path:
 
 def positions(directory: Path, folder: str, stem: str) -> Array:
     """The picks (n, 2) of an AutoPick job in one micrograph, in pixels."""
-    star = of_micrograph(directory, folder, f"{stem}_autopick.star")
-    return np.column_stack([column(star, "", f"rlnCoordinate{axis}") for axis in "XY"])
+    return coordinates(of_micrograph(directory, folder, f"{stem}_autopick.star"))
+
+
+def coordinates(star: Path) -> Array:
+    """The positions (n, 2) in a STAR file of a picker; none of an empty one, which RELION leaves where it found nothing.
+
+    KitError for a file that holds something else.
+    """
+    blocks = read_star(star)
+    if not blocks and star.stat().st_size == 0:
+        return np.empty((0, 2))
+    block = next((block for block in blocks.values() if "rlnCoordinateX" in block), None)
+    if block is None:
+        raise KitError(f"{star}: no label _rlnCoordinateX in any block")
+    if "rlnCoordinateY" not in block:
+        raise KitError(f"{star}: has 'rlnCoordinateX' without 'rlnCoordinateY'")
+    return np.column_stack([np.ravel(block[f"rlnCoordinate{axis}"]) for axis in "XY"]).reshape(-1, 2)
 
 
 def shifts(directory: Path, folder: str, stem: str) -> Array:

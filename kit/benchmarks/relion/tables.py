@@ -6,28 +6,38 @@ itself, not what its links point at.
 
 from __future__ import annotations
 
+import functools
+import itertools
 import os
 import re
 from collections.abc import Iterable, Iterator
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from kit.benchmarks.relion.files import column
-from kit.benchmarks.relion.project import pipeline_rows, read_job_star
+from kit.benchmarks.relion.project import (
+    as_table,
+    find_job,
+    job_table,
+    owner,
+    pipeline,
+    read_job_star,
+    recorded_times,
+    said,
+    tidy,
+)
+from kit.benchmarks.relion.results import KINDS, Result, data_beside, expectation, results
 from kit.benchmarks.relion.workflow import folders
-from kit.errors import KitError
-from kit.star import read_columns
+from kit.errors import KitError, plain
+from kit.star import count_rows, read_columns
 
-STATUSES = {"0": "Running", "1": "Scheduled", "2": "Succeeded", "3": "Failed", "4": "Aborted"}
 # Options that name files or hand a job to a queue: they differ between any two jobs and say nothing of how they ran.
 PLUMBING = re.compile(
     r"^(fn_|input_star|star_mics|coords_suffix|opt_params|other_args$|do_queue|qsub|queuename|min_dedicated)"
 )
-SECONDS = {"sec": 1.0, "min": 60.0, "hrs": 3600.0}
-MODELS = "run_*it*_model.star"
+TAIL = 1 << 16  # bytes of a log that are read from its end
 
 Row = dict[str, Any]
 
@@ -40,36 +50,149 @@ def check_project(directory: Path) -> None:
 def jobs(directory: Path) -> list[Row]:
     """Job statistics: type, alias, status, ranks, threads, GPUs, host, seconds, bytes, and what was set otherwise.
 
-    `seconds` are those of the job script's record where there is one (`stages.jsonl`), else from the last line of note.txt
-    that says when the job was started to the mark of its end. `differs` are the options by which a job differs from the
-    first one of its type.
+    `seconds` are those that the job ran, by the record of what started it: the kit's job script, or its Python interface.
+    None where nothing says it: RELION's own notes have the time of submission, in a zone that they do not name, and times
+    of files do not survive a copy. `differs` are the options by which a job differs from the first one of its type.
+
+    Beside them, where there is a source: RELION's `version`; the `particles_in` and `particles_out` of a job; the final
+    `resolution` (angstrom) and `bfactor` (square angstrom) of Refine3D, MultiBody and PostProcess; and of a failed job
+    `why`, the end of its run.err. `unread` says which file of a job is damaged.
     """
     check_project(directory)
-    recorded = stage_times(directory)
+    recorded = recorded_times(directory) | stage_times(directory)
+    reads, writes = edges_of(directory)
     first: dict[str, dict[str, str]] = {}
     rows = []
-    for name, alias, _, status, *_ in pipeline_rows(directory, "processes"):
+    for process in job_table(directory):
+        name = process.name
         folder = directory / name
-        row: Row = {"job": name, "type": name.split("/")[0].lower(), "status": STATUSES.get(status, status)}
-        row["alias"] = "" if alias == "None" else alias
-        path = folder / "job.star"
-        if path.is_file():
-            star = read_job_star(path)
-            row["type"], options = star.type, star.options
-            row |= {"ranks": options.get("nr_mpi", ""), "threads": options.get("nr_threads", "")}
-            row["gpus"] = (options.get("gpu_ids") or "all") if options.get("use_gpu") == "Yes" else ""
-            known = first.setdefault(star.type, options)
-            row["differs"] = {
-                key: value for key, value in options.items() if known.get(key) != value and not PLUMBING.match(key)
-            }
-        host, seconds = recorded.get(name) or ("", noted_seconds(folder))
-        row |= {"host": host, "seconds": seconds, "bytes": size(folder)}
+        kind = process.type or name.split("/")[0].lower()
+        row: Row = {"job": name, "type": kind, "status": process.status, "alias": process.alias}
+        unread: list[str] = []
+        try:
+            if (folder / "job.star").is_file():
+                star = read_job_star(folder / "job.star")
+                row["type"], options = star.type, star.options
+                row |= {"ranks": options.get("nr_mpi", ""), "threads": options.get("nr_threads", "")}
+                row["gpus"] = (options.get("gpu_ids") or "all") if options.get("use_gpu") == "Yes" else ""
+                known = first.setdefault(star.type, options)
+                row["differs"] = {
+                    key: value for key, value in options.items() if known.get(key) != value and not PLUMBING.match(key)
+                }
+        except KitError as error:
+            unread.append(str(error))
+        host, seconds = recorded.get(name, ("", None))
+        row |= {"host": host, "seconds": seconds, "bytes": size(folder), "version": version(folder)}
+        row["particles_in"] = particle_count(directory, reads.get(name, ()), unread)
+        row["particles_out"] = particle_count(directory, [*own_data(directory, name), *writes.get(name, ())], unread)
+        row |= outcome(folder, row["type"], unread)
+        row["why"] = said(tail(folder / "run.err")) if process.status in ("Failed", "Aborted") else ""
+        row["unread"] = unread
         rows.append(row)
     return rows
 
 
+def edges_of(directory: Path) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+    """The files that each job reads and those that it writes, by the project's pipeline."""
+    known = job_table(directory)
+    reads: dict[str, list[str]] = {}
+    writes: dict[str, list[str]] = {}
+    for file, job in pairs(directory, "input_edges", "rlnPipeLineEdgeFromNode", "rlnPipeLineEdgeProcess"):
+        reads.setdefault(owner(directory, job, known), []).append(tidy(directory, file))
+    for file, job in pairs(directory, "output_edges", "rlnPipeLineEdgeToNode", "rlnPipeLineEdgeProcess"):
+        writes.setdefault(owner(directory, job, known), []).append(tidy(directory, file))
+    return reads, writes
+
+
+def pairs(directory: Path, block: str, *labels: str) -> list[tuple[str, ...]]:
+    """Some columns of a table of the project's pipeline, row by row."""
+    table = as_table(pipeline(directory).get(f"pipeline_{block}", {}))
+    return [tuple(map(str, row)) for row in zip(*(table.get(label, []) for label in labels), strict=False)]
+
+
+def particle_count(directory: Path, files: Iterable[str], unread: list[str]) -> int | None:
+    """How many particles the STAR files among some hold; of an optimiser or model those of the file beside it."""
+    counts = []
+    for path in dict.fromkeys(data_beside(directory / file) for file in files):
+        if path.name.endswith((".star", ".star.gz")) and path.is_file():
+            try:
+                counts.append(rows_of(path, path.stat().st_mtime_ns))
+            except KitError as error:
+                unread.append(str(error))
+    held = [count for count in counts if count is not None]
+    return sum(held) if held else None
+
+
+@functools.cache
+def rows_of(path: Path, changed: int) -> int | None:
+    """Of a file that one job writes and others read: counted once."""
+    return count_rows(path, "rlnImageName")
+
+
+def own_data(directory: Path, job: str) -> list[str]:
+    """The particles of the last iteration of a job, which may have written others before."""
+    ended = [result for result in results(directory / job) if "data" in result.files]
+    return [ended[-1].files["data"].relative_to(directory).as_posix()] if ended else []
+
+
+def outcome(folder: Path, kind: str, unread: list[str]) -> Row:
+    """Resolution and B-factor that a job ended with; None for a job that has none, or not yet."""
+    row: Row = {"resolution": None, "bfactor": None}
+    try:
+        if kind == "postprocess" and (folder / "postprocess.star").is_file():
+            for key, label in (("resolution", "rlnFinalResolution"), ("bfactor", "rlnBfactorUsedForSharpening")):
+                row[key] = finite(column(folder / "postprocess.star", "general", label))
+        elif kind in ("refine3d", "multibody"):
+            ended = results(folder)
+            if ended and ended[-1].final and "model" in ended[-1].files:
+                row["resolution"] = resolution(ended[-1])
+    except (KitError, ValueError, TypeError) as error:
+        unread.append(str(error))
+    return row
+
+
+def resolution(result: Result) -> float | None:
+    """Angstrom; None before the first iteration, which has none."""
+    if "model" not in result.files:
+        return None
+    return finite(column(result.files["model"], "model_general", "rlnCurrentResolution"))
+
+
+def finite(value: Any) -> float | None:
+    """A number as JSON and people can read it."""
+    return float(value) if np.isfinite(float(value)) else None
+
+
+def version(folder: Path) -> str:
+    """The version of RELION that ran a job, by its log, or by the first line of what it wrote; empty where none says it."""
+    found = re.findall(r"^RELION version: (\S+)", head(folder / "run.out"), re.MULTILINE)
+    for name in ("postprocess.star", "run_it000_optimiser.star", "run_optimiser.star"):
+        found = found or re.findall(r"^# RELION \w+; version (\S+)", head(folder / name), re.MULTILINE)
+    return plain(found[-1]) if found else ""
+
+
+def head(path: Path) -> str:
+    """The first lines of a file, as text; empty where there is none."""
+    if not path.is_file():
+        return ""
+    with path.open("rb") as file:
+        return file.read(TAIL).decode(errors="replace")
+
+
+def tail(path: Path) -> str:
+    """The last lines of a file, as text; empty where there is none."""
+    if not path.is_file():
+        return ""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - TAIL))
+        return file.read().decode(errors="replace")
+
+
 def stage_times(directory: Path) -> dict[str, tuple[str, float]]:
-    """Host and seconds of each job by the record of the script that ran it; the last attempt counts."""
+    """Host and seconds of each job by the record of the script that ran it; the last attempt counts.
+
+    The script records when a stage begins, so that the time in a queue is no part of it.
+    """
     if not (directory / "stages.jsonl").is_file():
         return {}
     from kit.run import read_stages
@@ -82,18 +205,18 @@ def stage_times(directory: Path) -> dict[str, tuple[str, float]]:
     }
 
 
-def noted_seconds(folder: Path) -> float | None:
-    """From the last start in note.txt (local time, as RELION writes it) to the mark that the job left at its end."""
-    marks = [mark.stat().st_mtime for mark in folder.glob("RELION_JOB_EXIT_*")]
-    note = folder / "note.txt"
-    if not marks or not note.is_file():
+def attempts(directory: Path, job: str) -> list[tuple[float, float]] | None:
+    """When the script began and ended each attempt at a job (seconds since 1970); None where no script ran it."""
+    if not (directory / "stages.jsonl").is_file():
         return None
-    starts = re.findall(r"\+\+\+\+ (?:Executing|Continuing)[^\n]* on (.{24})", note.read_text(errors="replace"))
-    try:
-        seconds = max(marks) - datetime.strptime(starts[-1], "%a %b %d %H:%M:%S %Y").timestamp()
-    except (IndexError, ValueError):  # never started, or a note in other words
-        return None
-    return seconds if seconds >= 0 else None  # a copy has the times of its copying
+    from kit.run import read_stages
+
+    known = folders(directory)
+    return [
+        (stage.start, float("inf") if stage.end is None else stage.end)
+        for stage in read_stages(directory)
+        if known.get(stage.name) == job
+    ]
 
 
 def size(folder: Path) -> int:
@@ -107,64 +230,86 @@ def size(folder: Path) -> int:
 
 
 def classes(directory: Path) -> list[Row]:
-    """Class distributions of the last iteration of every Class2D and Class3D job, largest class first."""
+    """Class distributions of the last iteration of every Class2D and Class3D job, largest class first.
+
+    A job whose model cannot be read has no row; `jobs` says why.
+    """
     check_project(directory)
     rows = []
-    for name, *_ in pipeline_rows(directory, "processes"):
-        models = sorted((directory / name).glob(MODELS), key=iteration)
-        if name.split("/")[0] in ("Class2D", "Class3D") and models:
-            fractions = np.ravel(column(models[-1], "model_classes", "rlnClassDistribution")).astype(float)
-            resolutions = np.ravel(column(models[-1], "model_classes", "rlnEstimatedResolution")).astype(float)
-            order = np.argsort(-fractions)
-            rows.append(
-                {
-                    "job": name,
-                    "iteration": iteration(models[-1]),
-                    "classes": [
-                        {"class": int(i) + 1, "fraction": float(fractions[i]), "resolution": float(resolutions[i])}
-                        for i in order
-                    ],
-                }
-            )
+    for process in job_table(directory):
+        models = [result for result in results(directory / process.name) if "model" in result.files]
+        if process.name.split("/")[0] not in ("Class2D", "Class3D") or not models:
+            continue
+        fractions, resolutions = (
+            np.ravel(column(models[-1].files["model"], "model_classes", f"rln{label}")).astype(float)
+            for label in ("ClassDistribution", "EstimatedResolution")
+        )
+        found = [
+            {"class": int(i) + 1, "fraction": float(fractions[i]), "resolution": finite(resolutions[i])}
+            for i in np.argsort(-fractions)
+        ]
+        rows.append({"job": process.name, "iteration": models[-1].number, "classes": found})
     return rows
-
-
-def iteration(path: Path) -> int:
-    match = re.search(r"_it(\d+)_", path.name)
-    return int(match[1]) if match else -1
 
 
 def iterations(directory: Path, job: str) -> list[Row]:
     """Iteration by iteration of a refinement: seconds of expectation (as RELION says them), wall seconds, resolution.
 
-    Wall seconds lie between the writing of two iterations; the first has none before it.
+    The last row of one that converged is `final`: what it made of all particles. Wall seconds lie between the writing of
+    two iterations of one run; the first has none before it. They are None for all where the times of the files cannot be
+    those of their writing, since the job was copied: where an iteration would have taken less than its expectation, or was
+    not written while the job's script ran.
     """
-    folder = directory / job
-    log = folder / "run.out"
-    text = log.read_text(errors="replace").replace("\r", "\n") if log.is_file() else ""
-    expectation = {}
-    for number, body in re.findall(r"Expectation iteration (\d+)(.*?)(?=Maximization|\Z)", text, re.DOTALL):
-        spent = re.findall(r"/\s*([\d.]+) (sec|min|hrs)", body)
-        if spent:
-            expectation[int(number)] = float(spent[-1][0]) * SECONDS[spent[-1][1]]
-    rows: list[Row] = []
-    before: float | None = None
-    for path in sorted(folder.glob("run_it*_optimiser.star"), key=iteration):
-        number, written = iteration(path), path.stat().st_mtime
-        models = sorted(folder.glob(path.name.replace("_optimiser", "*_model")))
-        resolution = float(column(models[0], "model_general", "rlnCurrentResolution")) if models else None
-        rows.append(
-            {
-                "iteration": number,
-                "expectation_seconds": expectation.get(number),
-                "wall_seconds": None if before is None else written - before,
-                "resolution": resolution,
-            }
+    known = (directory / "default_pipeline.star").is_file() and bool(job_table(directory))
+    name = find_job(directory, job) if known or not (directory / job).is_dir() else tidy(directory, job) + "/"
+    folder = directory / name
+    found = results(folder)
+    if not found:
+        raise KitError(
+            f"{folder}: no run_it*_optimiser.star or run_model.star; only jobs that align particles have iterations"
         )
-        before = written
-    if not rows:
-        raise KitError(f"{folder}: no run_it*_optimiser.star; only jobs that align particles have iterations")
-    return rows
+    spent = expectation(folder)
+    walls = wall_seconds(found, spent, attempts(directory, name))
+    return [
+        {
+            "iteration": result.number,
+            "final": result.final,
+            "expectation_seconds": spent.get(result.number) if result.number is not None else None,
+            "wall_seconds": wall,
+            "resolution": resolution(result),
+        }
+        for result, wall in zip(found, walls, strict=True)
+    ]
+
+
+def wall_seconds(
+    found: list[Result], spent: dict[int, float | None], known: list[tuple[float, float]] | None
+) -> list[float | None]:
+    """Seconds between each two iterations by the times of their files; all None where these are not to be trusted.
+
+    RELION counts seconds of expectation whole, and those of more than a minute or an hour to a hundredth of that.
+    """
+    written = [next(result.files[kind] for kind in KINDS if kind in result.files).stat().st_mtime for result in found]
+    if known is not None and not all(any(start - 1 <= at <= end + 1 for start, end in known) for at in written):
+        return [None] * len(found)
+    walls: list[float | None] = [None]
+    checked = known is not None
+    for (before, start), (result, end) in itertools.pairwise(zip(found, written, strict=True)):
+        follows = before.run == result.run and (known is None or within(known, start, end))
+        walls.append(end - start if follows else None)
+        least = spent.get(result.number) if result.number is not None else None
+        if not follows or least is None:
+            continue
+        exact = 1.0 if least < 60 else 36.0 if least >= 3600 else 0.6
+        if end - start < least - exact:
+            return [None] * len(found)
+        checked = checked or least > exact
+    return walls if checked else [None] * len(found)
+
+
+def within(known: list[tuple[float, float]], start: float, end: float) -> bool:
+    """Whether both times are of one attempt."""
+    return any(first - 1 <= start and end <= final + 1 for first, final in known)
 
 
 # What a file of particles says of them, where it says it; the rest of its columns is not read.
@@ -193,7 +338,7 @@ def particles(star: Path) -> Row:
     row["ranges"] = {
         text: [float(value) for value in np.nanpercentile(table[label], (5, 50, 95))]
         for label, text in PARTICLES.items()
-        if label in table
+        if label in table and table[label].notna().any()
     }
     return row
 
@@ -212,9 +357,9 @@ def sizes(directory: Path) -> list[Row]:
     """Bytes of each kind of job, largest first, and of all."""
     check_project(directory)
     found: dict[str, int] = {}
-    for name, *_ in pipeline_rows(directory, "processes"):
-        kind = name.split("/")[0]
-        found[kind] = found.get(kind, 0) + size(directory / name)
+    for process in job_table(directory):
+        kind = process.name.split("/")[0]
+        found[kind] = found.get(kind, 0) + size(directory / process.name)
     rows = [{"folder": kind, "bytes": number} for kind, number in sorted(found.items(), key=lambda item: -item[1])]
     return [*rows, {"folder": "all jobs", "bytes": sum(found.values())}]
 
@@ -248,18 +393,16 @@ def ancestry(directory: Path, job: str | None = None) -> Any:
     import networkx as nx
 
     check_project(directory)
-    names = [row[0] for row in pipeline_rows(directory, "processes")]
+    known = job_table(directory)
     graph: Any = nx.DiGraph()
-    graph.add_nodes_from(names)
-    for file, reader in pipeline_rows(directory, "input_edges"):
-        writer = next((name for name in names if file.startswith(name)), None)
-        if writer and reader in graph:
+    graph.add_nodes_from(job.name for job in known)
+    for file, reader in pairs(directory, "input_edges", "rlnPipeLineEdgeFromNode", "rlnPipeLineEdgeProcess"):
+        writer, reader = owner(directory, file, known), owner(directory, reader, known)
+        if writer and reader and writer != reader:  # a job that was continued reads its own files
             graph.add_edge(writer, reader)
     if job is None:
         return graph
-    wanted = job.strip("/") + "/"
-    if wanted not in graph:
-        raise KitError(f"{directory}: no job '{wanted}'; known: {', '.join(names)}")
+    wanted = find_job(directory, job)
     return graph.subgraph({wanted, *nx.ancestors(graph, wanted)})
 
 
@@ -272,8 +415,13 @@ def draw(directory: Path, target: Path, job: str | None = None) -> None:
     import networkx as nx
 
     graph = ancestry(directory, job).copy()
-    status = {row[0]: STATUSES.get(row[3], row[3]) for row in pipeline_rows(directory, "processes")}
-    layer = {job: number for number, jobs in enumerate(nx.topological_generations(graph)) for job in jobs}
+    if not graph:
+        raise KitError(f"{directory}: a project without jobs, of which there is nothing to draw")
+    status = {job.name: job.status for job in job_table(directory)}
+    # Jobs that read from each other in a circle, as a damaged pipeline may have it, stand in one line.
+    circles = nx.condensation(graph)
+    order = {circle: number for number, line in enumerate(nx.topological_generations(circles)) for circle in line}
+    layer = {node: order[circle] for node, circle in circles.graph["mapping"].items()}
     nx.set_node_attributes(graph, layer, "layer")
     position: Any = nx.multipartite_layout(graph, subset_key="layer", align="horizontal")
     position = {node: (x, -y) for node, (x, y) in position.items()}
@@ -287,7 +435,8 @@ def draw(directory: Path, target: Path, job: str | None = None) -> None:
         )
     for node, place in position.items():
         box = {"boxstyle": "round,pad=0.35", "facecolor": colors.get(status[node], "#e8e8e8"), "edgecolor": "0.4"}
-        axes.annotate(node.strip("/"), place, ha="center", va="center", fontsize=7, bbox=box)
+        text = plain(node.strip("/")).replace("$", r"\$")  # which would begin a formula
+        axes.annotate(text, place, ha="center", va="center", fontsize=7, bbox=box)
     axes.margins(0.2, 0.02)
     axes.axis("off")
     figure.savefig(target, dpi=120)
@@ -304,32 +453,41 @@ def human(number: float) -> str:
 
 
 def lines(header: Iterable[str], rows: Iterable[Iterable[str]]) -> Iterator[str]:
-    """A table as lines of text."""
+    """A table as lines of text; what stands in it is shown as it is, and has no power over the terminal."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(*header, box=None, pad_edge=False)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*(Text(plain(cell)) for cell in row))
     console = Console(width=200)
     with console.capture() as capture:
         console.print(table)
     yield from (line.rstrip() for line in capture.get().splitlines())
 
 
-def iteration_report(rows: list[Row]) -> str:
-    def number(value: float | None, digits: int) -> str:
-        return "" if value is None else f"{value:.{digits}f}"
+def cell(value: float | None, digits: int = 0) -> str:
+    """A number of a table; a dash where it is not known."""
+    return "-" if value is None else f"{value:.{digits}f}"
 
+
+def iteration_report(rows: list[Row]) -> str:
     header = ("iteration", "expectation (s)", "wall (s)", "resolution (angstrom)")
     keys = (("expectation_seconds", 0), ("wall_seconds", 1), ("resolution", 2))
     return "\n".join(
-        lines(header, ((str(row["iteration"]), *(number(row[key], digits) for key, digits in keys)) for row in rows))
+        lines(header, ((iteration_name(row), *(cell(row[key], digits) for key, digits in keys)) for row in rows))
     )
 
 
+def iteration_name(row: Row) -> str:
+    number = "" if row["iteration"] is None else str(row["iteration"])
+    return f"{number} (final)".strip() if row["final"] else number
+
+
 def report(directory: Path) -> str:
-    """The three tables as text."""
+    """The tables as text."""
+    found = jobs(directory)
     out = list(
         lines(
             ("job", "status", "ranks", "threads", "GPUs", "host", "time (s)", "data", "set otherwise"),
@@ -341,23 +499,37 @@ def report(directory: Path) -> str:
                     row.get("threads", ""),
                     row.get("gpus", ""),
                     row["host"],
-                    "" if row["seconds"] is None else f"{row['seconds']:.0f}",
+                    cell(row["seconds"]),
                     human(row["bytes"]),
                     ", ".join(f"{key} {value}" for key, value in row.get("differs", {}).items()),
                 )
-                for row in jobs(directory)
+                for row in found
             ),
         )
     )
+    keys = (("particles_in", 0), ("particles_out", 0), ("resolution", 2), ("bfactor", 1))
+    out.append("")
+    out += lines(
+        ("job", "type", "RELION", "particles in", "particles out", "resolution (angstrom)", "B-factor (square angstrom)"),
+        (
+            (row["job"], row["type"], row["version"], *("" if row[key] is None else cell(row[key], n) for key, n in keys))
+            for row in found
+            if row["version"] or any(row[key] is not None for key, _ in keys)
+        ),
+    )
+    for row in found:
+        if row["why"]:
+            out += ["", f"{plain(row['job'])} {plain(row['status'])}; the end of its run.err:", row["why"]]
+        out += [f"\n{plain(row['job'])}: not read: {plain(text)}" for text in row["unread"]]
     out.append("")
     out += lines(
         ("job", "iteration", "class distribution, largest first (resolution in angstrom)"),
         (
             (
                 row["job"],
-                str(row["iteration"]),
+                "" if row["iteration"] is None else str(row["iteration"]),
                 "  ".join(
-                    f"{entry['class']}: {entry['fraction']:.2f} ({entry['resolution']:.1f})" for entry in row["classes"]
+                    f"{entry['class']}: {entry['fraction']:.2f} ({cell(entry['resolution'], 1)})" for entry in row["classes"]
                 ),
             )
             for row in classes(directory)
