@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from conftest import ROOT, kit
 
 from kit.benchmarks.relion import picking
-from kit.benchmarks.relion.score import against
+from kit.benchmarks.relion.score import against, positions
 from kit.errors import KitError
 from kit.image import load_image
 
@@ -131,6 +132,105 @@ def test_sets_are_held_against_each_other_by_micrograph() -> None:
 def test_names_of_digits_are_names(tmp_path: Path) -> None:
     (tmp_path / "topaz.txt").write_text(FILES["topaz.txt"].replace("mic", "0012"))
     assert list(picking.read(tmp_path)) == ["0012"]
+
+
+MICROGRAPHS = [f"micrograph{number:02d}" for number in range(24)]
+ROWS = {name: np.array([[100.0 + 9 * number, 250.0], [400.0, 90.0]]) for number, name in enumerate(MICROGRAPHS)}
+
+
+def leave(folder: Path, found: dict[str, np.ndarray]) -> None:
+    """The files of a picking job of RELION, which leaves an empty one where it found nothing."""
+    for name, places in found.items():
+        path = folder / f"movies/{name}_autopick.star"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        rows = "".join(f"{x} {y}\n" for x, y in places)
+        path.write_text(f"\ndata_\n\nloop_\n_rlnCoordinateX #1\n_rlnCoordinateY #2\n{rows}" if len(places) else "")
+    (folder / "RELION_JOB_EXIT_SUCCESS").touch()
+    (folder / "coords_suffix_autopick.star").write_text("CtfFind/job003/micrographs_ctf.star\n")
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """24 micrographs that one picker looked at, ten of which another looked at, too, and found the same."""
+    (tmp_path / "CtfFind/job003").mkdir(parents=True)
+    head = "data_optics\n\nloop_\n_rlnOpticsGroup #1\n_rlnMicrographPixelSize #2\n1 2.0\n\ndata_micrographs\n\nloop_\n"
+    names = "".join(f"MotionCorr/job002/movies/{name}.mrc 1\n" for name in MICROGRAPHS)
+    table = f"{head}_rlnMicrographName #1\n_rlnOpticsGroup #2\n{names}"
+    (tmp_path / "CtfFind/job003/micrographs_ctf.star").write_text(table)
+    leave(tmp_path / "AutoPick/job004", ROWS)
+    leave(tmp_path / "AutoPick/job005", {name: ROWS[name] for name in MICROGRAPHS[:10]})
+    return tmp_path
+
+
+def test_what_a_picker_was_not_asked_is_no_miss(project: Path) -> None:
+    result = json.loads(kit("picks", str(project), "--diameter", "200", "--json").stdout)
+    (pair,) = result["pairs"]
+    assert (pair["f1"], pair["micrographs"]) == (1.0, 10)
+    assert [(row["name"], row["micrographs"], row["picks"]) for row in result["sets"]] == [
+        ("AutoPick/job004", 24, 48),
+        ("AutoPick/job005", 10, 20),
+    ]
+    assert "  1.000      10  AutoPick/job004, AutoPick/job005" in kit("picks", str(project), "--diameter", "200").stdout
+
+
+def test_what_a_picker_did_not_find_is_a_miss(project: Path) -> None:
+    """Of ten micrographs it found nothing in five, and was asked."""
+    leave(project / "AutoPick/job005", dict.fromkeys(MICROGRAPHS[:5], np.empty((0, 2))))
+    (pair,) = picking.compare(project, {}, 200)["pairs"]
+    assert (pair["f1"], pair["micrographs"]) == (pytest.approx(2 * 10 / (20 + 10)), 10)
+    header = "\ndata_\n\nloop_\n_rlnCoordinateX #1\n_rlnCoordinateY #2\n"
+    (project / f"AutoPick/job005/movies/{MICROGRAPHS[5]}_autopick.star").write_text(header)  # as RELION 5 leaves it
+    (pair,) = picking.compare(project, {}, 200)["pairs"]
+    assert (pair["f1"], pair["micrographs"]) == (pytest.approx(2 * 8 / (20 + 8)), 10)
+
+
+def test_pickers_that_saw_nothing_in_common(project: Path) -> None:
+    shutil.rmtree(project / "AutoPick/job004")
+    leave(project / "AutoPick/job004", {name: ROWS[name] for name in MICROGRAPHS[10:]})
+    (pair,) = picking.compare(project, {}, 200)["pairs"]
+    assert (pair["f1"], pair["micrographs"]) == (None, 0)
+    assert "      -       0  AutoPick/job004, AutoPick/job005" in picking.report(picking.compare(project, {}, 200))
+
+
+def test_a_table_that_names_only_what_it_found(project: Path) -> None:
+    """Topaz writes no row of a micrograph without particles; the kit keeps a list of those that it gave it."""
+    folder = project / "Picking/topaz"
+    folder.mkdir(parents=True)
+    rows = [f"{name}\t{x}\t{y}\t1" for name in MICROGRAPHS[:6] for x, y in ROWS[name]]
+    (folder / "topaz.txt").write_text("\n".join(["image_name\tx_coord\ty_coord\tscore", *rows]) + "\n")
+
+    def pair() -> tuple[float, int]:
+        pairs = {(pair["first"], pair["second"]): pair for pair in picking.compare(project, {}, 200)["pairs"]}
+        found = pairs["AutoPick/job004", "Picking/topaz"]
+        return found["f1"], found["micrographs"]
+
+    assert pair() == (1.0, 6)
+    (folder / "micrographs.json").write_text(json.dumps(MICROGRAPHS[:8]))
+    assert pair() == (pytest.approx(2 * 12 / (16 + 12)), 8)
+
+
+def test_micrographs_of_old_projects_and_of_several_jobs(project: Path) -> None:
+    """Before RELION 3.1 a table has no optics groups; job 1000 is later than job 999."""
+    path = project / "CtfFind/job1000/micrographs_ctf.star"
+    path.parent.mkdir()
+    labels = "_rlnMicrographName #1\n_rlnMagnification #2\n_rlnDetectorPixelSize #3\n"
+    path.write_text(f"\ndata_\n\nloop_\n{labels}MotionCorr/job002/movies/late.mrc 50000.0 14.0\n")
+    (project / "CtfFind/job999").mkdir()
+    shutil.copy(project / "CtfFind/job003/micrographs_ctf.star", project / "CtfFind/job999")
+    paths, pixel = picking.micrographs(project)
+    assert pixel == 2.8  # 14 micrometres, 50,000 times magnified
+    assert set(paths) == {*MICROGRAPHS, "late"}
+    path.write_text("\ndata_\n\nloop_\n_rlnMicrographName #1\nMotionCorr/job002/movies/late.mrc\n")
+    with pytest.raises(KitError, match=r"job1000/micrographs_ctf.star: says no pixel size"):
+        picking.micrographs(project)
+
+
+def test_an_empty_file_of_picks_scores_as_no_picks(project: Path) -> None:
+    leave(project / "AutoPick/job005", {MICROGRAPHS[0]: np.empty((0, 2))})
+    assert positions(project, "AutoPick/job005", MICROGRAPHS[0]).shape == (0, 2)
+    (project / "AutoPick/job005/movies/micrograph01_autopick.star").write_text("<html></html>")
+    with pytest.raises(KitError, match="no label _rlnCoordinateX in any block"):
+        positions(project, "AutoPick/job005", MICROGRAPHS[1])
 
 
 def test_pickers_on_a_run(made_runs: Path, tmp_path: Path) -> None:
