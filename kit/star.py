@@ -89,7 +89,7 @@ def count_rows(path: Path, label: str) -> int | None:
 
 
 def opened(path: Path) -> BinaryIO:
-    """A STAR file for reading, unpacked where it is packed; KitError where it can not be read."""
+    """A STAR file for reading, unpacked where it is packed; KitError where it cannot be read."""
     if not path.is_file():
         raise KitError(f"{path}: missing" if not path.exists() else f"{path}: cannot be read: not a file")
     try:

@@ -12,7 +12,8 @@ import pandas as pd
 import pytest
 from conftest import kit
 
-from kit.benchmarks.relion import tables
+from kit.benchmarks import relion
+from kit.benchmarks.relion import picking, tables
 from kit.benchmarks.relion.phantom import write_star
 from kit.benchmarks.relion.project import RelionProject, find_job, job_table, note, record_times, recorded_times, settle
 from kit.errors import KitError
@@ -213,7 +214,9 @@ def test_unknown_types_are_shown_as_what_they_are(project: Path) -> None:
     assert [row["type"] for row in found.values()] == kinds
     assert found["Refine3D/job012/"]["ranks"] == "4"
     assert "not a job.star" in found["Select/job011/"]["unread"][0]
+    (project / "Class2D/job010/run_it025_model.star").write_text("data_model_general\n_rlnCurrentResolution 9\n")
     text = kit("project", str(project)).stdout
+    assert "no label _rlnClassDistribution in data_model_classes" in text
     assert "Select/job011/: not read: " in text
     assert "line 6: a value of data_particles is missing" in text
 
@@ -259,6 +262,31 @@ def test_a_job_of_the_interface_by_its_name(project: Path, monkeypatch: pytest.M
         assert opened.job(name).name == "Class2D/job010/"
     with pytest.raises(KitError, match=r"no job 'Class2D/job001' was scheduled here; known: Class2D/job010/; did you mean"):
         opened.job("Class2D/job001")
+
+
+def test_the_stage_of_a_job(project: Path) -> None:
+    """`kit data pack` takes the name of a job, too; any other stays as it is, for the message that names the stages."""
+    (project / "workflow.json").write_text(
+        json.dumps({"jobs": {"class2d": "Class2D/job010/", "refine3d": "Refine3D/job012/"}})
+    )
+    for name in ("class2d", "job010", "Class2D/job010", "Class2D/LoG/"):
+        assert relion.stage_of(project, name) == "class2d"
+    for name in ("class4d", "job099", "Import/job001"):
+        assert relion.stage_of(project, name) == name
+
+
+def test_picks_of_a_job_by_its_name(project: Path) -> None:
+    """Of a job that is none of AutoPick's, as its files lie in its folder."""
+    header = "\ndata_\n\nloop_\n_rlnCoordinateX #1\n_rlnCoordinateY #2\n1 2\n"
+    (project / "CtfFind/job003").mkdir(parents=True)
+    optics = "data_optics\n_rlnMicrographPixelSize 2.0\n\ndata_micrographs\n\nloop_\n_rlnMicrographName #1\nm.mrc\n"
+    (project / "CtfFind/job003/micrographs_ctf.star").write_text(optics)
+    (project / "Class2D/job010/m_pick.star").write_text(header)
+    for name in ("job010", "Class2D/LoG"):
+        (row,) = picking.compare(project, {"mine": Path(name)}, 100)["sets"]
+        assert (row["name"], row["picks"]) == ("mine", 1)
+    with pytest.raises(KitError, match="job077: no such file or folder"):
+        picking.compare(project, {"mine": Path("job077")}, 100)
 
 
 def test_edges_in_any_spelling(project: Path) -> None:

@@ -17,7 +17,7 @@ from kit.benchmarks.relion.plan import ALIGNING
 from kit.benchmarks.relion.project import IGNORED, settle
 from kit.benchmarks.relion.results import last
 from kit.benchmarks.relion.workflow import folders, reference
-from kit.errors import KitError
+from kit.errors import KitError, plain
 from kit.image import sha256
 from kit.manifest import MANIFEST
 from kit.model import read_json, read_star, write_json
@@ -40,7 +40,7 @@ def check_logs(directory: Path) -> None:
     for log in sorted((directory / "logs").glob("*.*")):
         match = IGNORED.search(log.read_text(errors="replace"))
         if match:
-            raise KitError(f"{log}: {match[0].strip()}")
+            raise KitError(f"{log}: {plain(match[0].strip())}")
 
 
 def identity(directory: Path) -> dict[str, str]:

@@ -9,6 +9,7 @@ and Topaz's table.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import re
 import subprocess
@@ -21,7 +22,7 @@ import numpy as np
 from kit.benchmarks.relion import figures
 from kit.benchmarks.relion.files import column
 from kit.benchmarks.relion.phantom import Array
-from kit.benchmarks.relion.project import said
+from kit.benchmarks.relion.project import find_job, said
 from kit.benchmarks.relion.score import Picks, Truth, against, coordinates
 from kit.errors import KitError, plain
 from kit.image import built_sif, load_image
@@ -226,6 +227,9 @@ def compare(project: Path, others: Mapping[str, Path], diameter: float | None) -
     for name, path in others.items():
         if name in sets:
             raise KitError(f"--with {name}={path}: {name} is a job of {project}; give it another name")
+        if not path.exists() and (project / "default_pipeline.star").is_file():
+            with contextlib.suppress(KitError):
+                path = project / find_job(project, str(path))
         sets[name] = read(path)
     if not sets:
         raise KitError(f"{project}: has no picks; run an AutoPick job, or give --topaz or --with NAME=PATH")
@@ -238,7 +242,9 @@ def compare(project: Path, others: Mapping[str, Path], diameter: float | None) -
         strangers = found.keys() - paths.keys()
         if strangers:
             known = ", ".join(sorted(paths)[:3])
-            raise KitError(f"{name}: picks of {sorted(strangers)[0]}, which is no micrograph of {project} ({known}, ...)")
+            raise KitError(
+                f"{name}: picks of {plain(sorted(strangers)[0])}, which is no micrograph of {project} ({known}, ...)"
+            )
         row: dict[str, Any] = {"name": name, "micrographs": len(found), "picks": sum(len(at) for at in found.values())}
         if truth:
             row |= compared(found, true, radius)

@@ -354,7 +354,7 @@ class RelionProject:
         for log in ("run.out", "run.err"):
             match = IGNORED.search((folder / log).read_text(errors="replace"))
             if match:
-                return match[0].strip()
+                return plain(match[0].strip())
         if not (folder / "RELION_JOB_EXIT_SUCCESS").exists():
             return "RELION left no mark of success"
         for name in job.outputs:

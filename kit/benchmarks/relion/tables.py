@@ -31,6 +31,7 @@ from kit.benchmarks.relion.project import (
 from kit.benchmarks.relion.results import KINDS, Result, data_beside, expectation, results
 from kit.benchmarks.relion.workflow import folders
 from kit.errors import KitError, plain
+from kit.model import read_star
 from kit.star import count_rows, read_columns
 
 # Options that name files or hand a job to a queue: they differ between any two jobs and say nothing of how they ran.
@@ -232,24 +233,33 @@ def size(folder: Path) -> int:
 def classes(directory: Path) -> list[Row]:
     """Class distributions of the last iteration of every Class2D and Class3D job, largest class first.
 
-    A job whose model cannot be read has no row; `jobs` says why.
+    A row whose model cannot be read says why, `unread`, and has no classes.
     """
     check_project(directory)
     rows = []
     for process in job_table(directory):
         models = [result for result in results(directory / process.name) if "model" in result.files]
-        if process.name.split("/")[0] not in ("Class2D", "Class3D") or not models:
-            continue
-        fractions, resolutions = (
-            np.ravel(column(models[-1].files["model"], "model_classes", f"rln{label}")).astype(float)
-            for label in ("ClassDistribution", "EstimatedResolution")
-        )
-        found = [
-            {"class": int(i) + 1, "fraction": float(fractions[i]), "resolution": finite(resolutions[i])}
-            for i in np.argsort(-fractions)
-        ]
-        rows.append({"job": process.name, "iteration": models[-1].number, "classes": found})
+        if process.name.split("/")[0] in ("Class2D", "Class3D") and models:
+            row: Row = {"job": process.name, "iteration": models[-1].number, "classes": []}
+            try:
+                row["classes"] = distribution(models[-1].files["model"])
+            except (KitError, ValueError) as error:
+                row["unread"] = str(error)
+            rows.append(row)
     return rows
+
+
+def distribution(model: Path) -> list[Row]:
+    """The classes of a model, largest first; the resolution of each where the model has it."""
+    fractions = np.ravel(column(model, "model_classes", "rlnClassDistribution")).astype(float)
+    known = read_star(model)["model_classes"]
+    resolutions = (
+        np.ravel(known["rlnEstimatedResolution"]) if "rlnEstimatedResolution" in known else [np.nan] * len(fractions)
+    )
+    return [
+        {"class": int(i) + 1, "fraction": float(fractions[i]), "resolution": finite(resolutions[i])}
+        for i in np.argsort(-fractions)
+    ]
 
 
 def iterations(directory: Path, job: str) -> list[Row]:
@@ -528,7 +538,8 @@ def report(directory: Path) -> str:
             (
                 row["job"],
                 "" if row["iteration"] is None else str(row["iteration"]),
-                "  ".join(
+                row.get("unread")
+                or "  ".join(
                     f"{entry['class']}: {entry['fraction']:.2f} ({cell(entry['resolution'], 1)})" for entry in row["classes"]
                 ),
             )
