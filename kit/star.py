@@ -164,31 +164,30 @@ def end_of_rows(file: BinaryIO, block: Block) -> tuple[int, int]:
     They end before a line that begins with a word of STAR. Whole chunks are searched, for a line of Python a row takes long.
     """
     file.seek(block.start)
-    place, lines, rest = block.start, 0, b""
-    while True:
-        new = file.read(CHUNK)
-        chunk = rest + new
-        cut = chunk.rfind(b"\n") + 1 if new else len(chunk)
-        chunk, rest = chunk[:cut], chunk[cut:]
+    place, lines = block.start, 0
+    while chunk := file.read(CHUNK) + file.readline():
         stop = at_line_start(chunk, b"data_")
         chunk = chunk if stop is None else chunk[:stop]
-        block.marked = block.marked or any(mark in chunk for mark in (b"#", b'"', b"'"))
+        block.marked = block.marked or b"#" in chunk or b'"' in chunk or b"'" in chunk
         if not block.marked and not block.odd:
             wrong = uneven(chunk, len(block.labels))
             block.odd = block.line + lines + wrong if wrong is not None else 0
         place += len(chunk)
         lines += chunk.count(b"\n")
-        if stop is not None or not new:
-            return place, lines
+        if stop is not None:
+            break
+    return place, lines
 
 
 def uneven(chunk: bytes, count: int) -> int | None:
     """Which line (from 0) of some is the first that has words, but not `count` of them."""
     import numpy as np
 
-    if not chunk.strip():
+    if not chunk.endswith(b"\n"):  # the last line of a file
+        chunk += b"\n"
+    if len(chunk) < 2:
         return None
-    letters = np.frombuffer(chunk + b"\n", dtype=np.uint8)
+    letters = np.frombuffer(chunk, dtype=np.uint8)
     solid = letters > 32  # neither space nor end of line
     begins = solid[1:] > solid[:-1]
     ends = np.flatnonzero(letters == 10)
