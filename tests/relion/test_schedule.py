@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 from typing import get_args
@@ -9,10 +10,11 @@ from typing import get_args
 import mrcfile
 import numpy as np
 import pytest
+from conftest import kit
 
 from kit.benchmarks.relion import movies
 from kit.benchmarks.relion.ccpem_driver import differences
-from kit.benchmarks.relion.project import Engine, RelionProject, pipeline_rows, write_job_star
+from kit.benchmarks.relion.project import Engine, RelionProject, pipeline_rows, recorded_times, write_job_star
 from kit.benchmarks.relion.score import Truth, drifts
 from kit.errors import KitError
 from kit.image import load_image
@@ -98,6 +100,21 @@ def test_the_printed_script(my_project: RelionProject, engine: Engine) -> None:
     log = (my_project.directory / names[2] / "run.out").read_text()
     assert ("Number of MPI processes             = 2" in log) or engine == "relion_pipeliner"
     assert "Executing new job" in (my_project.directory / names[0] / "note.txt").read_text()
+
+
+def test_the_interface_knows_how_long_a_job_ran(my_project: RelionProject) -> None:
+    """Wherever its project is read: what it wrote down has a zone, so that no hours of one come into it."""
+    my_project.schedule_job("JobFiles/import_job.star")
+    my_project.schedule_job("JobFiles/motioncorr_job.star")
+    my_project.run_schedule("once", ["job001"])
+    known = recorded_times(my_project.directory)
+    assert list(known) == ["Import/job001/"]
+    seconds = known["Import/job001/"][1]
+    assert 0 < seconds < 3600  # less than a zone
+    for zone in ("Europe/London", "America/New_York", "Asia/Tokyo"):
+        rows = json.loads(kit("project", str(my_project.directory), "--json", env={"TZ": zone}).stdout)["jobs"]
+        assert [row["seconds"] for row in rows] == [seconds, None]
+        assert [row["status"] for row in rows] == ["Succeeded", "Scheduled"]
 
 
 def test_ccpem_leaves_the_project_to_relion(my_project: RelionProject) -> None:
