@@ -258,7 +258,7 @@ def read_value(path: Any, label: str) -> float:
     match = re.fullmatch(r"(.+?)(?:\[(\d+)\])?", label)
     assert match  # the pattern accepts every text that is not empty
     names, row = match[1].split("."), int(match[2] or 0)
-    value: Any = read_star(path) if path.suffix == ".star" else read_json(path)
+    value: Any = read_star(path, only=names[0]) if path.suffix == ".star" else read_json(path)
     for name in names:
         try:
             value = value[name]

@@ -141,11 +141,11 @@ def json_text(data: Any) -> str:
     return json.dumps(data, indent=2) + "\n"
 
 
-def read_star(path: Path, text: Sequence[str] = ()) -> dict[str, Any]:
-    """The blocks of a STAR file by name, each a table or a dict; KitError when it is missing or not STAR.
+def read_star(path: Path, text: Sequence[str] = (), only: str | None = None) -> dict[str, Any]:
+    """The blocks of a STAR file by name, each a table or a dict, or `only` one; KitError when it is missing or not STAR.
 
     Columns in `text` stay text, whatever they look like.
     """
     from kit.star import read
 
-    return read(path, text)
+    return read(path, text, only)

@@ -28,6 +28,7 @@ CHUNK = 1 << 17  # bytes; stays in the cache of a core
 WORD = re.compile(r"""\s*(?:'(.*?)'(?=\s|$)|"(.*?)"(?=\s|$)|(\#.*)|(\S+))""")
 INTEGER = re.compile(r"[+-]?\d+")
 FLOAT = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|[+-]?(?:nan|inf)", re.IGNORECASE)
+MOST_LABELS, MOST_BLOCKS = 2000, 50_000  # more than any program writes; a stranger's file could take hours
 SEPARATOR = "\x1f"  # stands in no word
 NOT_A_NUMBER = ["nan", "NaN", "NAN", "-nan", "<NA>"]
 
@@ -46,8 +47,8 @@ class Block:
     odd: int = 0  # line of the first row that has not one word a label, as long as nothing is marked; 0: there is none
 
 
-def read(path: Path, text: Sequence[str] = ()) -> dict[str, Any]:
-    """The blocks of a STAR file by name: a table (pandas.DataFrame) each, or a dict of single values.
+def read(path: Path, text: Sequence[str] = (), only: str | None = None) -> dict[str, Any]:
+    """The blocks of a STAR file by name: a table (pandas.DataFrame) each, or a dict of single values; or `only` one of them.
 
     Numbers become numbers; columns and values in `text` stay text, whatever they look like. KitError when the file is
     missing or not STAR: a label or block that stands twice, a row of another length.
@@ -58,6 +59,7 @@ def read(path: Path, text: Sequence[str] = ()) -> dict[str, Any]:
             if block.values is None
             else {label: value if label in text else number(value) for label, value in block.values.items()}
             for block in index(path, file)
+            if only in (None, block.name)
         }
 
 
@@ -104,6 +106,7 @@ def opened(path: Path) -> BinaryIO:
 def index(path: Path, file: BinaryIO) -> list[Block]:
     """The blocks of an opened STAR file; KitError for a block or a label that stands twice."""
     blocks: list[Block] = []
+    known: set[str] = set()
     looped, pending = False, ""  # whether labels are of a table; a label whose value stands on a line of its own
     number, place = 0, 0
     file.seek(0)
@@ -116,8 +119,11 @@ def index(path: Path, file: BinaryIO) -> list[Block]:
         if words[0].startswith("data_"):
             blocks.append(Block(words[0].removeprefix("data_"), values={}))
             looped, pending = False, ""
-            if blocks[-1].name in {block.name for block in blocks[:-1]}:
+            if blocks[-1].name in known:
                 raise KitError(f"{path}: line {number}: data_{plain(blocks[-1].name)} stands twice")
+            known.add(blocks[-1].name)
+            if len(blocks) > MOST_BLOCKS:
+                raise KitError(f"{path}: line {number}: more than {MOST_BLOCKS} blocks, which no program writes")
         elif not blocks:
             continue  # what stands before the first block says nothing
         elif words[0] == "loop_":
@@ -129,6 +135,8 @@ def index(path: Path, file: BinaryIO) -> list[Block]:
             if name in blocks[-1].labels:
                 raise KitError(f"{path}: line {number}: label _{plain(name)} stands twice in data_{plain(blocks[-1].name)}")
             blocks[-1].labels.append(name)
+            if len(blocks[-1].labels) > MOST_LABELS:
+                raise KitError(f"{path}: line {number}: more than {MOST_LABELS} labels, which no program writes")
             if not looped:
                 if len(words) > 2:
                     what = plain(f"_{name} of data_{blocks[-1].name}")

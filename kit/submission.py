@@ -44,7 +44,7 @@ MAY_HOLD = {
     r"run/sbom\.cdx\.json": 8 * MEGABYTE,
     r"run/job\.stdout\.txt|run/stages/[^/]+\.(stdout|stderr)\.txt": 64 * MEGABYTE,
     r"run/figures/[^/]+\.png": 16 * MEGABYTE,
-    r"run/([^/]+/){0,6}[^/]+\.(star|json)": 16 * MEGABYTE,
+    r"run/([^/]+/){0,6}[^/]+\.(star|json)": 8 * MEGABYTE,
 }
 MOST_FILES, MOST_BYTES, DEEPEST = 10_000, 256 * MEGABYTE, 8
 PART = re.compile(r"[A-Za-z0-9_.+-]+")  # of a name; plain letters alone, which every file system keeps apart

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from kit import star
 from kit.errors import KitError
 from kit.model import read_star
 from kit.star import count_rows, read_columns
@@ -163,3 +164,22 @@ def test_rows_in_many_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.setattr("kit.star.CHUNK", size)
         assert len(read_star(path)["particles"]) == 2
         assert list(read_star(path)["optics"]["rlnOpticsGroupName"]) == ["a group"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("data_a\nloop_\n" + "".join(f"_l{n}\n" for n in range(3000)), "more than 2000 labels"),
+        ("".join(f"data_b{n}\n" for n in range(60_000)), "more than 50000 blocks"),
+    ],
+    ids=["labels", "blocks"],
+)
+def test_file_of_a_size_that_no_program_writes(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "x.star").write_text(text)
+    with pytest.raises(KitError, match=message):
+        star.read(tmp_path / "x.star")
+
+
+def test_one_block_of_many(tmp_path: Path) -> None:
+    (tmp_path / "x.star").write_text("data_a\n_x 1\ndata_b\n_y 2\n")
+    assert star.read(tmp_path / "x.star", only="b") == {"b": {"y": 2}}
