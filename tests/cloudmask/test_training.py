@@ -392,6 +392,23 @@ def test_a_rank_that_is_killed_ends_the_job_which_goes_on_bit_for_bit(work: Path
         }
 
 
+STALE = """
+import tensorflow as tf
+parts = tf.train.Checkpoint(done=tf.Variable(1), best=tf.Variable(0.5), best_epoch=tf.Variable(1))
+tf.train.CheckpointManager(parts, "stale/checkpoints", max_to_keep=2).save()
+"""
+
+
+def test_a_checkpoint_of_a_network_in_another_order_is_not_gone_on_with(work: Path) -> None:
+    """Its weights have the same shapes, and nothing else would tell."""
+    (work / "stale").mkdir()
+    stage(work, 0, "-c", STALE)
+    words = ("--out", "stale", "--epochs", "2", "--batch-size", "1", "--backend", "single")
+    said = stage(work, 0, *TRAIN, *words, code=1)
+    assert "is of a network whose channels are joined in another order than the reference's" in said
+    assert not (work / "stale/train.json").exists()
+
+
 PREDICT = """
 import sys, numpy as np, tensorflow as tf
 from pathlib import Path
