@@ -144,3 +144,17 @@ def test_images_that_are_not_there_are_named(tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "pack/particles")
     with pytest.raises(KitError, match="which can not be read: index 8 is out of bounds"):
         particles(tmp_path, star, tmp_path / "pack")
+
+
+def test_nothing_outside_of_the_run_is_packed(tmp_path: Path) -> None:
+    """A pack is for others: what a STAR file or a link names elsewhere stays there."""
+    directory = tmp_path / "run"
+    (directory / "pack").mkdir(parents=True)
+    mrcfile.write(tmp_path / "secret.mrcs", np.zeros((2, 4, 4), dtype=np.float32))
+    (directory / "linked.mrcs").symlink_to(tmp_path / "secret.mrcs")
+    for name in ("../secret.mrcs", "linked.mrcs", str(tmp_path / "secret.mrcs")):
+        star = directory / "particles.star"
+        write_star(star, {"particles": pd.DataFrame({"rlnImageName": [f"000001@{name}", f"000002@{name}"]})})
+        with pytest.raises(KitError, match="lies outside of the run and its data"):
+            particles(directory, star, directory / "pack")
+        shutil.rmtree(directory / "pack/particles")

@@ -33,7 +33,7 @@ def pack(directory: Path, stage: str, target: Path) -> dict[str, str]:
         # Of a job's options those that name a file of the project are its inputs.
         if not option.startswith("fn_") or not value or not (directory / value).is_file():
             continue
-        source = directory / value
+        source = within(directory, value)
         if source.suffix == ".star":
             inputs[option] = particles(directory, source, target)
         else:
@@ -42,10 +42,18 @@ def pack(directory: Path, stage: str, target: Path) -> dict[str, str]:
     known = reference(directory)
     if known:
         (target / known).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(directory / "data" / known, target / known)
+        shutil.copyfile(within(directory, f"data/{known}"), target / known)
     for path in (directory / "data").glob(TRUTH):
-        shutil.copyfile(path, target / path.name)
+        shutil.copyfile(within(directory, f"data/{path.name}"), target / path.name)
     return inputs
+
+
+def within(directory: Path, name: str) -> Path:
+    """A file of the run or of its data; KitError for any other, which a pack would publish."""
+    path = (directory / name).resolve()
+    if not any(path.is_relative_to(home.resolve()) for home in (directory, directory / "data")):
+        raise KitError(f"{directory / name}: lies outside of the run and its data; it is not packed")
+    return path
 
 
 def particles(directory: Path, star: Path, target: Path) -> str:
@@ -61,7 +69,7 @@ def particles(directory: Path, star: Path, target: Path) -> str:
     for count, (path, rows) in enumerate(table.groupby("stack", sort=True), start=1):
         own = f"particles/{count:06d}.mrcs"
         try:
-            with mrcfile.mmap(directory / str(path)) as source, mrcfile.new(target / own) as copy:
+            with mrcfile.mmap(within(directory, str(path))) as source, mrcfile.new(target / own) as copy:
                 copy.set_data(source.data[np.sort(rows["number"])])
                 copy.voxel_size = source.voxel_size
         except (OSError, ValueError, IndexError) as error:
