@@ -251,14 +251,21 @@ def load_benchmark(name: str) -> Benchmark:
     return parse(Benchmark, {"name": name, **read_toml(path)}, path)
 
 
-def read_value(path: Any, label: str) -> float:
-    """The number that `label` names in a STAR or JSON file; KitError names file and label of what is missing."""
+def read_value(path: Any, label: str, known: dict[Any, Any] | None = None) -> float:
+    """The number that `label` names in a STAR or JSON file; KitError names file and label of what is missing.
+
+    `known` keeps what was read, where a file is asked for several numbers.
+    """
     if not path.is_file():
         raise KitError(f"{path}: missing, and with it {label}")
     match = re.fullmatch(r"(.+?)(?:\[(\d+)\])?", label)
     assert match  # the pattern accepts every text that is not empty
     names, row = match[1].split("."), int(match[2] or 0)
-    value: Any = read_star(path, only=names[0]) if path.suffix == ".star" else read_json(path)
+    key = (path, names[0] if path.suffix == ".star" else "")
+    known = {} if known is None else known
+    if key not in known:
+        known[key] = read_star(path, only=names[0]) if path.suffix == ".star" else read_json(path)
+    value: Any = known[key]
     for name in names:
         try:
             value = value[name]

@@ -19,14 +19,14 @@ from pathlib import Path
 from typing import Any
 
 from kit.benchmark import Benchmark, read_value
-from kit.collect import metric_record, stated_digest
+from kit.collect import CARRIED, metric_record, stated_digest
 from kit.data import PACK, Pack
 from kit.errors import KitError, plain
 from kit.files import kind
 from kit.image import sha256
 from kit.model import json_text, parse, read_json, shortened
 from kit.rerender import Answer, Request, answer
-from kit.run import FILE, SBOM, Run, State, judge, read_stages, too_fast
+from kit.run import FILE, SBOM, Run, State, judge, read_stages, stage_lines, too_fast
 from kit.site import Site
 from kit.submission import (
     DEEPEST,
@@ -43,10 +43,11 @@ from kit.submission import (
     packed,
     read_manifest,
 )
+from kit.system import KEYS, declared
 
 MOST_FINDINGS = 20  # of one check: a stranger's folder could give any number
-DAY = 86400.0
-SKEW = 3600.0  # seconds by which the clocks of a login node and a compute node may differ
+SKEW = 3600.0  # seconds by which the clocks of two nodes may differ
+TICK = 5.0  # seconds by which the clock of one may be set back
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,8 @@ class Submission:
             return answer(request, self.allow_dirty)
         except KitError as error:
             return error
+        except Exception as error:  # whatever a stranger wrote, it is asked for once
+            return KitError(f"{FILE}: cannot be rendered again: {shortened(error)}")
 
     @property
     def answer(self) -> Answer | None:
@@ -118,6 +121,8 @@ def survey(path: Path, place: tuple[str, ...], allow_dirty: bool) -> Submission:
     """What lies in a folder, by lstat alone: nothing is opened and no link is followed."""
     found = Submission(path, place, allow_dirty)
     folders, seen, total = [""], dict[str, str](), 0
+    executable: dict[str, int] = {}
+    empty: set[str] = set()
     while folders:
         folder = folders.pop()
         try:
@@ -138,11 +143,23 @@ def survey(path: Path, place: tuple[str, ...], allow_dirty: bool) -> Submission:
                 return found
             if problem:
                 found.strange.append(Finding(name, problem))
+            elif stat.S_ISREG(status.st_mode) and status.st_mode & 0o111:
+                executable[name] = status.st_mode
+                total += status.st_size
+                found.files[name] = status.st_size
             elif stat.S_ISDIR(status.st_mode):
                 folders.append(f"{name}/")
+                empty.add(name)
             else:
                 found.files[name] = status.st_size
                 total += status.st_size
+    held = {parent.as_posix() for name in found.files for parent in Path(name).parents}
+    for name in sorted(empty - held - {Path(finding.file).parent.as_posix() for finding in found.strange}):
+        found.strange.append(Finding(name, "a folder without a file of a submission"))
+    if len(executable) < len(found.files):  # where all are, the file system has no modes
+        for name, mode in executable.items():
+            del found.files[name]
+            found.strange.append(Finding(name, f"its mode is {stat.S_IMODE(mode):04o}; a plain file is not executable"))
     return found
 
 
@@ -156,8 +173,8 @@ def strange(name: str, status: os.stat_result) -> str:
         return ""
     if kind(status.st_mode):
         return f"{kind(status.st_mode)}; a submission holds plain files"
-    if status.st_mode & 0o7111:
-        return f"its mode is {stat.S_IMODE(status.st_mode):04o}; a plain file is not executable (chmod 644)"
+    if status.st_mode & 0o7000:
+        return f"its mode is {stat.S_IMODE(status.st_mode):04o}; a plain file has no set-user-ID, set-group-ID or sticky bit"
     if status.st_nlink > 1:
         return f"is one of {status.st_nlink} hard links to the same file, which may change elsewhere; copy it"
     limit = next((limit for pattern, limit in MAY_HOLD.items() if re.fullmatch(pattern, name)), None)
@@ -212,6 +229,7 @@ def checksums(sub: Submission) -> Iterator[Finding]:
     for name in sorted(sub.files):
         if name not in wanted and name != MANIFEST:
             yield Finding(name, f"not listed in {MANIFEST}")
+    yield from same_text(sub, MANIFEST, "".join(f"{wanted[name]}  {name}\n" for name in sorted(wanted)), "of these sums")
 
 
 def schema(sub: Submission) -> Iterator[Finding]:
@@ -309,6 +327,15 @@ def verdict(sub: Submission) -> Iterator[Finding]:
     attempts = read_stages(sub.path / "run")
     if attempts != run.stages:
         yield Finding("run/stages.jsonl", "its stages are not those of run.json")
+    yield from same_text(sub, "run/stages.jsonl", stage_lines(attempts), "of these stages")
+    done: set[str] = set()
+    for attempt in attempts:
+        if attempt.name in done:
+            yield Finding("run/stages.jsonl", f"stage {attempt.name} ran again after it was done")
+        if attempt.exit_code == 0:
+            done.add(attempt.name)
+            if attempt.reason:
+                yield Finding("run/stages.jsonl", f"stage {attempt.name} ended well, and gives a reason: {attempt.reason}")
     if sub.benchmark is None or sub.answer is None:
         return
     state = judge(sub.benchmark, attempts, job_gone=True)
@@ -328,35 +355,53 @@ def times(sub: Submission) -> Iterator[Finding]:
     if run is None:
         return
     created = run.created.timestamp()
-    if created > now + DAY:
+    if created > now + SKEW:
         yield Finding(FILE, f"created is {run.created:%Y-%m-%d}, which has not come yet")
-    before, what = created - SKEW, "the run was asked for"
+    before, what, host = created - SKEW, "the run was asked for", ""
     for attempt in run.stages:
-        if attempt.start < before:
+        if attempt.start < before - (TICK if attempt.host == host else SKEW):
             yield Finding(FILE, f"stage {attempt.name} started before {what}")
-        if attempt.end is not None and attempt.end < attempt.start:
+        if attempt.end is not None and attempt.end < attempt.start - TICK:
             yield Finding(FILE, f"stage {attempt.name} ended before it started")
-        # Stages of one job follow each other on one clock; a resumed job may lie on another node.
-        before = (attempt.end or attempt.start) - (0 if attempt.exit_code == 0 else SKEW)
-        what = f"stage {attempt.name} ended"
-    if run.stages and max(attempt.end or attempt.start for attempt in run.stages) > now + DAY:
+        before, what, host = attempt.end or attempt.start, f"stage {attempt.name} ended", attempt.host
+    if run.stages and max(attempt.end or attempt.start for attempt in run.stages) > now + SKEW:
         yield Finding(FILE, "a stage ended at a time that has not come yet")
 
 
 def carried(sub: Submission) -> Iterator[Finding]:
-    """The files of the run are those of run.json, all of them and no other, and those that its metrics name."""
-    run = sub.run
+    """The files of the run are those of run.json: what every run has, what its metrics were read from, and figures."""
+    run, benchmark = sub.run, sub.benchmark
     if run is None:
         return
-    places = {packed(name): digest for name, digest in run.files.items()}
+    places: dict[str, str] = {}
+    for name, digest in run.files.items():
+        if packed(name) in places:
+            yield Finding(FILE, f"two of its files are packed as {packed(name)}")
+        places[packed(name)] = digest
     for name, digest in places.items():
         if sub.there(name) and f"sha256:{sha256(sub.path / name)}" != digest:
             yield Finding(name, f"is not the file that run.json names, {shortened(digest)}")
         elif not sub.there(name):
             yield Finding(name, "missing, but run.json lists it among its files")
+        if name.endswith(".png") and sub.there(name) and not is_png(sub.path / name):
+            yield Finding(name, "is no PNG")
     for name in sub.files:
         if name.startswith("run/") and name not in places:
             yield Finding(name, "is not among the files of run.json")
+    if benchmark is None:
+        return
+    logs = {f"logs/{stage.name}.{end}" for stage in benchmark.stages for end in ("out", "err")}
+    expected = {*CARRIED, *logs, *(metric.file for metric in benchmark.metrics)} - ({PACK} if not run.alone else set())
+    for name in sorted(expected - set(run.files)):
+        yield Finding(packed(name), "missing: every run of this size has it")
+    for name in run.files:
+        if name not in expected and not re.fullmatch(r"figures/[^/]+\.png", name):
+            yield Finding(packed(name), "is nothing that a run of this size leaves for a submission")
+
+
+def is_png(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(8) == b"\x89PNG\r\n\x1a\n"
 
 
 def bill(sub: Submission) -> Iterator[Finding]:
@@ -382,6 +427,7 @@ def metrics(sub: Submission) -> Iterator[Finding]:
     if run is None or benchmark is None:
         return
     found = {metric.name: metric for metric in run.metrics}
+    known: dict[Any, Any] = {}
     if [metric.name for metric in run.metrics] != [metric.name for metric in benchmark.metrics]:
         strangers = ", ".join(found.keys() - {metric.name for metric in benchmark.metrics})
         yield Finding(FILE, f"its metrics are not those of size {run.size}{': ' if strangers else ''}{strangers}")
@@ -395,7 +441,7 @@ def metrics(sub: Submission) -> Iterator[Finding]:
             continue
         source = sub.path / name
         try:
-            again = read_value(source, metric.label)
+            again = read_value(source, metric.label, known)
         except KitError as error:
             yield Finding(name, str(error).removeprefix(f"{source}: "))
             continue
@@ -425,13 +471,16 @@ def contradictions(sub: Submission) -> Iterator[Finding]:
 
 
 def system(sub: Submission) -> Iterator[Finding]:
-    """What the site declares of its hardware stands in the description of the system."""
+    """The description of the system has the keys that the kit writes, and says what the site declares of it."""
     run, site = sub.run, sub.parsed(Site, "run/site.json")
-    if run is None or site is None:
+    if run is None or site is None or run.partition not in site.partitions:
         return
-    for key, value in site.hardware.items():
+    wanted = declared(site, run.partition)
+    for key, value in wanted.items():
         if run.system.get(key) != value:
             yield Finding(FILE, f"system.{key} is {shortened(run.system.get(key))}, run/site.json says {value!r}")
+    for key in sorted({*KEYS, *wanted} ^ run.system.keys()):
+        yield Finding(FILE, f"system.{key} is {'missing' if key not in run.system else 'no key that the kit writes'}")
 
 
 def placeholders(sub: Submission) -> Iterator[Finding]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -715,6 +716,9 @@ def submission_check(
 
 def main() -> None:
     """Runs the command; the one place where errors become exit codes: 0, 1 failed, 2 usage, 3 internal, 130 interrupted."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # of a terminal that has not every letter
     try:
         code = app(standalone_mode=False)
         if code == 130:  # how Typer hands Ctrl-C back
@@ -728,6 +732,9 @@ def main() -> None:
         sys.exit(130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:  # a name that is too long, a folder that nobody may enter, a disk that is full
+        say(f"kit: {error.filename or 'file system'}: {error.strerror or error}")
         sys.exit(1)
     except Exception as error:
         usage = getattr(error, "exit_code", None)

@@ -12,7 +12,7 @@ from kit.benchmark import Benchmark, Metric, read_value
 from kit.data import PACK
 from kit.errors import KitError
 from kit.files import kind, open_plain, sha256_plain
-from kit.image import load_image, sha256
+from kit.image import load_image
 from kit.model import read_json
 from kit.render import commands, layout, on_gpus
 from kit.run import (
@@ -61,7 +61,7 @@ def collect(directory: Path) -> Run:
             "stages": attempts,
             "metrics": metrics,
             "files": files,
-            "system": describe(site),
+            "system": describe(site, run.partition),
         }
     )
     save_run(directory, run)
@@ -89,6 +89,9 @@ def contained(directory: Path) -> None:
             mode = path.lstat().st_mode
             if stat.S_ISLNK(mode):
                 target = path.resolve()
+                # A verdict writes pictures, and what lies in these two is packed.
+                if path.relative_to(directory).parts[0] in ("logs", "figures"):
+                    raise KitError(f"{path}: a link to {target}, where a file of this run is needed")
                 if not any(home == target or home in target.parents for home in homes):
                     raise KitError(f"{path}: a link to {target}, which is neither of this run nor of its data")
             elif kind(mode) and not stat.S_ISDIR(mode):
@@ -124,15 +127,18 @@ def evidence(directory: Path, run: Run, benchmark: Benchmark, attempts: list[Sta
             written = os.fstat(file.fileno()).st_mtime
         if written < start - CLOCKS:
             raise KitError(f"{directory / name}: older than the stage that has to write it")
-        if end + CLOCKS < written < judged - 1:
+        if end + CLOCKS < written < judged - CLOCKS:
             raise KitError(f"{directory / name}: changed {written - end:.0f} s after its stage had ended")
 
 
 def stated_digest(bill: Any) -> dict[str, str]:
-    """What an SBOM of the kit says of its image: `name`, and the properties `kit:digest`, `kit:label:...`."""
+    """What an SBOM of the kit says of its image: `name`, `version`, and the properties `kit:digest`, `kit:label:...`."""
     try:
         component = bill["metadata"]["component"]
-        return {"name": component["name"], **{entry["name"]: entry["value"] for entry in component["properties"]}}
+        stated = {entry["name"]: entry["value"] for entry in component["properties"]}
+        if len(stated) != len(component["properties"]):
+            return {}  # one of two cannot be believed
+        return {**stated, "name": component["name"], "version": component.get("version", "")}
     except (KeyError, TypeError):
         return {}
 
@@ -146,7 +152,7 @@ def judge_results(
         contained(directory)
     except KitError as error:
         return State(name="failed", stage="collect", reason=str(error)), []
-    if f"sha256:{sha256(directory / 'job.sh')}" != run.script:
+    if sha256_plain(directory, "job.sh") != run.script:
         return State(name="failed", reason="job.sh differs from the script that was rendered"), []
     fast = too_fast(benchmark, run.size, attempts)
     if fast:
@@ -183,7 +189,7 @@ def read_metric(directory: Path, metric: Metric, attempts: list[StageRecord]) ->
     path = directory / metric.file
     digest = sha256_plain(directory, metric.file) if os.path.lexists(path) else ""
     value = read_value(path, metric.label)
-    if attempts and path.stat().st_mtime < min(attempt.start for attempt in attempts) - 1:
+    if attempts and path.stat().st_mtime < min(attempt.start for attempt in attempts) - CLOCKS:
         raise KitError(f"{path}: older than the run; this run did not write it")
     return metric_record(metric, value, digest)
 

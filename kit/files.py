@@ -52,6 +52,12 @@ def open_plain(folder: Path, name: str) -> BufferedReader:
         os.close(handle)
 
 
+def plain_file(folder: Path, name: str) -> Path:
+    """The path of a file that `open_plain` opens; KitError as there."""
+    open_plain(folder, name).close()
+    return folder / name
+
+
 def sha256_plain(folder: Path, name: str) -> str:
     """`sha256:...` of a regular file below a folder; KitError as `open_plain`."""
     with open_plain(folder, name) as file:

@@ -20,7 +20,19 @@ from kit.manifest import MANIFEST
 from kit.model import write_atomic, write_json
 from kit.render import layout, memory_here, on_gpus, rendered, words
 from kit.render import warnings as render_warnings
-from kit.run import SBOM, ImageRecord, Rendering, Run, State, current_state, load_run, resolved, save_run, with_state
+from kit.run import (
+    SBOM,
+    ImageRecord,
+    Rendering,
+    Run,
+    State,
+    current_state,
+    directory_name,
+    load_run,
+    resolved,
+    save_run,
+    with_state,
+)
 from kit.runtimes import RUNTIMES
 from kit.sbom import sbom
 from kit.schedulers import SCHEDULERS
@@ -125,10 +137,9 @@ def prepare(
     # Whatever the seed of the run, the data are the same.
     folder = isolated.absolute() if isolated else data.make(benchmark, size_name)
     benchmark = benchmark.with_seed(size_name, seed)
-    stamp = created.strftime("%Y%m%dT%H%M%S") + f"{created.microsecond // 1000:03d}Z"
     part = pack.stage if pack else "scaling" if scale else ""
-    work = f"{size_name}-{part}" if part else size_name
-    directory = (runs / benchmark.name / f"{work}-{site.name}-{stamp}").absolute()
+    work = f"{size_name}/{part}" if part else size_name
+    directory = (runs / benchmark.name / directory_name(work, site.name, created)).absolute()
     try:
         directory.mkdir(parents=True)
     except OSError as error:

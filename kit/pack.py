@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import yaml
 
 from kit import __version__
@@ -122,14 +123,17 @@ def derived(run: Run, benchmark: Benchmark, organisation: str, system: str) -> d
         "version": __version__,
     }
     env = environment()
-    pages = {
-        name: env.get_template(f"submission/{name}.j2").render(shown)
-        for name in ("README.md", "scientific_contribution.md", "pull_request.md")
-    }
+    try:
+        pages = {
+            name: env.get_template(f"submission/{name}.j2").render(shown)
+            for name in ("README.md", "scientific_contribution.md", "pull_request.md")
+        }
+    except jinja2.TemplateError as error:
+        raise KitError(f"{FILE}: lacks what its pages say: {error}") from None
     return {
         **pages,
         "config.yaml": yaml.safe_dump(config, sort_keys=False),
-        "system.json": json_text({"submitter": organisation, "division": "open", **run.system, "system_name": system}),
+        "system.json": json_text({**run.system, "submitter": organisation, "division": "open", "system_name": system}),
         "result-1.txt": log(run, organisation, system),
         ATTRIBUTES: "# Bytes as they are: checksums are over them.\n* -text\n",
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from pathlib import Path
+from typing import Any
 
 from kit.errors import KitError
 
@@ -39,10 +40,16 @@ def user_file() -> Path:
     return Path(os.environ.get("KIT_CONFIG", default)).expanduser().absolute()
 
 
+def git(*words: str, stdout: Any = subprocess.PIPE) -> subprocess.CompletedProcess[bytes]:
+    """A git command in the kit's own checkout, whoever owns it and whatever repository the environment names."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
+    command = ["git", "-c", f"safe.directory={CHECKOUT}", "-C", str(CHECKOUT), *words]
+    return subprocess.run(command, env=environment, stdout=stdout, stderr=subprocess.PIPE)
+
+
 def commit() -> str:
     """The commit of the kit's checkout, with `-dirty` behind it when files differ; `unknown` outside one."""
     if CHECKOUT is None:
         return "unknown"
-    words = ["git", "-C", str(CHECKOUT), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
-    result = subprocess.run(words, capture_output=True, text=True)
-    return result.stdout.strip() or "unknown"
+    answer = git("describe", "--always", "--abbrev=40", "--dirty", "--exclude=*")
+    return answer.stdout.decode().strip() or "unknown"

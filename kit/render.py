@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import jinja2.sandbox
 
 from kit import __version__, paths
 from kit.benchmark import Benchmark, Size
 from kit.data import Pack
-from kit.errors import KitError
+from kit.errors import KitError, plain
 from kit.image import Image
 from kit.launchers import LAUNCHERS
 from kit.run import Rendering
@@ -94,7 +95,7 @@ def fill(size: Size, gpus: int, cores: int) -> int:
 
 
 def on_gpus(benchmark: Benchmark, image: str) -> bool:
-    return benchmark.images[image].get("acceleration") == "--gpu"
+    return benchmark.images[benchmark.image(image)].get("acceleration") == "--gpu"
 
 
 def memory_here() -> float:
@@ -128,7 +129,8 @@ def quoted(word: object) -> str:
 
 
 def environment() -> jinja2.Environment:
-    env = jinja2.Environment(
+    # Sandboxed: the templates of a run's own benchmark.json are rendered, too, and anybody may have written that.
+    env = jinja2.sandbox.SandboxedEnvironment(
         loader=jinja2.FileSystemLoader(paths.shipped("templates")),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -137,7 +139,13 @@ def environment() -> jinja2.Environment:
     )
     env.filters["q"] = quoted
     env.filters["words"] = words
+    env.filters["md"] = markdown
     return env
+
+
+def markdown(text: object) -> str:
+    """Foreign text in a page of Markdown, where it can neither be markup nor end a row of a table."""
+    return re.sub(r"([\\`*_{}\[\]()#+!|<>~-])", r"\\\1", plain(str(text)))
 
 
 def stage_numbers(benchmark: Benchmark, size: Size, image: Image, plan: Layout) -> dict[str, Any]:
@@ -222,7 +230,7 @@ def commands(benchmark: Benchmark, size: Size, image: Image, plan: Layout) -> di
         try:
             text = env.from_string(stage.command).render(numbers).strip()
             found[stage.name] = text, [env.from_string(output).render(numbers) for output in stage.outputs]
-        except jinja2.UndefinedError as error:
+        except (jinja2.TemplateError, ArithmeticError, TypeError, ValueError) as error:
             raise KitError(f"benchmark {benchmark.name}: stage {stage.name}: {error}") from None
     return found
 

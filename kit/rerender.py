@@ -29,10 +29,9 @@ from kit.launch import asked
 from kit.model import Model, json_text, parse
 from kit.pack import derived
 from kit.render import commands, rendered
-from kit.run import Run
+from kit.run import Run, directory_name
 from kit.runtimes import RUNTIMES
 from kit.site import Site
-from kit.submission import NAME
 
 
 class Request(Model):
@@ -61,8 +60,6 @@ def again(request: Request) -> Answer:
         raise KitError(
             "run.json: key 'rendering' is missing; an older kit made this run, and nobody can write its script again"
         )
-    if not (Path(source.directory).is_absolute() and NAME.fullmatch(Path(source.directory).name)):
-        raise KitError(f"run.json: rendering.directory is {source.directory!r}, which is no directory of a run")
     image = load_image(run.image.name, [f"{key}={value}" for key, value in run.image.arguments.items()])
     runtime = RUNTIMES.get(run.image.runtime)
     if runtime is None or run.image.runtime != site.container.runtime:
@@ -82,6 +79,9 @@ def again(request: Request) -> Answer:
     benchmark = asked(run.benchmark, run.size, changes)
     benchmark.image(image.name)
     benchmark = benchmark.with_seed(run.size, run.seed)
+    wanted = directory_name(run.work, run.site, run.created)
+    if not (Path(source.directory).is_absolute() and Path(source.directory).name == wanted):
+        raise KitError(f"run.json: rendering.directory is {source.directory!r}, and {wanted} is what the kit makes for it")
     name, partition = site.partition(run.partition)
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder) / Path(source.directory).name
@@ -168,11 +168,11 @@ def tree(commit: str) -> Path:
     """The files of a commit of this checkout's own history, in the cache; KitError for any other commit."""
     if paths.CHECKOUT is None:
         raise KitError(f"run.json: commit is {commit}; only a git checkout of the kit can check what another commit made")
-    git = ["git", "-C", str(paths.CHECKOUT)]
     # An ancestor only: the code of a commit that merely lies in the repository may be anybody's.
-    if subprocess.run([*git, "merge-base", "--is-ancestor", commit, "HEAD"], capture_output=True).returncode:
+    if paths.git("merge-base", "--is-ancestor", commit, "HEAD").returncode:
         raise KitError(
-            f"run.json: commit {commit} is not in the history of {paths.CHECKOUT}; check with a kit that has it (git fetch)"
+            f"run.json: commit {commit} is not in the history of {paths.CHECKOUT}; check with a kit that has it "
+            "(git fetch, and git fetch --unshallow where the clone is shallow)"
         )
     folder = paths.cache() / "kits" / commit
     if folder.is_dir():
@@ -180,7 +180,7 @@ def tree(commit: str) -> Path:
     partial = Path(tempfile.mkdtemp(prefix=f".{commit}.", dir=paths.make_cached(folder.parent)))
     try:
         with tempfile.TemporaryFile() as file:
-            subprocess.run([*git, "archive", commit], stdout=file, check=True)
+            paths.git("archive", commit, stdout=file).check_returncode()
             file.seek(0)
             with tarfile.open(fileobj=file) as archive:
                 archive.extractall(partial, filter="data")

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, Field
+from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints
 
 from kit.benchmark import Benchmark
 from kit.errors import KitError
+from kit.files import plain_file
 from kit.model import Model, Name, OneLine, Sha256, parse, read_json, write_json
 from kit.site import Site
 
@@ -18,6 +21,15 @@ StateName = Literal["rendered", "submitted", "running", "failed", "incomplete", 
 
 FILE = "run.json"
 SBOM = "sbom.cdx.json"
+
+
+# A file of a run by its path in it; no step of the way is hidden, or leads up.
+STEP = "[A-Za-z0-9_+][A-Za-z0-9_.+-]*"
+RunFile = Annotated[str, StringConstraints(pattern=f"^{STEP}(/{STEP})*$", max_length=250)]
+
+
+def in_utc(value: datetime) -> datetime:
+    return value.astimezone(UTC)
 
 
 class State(Model):
@@ -44,7 +56,7 @@ class Rendering(Model):
     directory: str  # of the run
     data: str  # the folder that is bound into the containers
     nodes: int | None = Field(None, ge=1, le=1_000_000)  # asked for in place of the size's, like the next two
-    ranks: int | None = Field(None, ge=0, le=10_000_000)
+    ranks: int | None = Field(None, ge=0, le=1_000_000)
     threads: int | None = Field(None, ge=1, le=100_000)
     cores: int = Field(ge=1, le=100_000)  # of the machine that rendered it, and its memory: for a site that does not say
     memory_gb: float = Field(ge=0, le=1e6)
@@ -64,13 +76,13 @@ class ImageRecord(Model):
 class StageRecord(Model):
     """One attempt at a stage, as the job script wrote it down. Times are seconds since 1970, UTC."""
 
-    name: str
+    name: OneLine
     command: str
-    host: str
+    host: OneLine
     start: float = Field(ge=0, allow_inf_nan=False)
     end: float | None = Field(None, ge=0, allow_inf_nan=False)
     exit_code: int | None = Field(None, ge=0, le=255)
-    reason: str = ""
+    reason: OneLine = ""
 
     @property
     def seconds(self) -> float | None:
@@ -82,11 +94,11 @@ class MetricRecord(Model):
 
     name: str
     value: float
-    unit: str
-    direction: str
-    file: str
-    label: str
-    sha256: str
+    unit: OneLine
+    direction: OneLine
+    file: RunFile
+    label: OneLine
+    sha256: OneLine
     at_least: float | None = None
     at_most: float | None = None
     reference: float | None = None
@@ -101,14 +113,14 @@ class Run(Model):
     schema_version: Literal[1] = 1
     kit: OneLine
     commit: OneLine
-    created: AwareDatetime
+    created: Annotated[AwareDatetime, AfterValidator(in_utc)]
     benchmark: Name
     size: Name
     alone: OneLine = ""  # the one stage that ran, from a pack; empty for the whole of the size
     scaling: list[int] = []  # the numbers of ranks that were measured; empty for a run of the benchmark
     site: Name
     partition: Name
-    ranks: int = Field(ge=1, le=10_000_000)
+    ranks: int = Field(ge=1, le=1_000_000)
     threads: int = Field(ge=1, le=100_000)
     seed: int | None = None  # of the stages, where the benchmark has one
     image: ImageRecord
@@ -116,12 +128,12 @@ class Run(Model):
     rendering: Rendering | None = None  # of runs that kit 0.1.0 made before it wrote this down
     script: Sha256  # of job.sh
     state: State
-    job: str = ""
-    scheduler: str = ""
+    job: Annotated[str, StringConstraints(pattern=r"^([0-9]{1,10}(:[0-9]{1,20})?)?$")] = ""
+    scheduler: Literal["", "local", "slurm"] = ""
     stages: list[StageRecord] = []
     metrics: list[MetricRecord] = []
-    system: dict[str, Any] = {}
-    files: dict[str, str] = {}  # sha256 of what the run wrote and a submission carries
+    system: dict[OneLine, OneLine | int | float] = {}
+    files: dict[RunFile, Sha256] = {}  # sha256 of what the run wrote and a submission carries
 
     @property
     def work(self) -> str:
@@ -131,12 +143,18 @@ class Run(Model):
         return f"{self.size}/{self.alone}" if self.alone else self.size
 
 
+def directory_name(work: str, site: str, created: datetime) -> str:
+    """The name of a run's directory: what runs, where, and when it was asked for (UTC, to the millisecond)."""
+    stamp = f"{created:%Y%m%dT%H%M%S}{created.microsecond // 1000:03d}Z"
+    return f"{work.replace('/', '-')}-{site}-{stamp}"
+
+
 def load_run(directory: Path) -> Run:
     if not directory.is_dir():
         raise KitError(f"{directory}: no such run directory")
-    if not (directory / FILE).is_file():
+    if not os.path.lexists(directory / FILE):
         raise KitError(f"{directory}: not a run directory, it has no {FILE}")
-    return parse(Run, read_json(directory / FILE), directory / FILE)
+    return parse(Run, read_json(plain_file(directory, FILE)), directory / FILE)
 
 
 def save_run(directory: Path, run: Run) -> None:
@@ -149,8 +167,8 @@ def with_state(run: Run, name: StateName, **details: Any) -> Run:
 
 def resolved(directory: Path) -> tuple[Benchmark, Site]:
     """Benchmark and site as they were when the run was rendered; the run's own copy counts, not today's files."""
-    benchmark = parse(Benchmark, read_json(directory / "benchmark.json"), directory / "benchmark.json")
-    site = parse(Site, read_json(directory / "site.json"), directory / "site.json")
+    benchmark = parse(Benchmark, read_json(plain_file(directory, "benchmark.json")), directory / "benchmark.json")
+    site = parse(Site, read_json(plain_file(directory, "site.json")), directory / "site.json")
     return benchmark, site
 
 
@@ -158,9 +176,10 @@ def read_stages(directory: Path) -> list[StageRecord]:
     """Every attempt at a stage that the job script wrote down, in order."""
     path = directory / "stages.jsonl"
     attempts: list[dict[str, Any]] = []
-    if not path.is_file():
+    if not os.path.lexists(path):
         return []
-    lines = path.read_text(errors="replace").splitlines()
+    lines = plain_file(directory, path.name).read_text(errors="replace").split("\n")
+    lines = lines if lines[-1] else lines[:-1]
     for number, line in enumerate(lines, start=1):
         try:
             entry = json.loads(line)
@@ -177,6 +196,19 @@ def read_stages(directory: Path) -> list[StageRecord]:
                 break
             raise KitError(f"{path}:{number}: not a record of a stage: {error}") from None
     return [parse(StageRecord, attempt, path) for attempt in attempts]
+
+
+def stage_lines(attempts: list[StageRecord]) -> str:
+    """stages.jsonl as a job script writes it (templates/job.sh.j2) for these attempts."""
+    lines = []
+    for attempt in attempts:
+        head = f'{{"stage": "{attempt.name}", "event": '
+        command = json.dumps(attempt.command)
+        lines.append(f'{head}"start", "time": {attempt.start:.3f}, "host": "{attempt.host}", "command": {command}}}')
+        if attempt.end is not None:
+            reason = f'"exit": {attempt.exit_code}, "reason": "{attempt.reason}"'
+            lines.append(f'{head}"end", "time": {attempt.end:.3f}, {reason}}}')
+    return "".join(f"{line}\n" for line in lines)
 
 
 def judge(benchmark: Benchmark, attempts: list[StageRecord], job_gone: bool) -> State:

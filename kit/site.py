@@ -38,11 +38,11 @@ class Partition(Model):
     launcher_args: list[OneLine] = []
     queue: Word = ""
     account: Word = ""
-    max_nodes: int = Field(1, ge=1)
-    max_minutes: int = Field(1440, ge=1)
-    cores: int = Field(0, ge=0)
-    memory_gb: float = Field(0, ge=0, allow_inf_nan=False)
-    gpus: int = Field(0, ge=0)
+    max_nodes: int = Field(1, ge=1, le=1_000_000)
+    max_minutes: int = Field(1440, ge=1, le=1_000_000)
+    cores: int = Field(0, ge=0, le=100_000)
+    memory_gb: float = Field(0, ge=0, le=1e6)
+    gpus: int = Field(0, ge=0, le=1000)
     scratch: str = ""  # a folder on each node's own disk, to which stages may copy what they read often
 
     @field_validator("scratch")

@@ -134,7 +134,11 @@ def boxed(directory: Path) -> None:
     """Lets a run of the toy on the host pass for one in a container, so that it can become valid without one."""
     run, digest = load_run(directory), "sha256:" + "0" * 64
     labels = {"kit:digest": digest, "kit:label:kit.recipe": run.image.recipe}
-    component = {"name": run.image.name, "properties": [{"name": key, "value": text} for key, text in labels.items()]}
+    component = {
+        "name": run.image.name,
+        "version": run.image.version,
+        "properties": [{"name": key, "value": text} for key, text in labels.items()],
+    }
     write_json(directory / SBOM, {"metadata": {"component": component}})
     image = {"digest": digest, "runtime": "apptainer", "sbom": f"sha256:{sha256(directory / SBOM)}"}
     save_run(directory, run.model_copy(update={"image": run.image.model_copy(update=image)}))
@@ -171,7 +175,7 @@ def files(folder: Path) -> list[Path]:
 def rewritten(submission: Path) -> None:
     """Makes the checksums fit again: what a forger would do."""
     lines = [f"{sha256(p)}  {p.relative_to(submission).as_posix()}\n" for p in files(submission) if p.name != MANIFEST]
-    (submission / MANIFEST).write_text("".join(lines))
+    (submission / MANIFEST).write_text("".join(sorted(lines, key=lambda line: line[66:])))
 
 
 def forged(folder: Path, change: Callable[[dict[str, Any]], None] | None = None) -> str:

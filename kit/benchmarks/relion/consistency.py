@@ -10,9 +10,8 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from kit.benchmarks.relion import maps
-from kit.benchmarks.relion.files import column
 from kit.errors import KitError
-from kit.model import read_table
+from kit.model import read_star, read_table
 
 EVALUATION = "evaluation.json"
 CURVES = {
@@ -30,43 +29,62 @@ def contradictions(files: Mapping[str, Path]) -> Iterator[tuple[str, str]]:
     the last one follows from both files, and what it says of the truth from its own curve (FSC = 0.5).
     """
     posts = sorted(name for name in files if name.endswith("postprocess.star"))
-    shell = -1
-    for name in posts:
-        curve = np.asarray(column(files[name], "fsc", "rlnFourierShellCorrelationCorrected"), dtype=float)
-        shells = np.asarray(column(files[name], "fsc", "rlnAngstromResolution"), dtype=float)
-        final = float(column(files[name], "general", "rlnFinalResolution"))
+    shell, tables = -1, {name: read_star(files[name]) for name in posts}
+    for name, table in tables.items():
+        shells = np.asarray(of(name, table, "fsc", "rlnAngstromResolution"), dtype=float)
+        curve = np.asarray(of(name, table, "fsc", CURVES["corrected"]), dtype=float)
+        final = float(of(name, table, "general", "rlnFinalResolution"))
         shell = maps.crossing(curve, 0.143)
-        if abs(shells[shell] - final) > 0.01:
+        # Shell n of a box of N pixels lies at N / n pixels; the file has it to six digits.
+        expected = shells[1] / np.arange(1, len(shells))
+        if not np.isfinite(curve).all() or not np.allclose(shells[1:], expected, rtol=1e-4):
+            yield name, "its curve is none over all shells of its box"
+        elif not abs(shells[shell] - final) <= 0.01:
             yield name, f"_rlnFinalResolution is {final:.3f}, but its curve falls below 0.143 at {shells[shell]:.3f}"
     if EVALUATION not in files:
         return
     said = read_table(files[EVALUATION])
     curves: Mapping[str, Any] = said.get("fsc", {})
-    if posts and "postprocess" in said:
-        judged = said["postprocess"]
+    if posts:
+        last = tables[posts[-1]]
+        judged = said.get("postprocess", {})
         if judged.get("shell") != shell:
             yield EVALUATION, f"postprocess.shell is {judged.get('shell')}, but the curve of {posts[-1]} says {shell}"
         for key, label in CURVES.items():
-            theirs = np.asarray(column(files[posts[-1]], "fsc", label), dtype=float)
+            theirs = np.asarray(of(posts[-1], last, "fsc", label), dtype=float)
             ours = np.asarray(curves.get(key, []), dtype=float)
-            if ours.shape != theirs.shape or np.abs(ours - theirs).max() > 1e-6:
+            if ours.shape != theirs.shape or not np.abs(ours - theirs).max() <= 1e-6:
                 yield EVALUATION, f"fsc.{key} is not the curve _{label} of {posts[-1]}"
+        unit = float(np.asarray(of(posts[-1], last, "fsc", "rlnAngstromResolution"), dtype=float)[1])
+        if not abs(curves.get("resolution_unit", 0.0) - unit) <= 1e-3 * unit:
+            yield EVALUATION, f"fsc.resolution_unit is {curves.get('resolution_unit')}, but the first shell lies at {unit}"
     classes = said.get("class3d", {})
-    if "fractions" in classes and "major_fraction" in classes:
-        yield from differs("class3d.major_fraction", classes, max(classes["fractions"]))
-    if "counts" in classes:
-        counts = np.asarray(classes["counts"], dtype=float)
+    if "major_fraction" in classes:
+        yield from differs("class3d.major_fraction", classes, max(classes.get("fractions", [0.0])))
+    if "assignment_accuracy" in classes:
+        counts = np.asarray(classes.get("counts", [[0]]), dtype=float)
+        if max(counts.shape) > 100 or not counts.sum():
+            yield EVALUATION, f"class3d.counts has {counts.shape} classes and species, where some and up to 100 are expected"
+            return
         # Each class is the conformation that most of it are, no two the same.
         rows, columns = linear_sum_assignment(counts, maximize=True)
         yield from differs("class3d.assignment_accuracy", classes, float(counts[rows, columns].sum() / counts.sum()))
-    if "truth" in said and "truth" in curves:
-        if "resolution_unit" not in curves:
-            raise KitError(f"{EVALUATION}: no fsc.resolution_unit beside its curves")
-        place = maps.crossing(np.asarray(curves["truth"], dtype=float), 0.5)
-        yield from differs("truth.fsc05_resolution", said["truth"], float(curves["resolution_unit"]) / max(place, 1))
+    if "truth" in said:
+        curve = np.asarray(curves.get("truth", []), dtype=float)
+        if len(curve) < 2 or not np.isfinite(curve).all():
+            yield EVALUATION, "fsc.truth is no curve, but truth.fsc05_resolution is made of it"
+            return
+        place = max(maps.crossing(curve, 0.5), 1)
+        yield from differs("truth.fsc05_resolution", said["truth"], float(curves["resolution_unit"]) / place)
+
+
+def of(name: str, table: Mapping[str, Any], block: str, label: str) -> Any:
+    if block not in table or label not in table[block]:
+        raise KitError(f"{name}: no label _{label} in data_{block}")
+    return table[block][label]
 
 
 def differs(label: str, table: Mapping[str, Any], again: float) -> Iterator[tuple[str, str]]:
     value = table.get(label.partition(".")[2])
-    if not isinstance(value, int | float) or abs(value - again) > 1e-6 * max(1.0, abs(again)):
+    if not isinstance(value, int | float) or not abs(value - again) <= 1e-6 * max(1.0, abs(again)):
         yield EVALUATION, f"{label} is {value!r}, but what it is made of says {again!r}"
