@@ -50,9 +50,8 @@ def probability(predict: Any, scene: Scene, patch: int, batch_size: int) -> Arra
     return assemble(np.concatenate(answers), scene.seen.shape, patch)
 
 
-def write_mask(path: Path, scene: Scene, chance: Array, more: Mapping[str, Any] | None = None, **attributes: str) -> None:
-    """Writes a mask as NetCDF after the CF conventions, whole or not at all, with `more` coordinates and attributes; and a
-    picture of it beside, with the ending .png."""
+def write_netcdf(path: Path, scene: Scene, chance: Array, more: Mapping[str, Any] | None = None, **attributes: str) -> None:
+    """Writes a mask as NetCDF after the CF conventions, whole or not at all, with `more` coordinates and attributes."""
     import xarray as xr
 
     mask = np.where(scene.seen, chance > 0.5, UNSEEN).astype(np.uint8)
@@ -95,16 +94,16 @@ def write_mask(path: Path, scene: Scene, chance: Array, more: Mapping[str, Any] 
         partial.rename(path)
     finally:
         partial.unlink(missing_ok=True)
-    draw_mask(path.with_suffix(".png"), scene, chance)
 
 
-def draw_mask(path: Path, scene: Scene, chance: Array) -> None:
-    """A picture of a mask: white cloud on dark sky, as from above; what was not seen is grey."""
+def write_mask(path: Path, scene: Scene, chance: Array) -> None:
+    """Writes a mask as NetCDF, and a picture of it beside: white cloud on dark sky, as from above; grey was not seen."""
     import matplotlib.image
 
+    write_netcdf(path, scene, chance)
     mask = np.where(scene.seen, chance > 0.5, UNSEEN).astype(np.uint8)
     shades = np.array([[20, 40, 90], [255, 255, 255], [128, 128, 128]], np.uint8)
-    matplotlib.image.imsave(path, shades[mask[::2, ::2]])  # every other pixel is enough for a look
+    matplotlib.image.imsave(path.with_suffix(".png"), shades[mask[::2, ::2]])  # every other pixel is enough for a look
 
 
 def mask(product: Path, model_file: Path, out: Path) -> None:
@@ -130,7 +129,7 @@ def mask(product: Path, model_file: Path, out: Path) -> None:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     facts = {"model": model_file.name, "model_sha256": digest, "kit_version": __version__, "device": ranks.devices[0]}
     facts["arithmetic"] = "TF32" if ranks.tf32[0] else "float32"
-    write_mask(out, scene, chance, where, **facts)
+    write_netcdf(out, scene, chance, where, **facts)
     unseen = 1 - float(scene.seen.mean())
     cloudy = float((chance > 0.5)[scene.seen].mean())
     print(f"{out}: {cloudy:.1%} of the pixels that were seen are cloud, {unseen:.1%} were not seen", flush=True)

@@ -36,7 +36,7 @@ def mask(product: Path, model: Path, output: Path, image_name: str) -> str:
     output = output.parent.resolve() / output.name
     for path in (product, model, output):
         if {":", ","} & set(str(path)):
-            raise KitError(f"{path}: a container can not be shown a path with a colon or a comma in it; rename it")
+            raise KitError(f"{path}: a container cannot be shown a path with a colon or a comma in it; rename it")
     image = load_image(image_name)
     binds = [str(path) for path in (product, model, output.parent)]
     command = RUNTIMES[runtime(image)].command(image, binds, {}, [], str(output.parent))

@@ -105,9 +105,8 @@ def unet(fused: bool = True) -> Any:
     return tf.keras.Model(inputs, last(x))
 
 
-def save(model: Any, path: Path, radiometry: str = "") -> None:
-    """Writes the weights of a network into `path` (its name ends in .weights.h5), whole or not at all; with the radiometry
-    of the scenes that it was trained on, where that is known (`patches.RADIOMETRY`).
+def save(model: Any, path: Path, **attributes: str) -> None:
+    """Writes the weights of a network into `path` (its name ends in .weights.h5), whole or not at all, with attributes.
 
     The file is Keras' own, and says in an attribute in which order its arrays are the weights of the reference: the
     versions of Keras name and sort them differently.
@@ -126,9 +125,7 @@ def save(model: Any, path: Path, radiometry: str = "") -> None:
                 name for name, data in datasets.items() if data.shape == array.shape and data.tobytes() == array.tobytes()
             )
             order.append(next(same))
-        file.attrs[ORDER] = json.dumps(order)
-        if radiometry:
-            file.attrs["radiometry"] = radiometry
+        file.attrs.update({ORDER: json.dumps(order), **attributes})
     partial.rename(path)
 
 

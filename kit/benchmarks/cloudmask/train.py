@@ -263,7 +263,7 @@ def train(data: Path, out: Path, plan: Plan, backend: str) -> None:
             best.assign(record["val_loss"])
             best_epoch.assign(epoch + 1)
             if ranks.rank == 0:
-                save(model, best_weights, training.radiometry)
+                save(model, best_weights, radiometry=training.radiometry)
         done.assign(epoch + 1)
         if ranks.rank == 0:
             records.append(record)
