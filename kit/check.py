@@ -465,7 +465,8 @@ def metrics(sub: Submission) -> Iterator[Finding]:
 def contradictions(sub: Submission) -> Iterator[Finding]:
     """What is carried agrees with itself: what can be computed from it again is computed again."""
     if sub.run and sub.benchmark and hasattr(sub.benchmark.code, "contradictions"):
-        files = {name.removeprefix("run/"): sub.path / name for name in sub.files if name.startswith("run/")}
+        names = {metric.file for metric in sub.benchmark.metrics}
+        files = {name: sub.path / packed(name) for name in names if sub.there(packed(name))}
         for name, problem in sub.benchmark.code.contradictions(files):
             yield Finding(f"run/{name}", problem)
 
@@ -517,12 +518,12 @@ def check(folder: Path, allow_dirty: bool | None = None, place: tuple[str, ...] 
     """All findings of all checks; a check that cannot cope with what it reads says so as a finding.
 
     `place` is where the folder is to lie, if not where it lies. `allow_dirty` accepts a run by a kit with changed files,
-    for a trial of one's own; KIT_ALLOW_DIRTY in the environment does if it is not given.
+    for a trial of one's own; KIT_ALLOW_DIRTY=1 in the environment does if it is not given.
     """
     if not folder.is_dir():
         return [Finding(str(folder), "not a folder")]
     if allow_dirty is None:
-        allow_dirty = bool(os.environ.get("KIT_ALLOW_DIRTY"))
+        allow_dirty = os.environ.get("KIT_ALLOW_DIRTY", "").lower() in ("1", "true", "yes", "on")
     folder = folder.resolve()
     sub = survey(folder, place or folder.parts[-4:], allow_dirty)
     findings: list[Finding] = []

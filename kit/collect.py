@@ -88,7 +88,10 @@ def contained(directory: Path) -> None:
             path = Path(folder) / name
             mode = path.lstat().st_mode
             if stat.S_ISLNK(mode):
-                target = path.resolve()
+                try:
+                    target = path.resolve()
+                except (OSError, RuntimeError):
+                    raise KitError(f"{path}: a link that leads round in a circle") from None
                 # A verdict writes pictures, and what lies in these two is packed.
                 if path.relative_to(directory).parts[0] in ("logs", "figures"):
                     raise KitError(f"{path}: a link to {target}, where a file of this run is needed")

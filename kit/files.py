@@ -34,8 +34,9 @@ def open_plain(folder: Path, name: str) -> BufferedReader:
     parts = Path(name).parts
     if not parts or Path(name).is_absolute() or ".." in parts:
         raise KitError(f"{folder / name}: not a name of a file in {folder}")
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    handle = -1
     try:
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         for part in parts[:-1]:
             inner = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=handle)
             os.close(handle)
@@ -47,9 +48,10 @@ def open_plain(folder: Path, name: str) -> BufferedReader:
     except NotADirectoryError:
         raise KitError(f"{folder / name}: a link or a file stands where a folder of this run is needed") from None
     except OSError as error:
-        raise KitError(f"{folder / name}: can not be read: {error.strerror}") from None
+        raise KitError(f"{folder / name}: cannot be read: {error.strerror}") from None
     finally:
-        os.close(handle)
+        if handle >= 0:
+            os.close(handle)
 
 
 def plain_file(folder: Path, name: str) -> Path:

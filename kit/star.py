@@ -13,6 +13,7 @@ import csv
 import gzip
 import io
 import re
+import zlib
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -99,7 +100,7 @@ def opened(path: Path) -> BinaryIO:
             return path.open("rb")
         with gzip.open(path) as packed:
             return io.BytesIO(packed.read())
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise KitError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
 
 

@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 import pytest
 
-from kit.benchmarks.cloudmask import patches, shards
+from kit.benchmarks.cloudmask import convert, patches, shards
 from kit.benchmarks.cloudmask.patches import Label
 
 
@@ -174,6 +174,20 @@ def test_polar_night_does_not_hide_a_swapped_label(converted: Path, tmp_path: Pa
     with pytest.raises(ValueError, match=r"sea by day .* K, and .* K.*read the wrong way round .*--trust-label"):
         shards.pack(whole, tmp_path, Label(positive="clear"))
     assert not (tmp_path / "shards.json").exists()
+
+
+def test_unknown_ground_by_night_decides_nothing(converted: Path, tmp_path: Path) -> None:
+    """Of files that do not say what lies below, as those of DS1: cloud above polar land by night is the warmer."""
+
+    def change(file: h5py.File) -> None:
+        place(file, "night", convert.NO_SURFACE)
+        cloud = file["bayes"][:, :, 0] > 0
+        file["bts"][:] = np.where(cloud, 275.0, 272.0)[..., None]
+
+    shards.pack(repainted(converted, tmp_path / "scenes", change), tmp_path, Label())
+    found = json.loads((tmp_path / "shards.json").read_text())["polarity"]
+    assert [entry["place"] for entry in found["places"]] == ["unknown surface by night"]
+    assert (found["reversed"], found["decided"]) == (False, False)
 
 
 def test_what_overrules_the_guard_is_recorded(converted: Path, tmp_path: Path) -> None:

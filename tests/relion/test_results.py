@@ -119,3 +119,18 @@ def test_seconds_of_expectation(tmp_path: Path, header: str) -> None:
     (tmp_path / "run.out").write_text(log.replace("0/  40 sec", "0/  40 sec"))
     assert expectation(tmp_path) == {1: 40, 2: 90, 3: 1800, 4: None}
     assert expectation(tmp_path / "nowhere") == {}
+
+
+@pytest.mark.parametrize(
+    "text", ["", "data_x\n_rlnCurrentIteration nan\n", "data_x\nloop_\n_rlnCurrentIteration\n1\n2\n", "\xff"]
+)
+def test_a_damaged_optimiser_file_costs_its_number_alone(tmp_path: Path, text: str) -> None:
+    leave(tmp_path, "run", kinds=("model", "data"))
+    (tmp_path / "run_optimiser.star").write_bytes(text.encode("latin-1"))
+    (found,) = results(tmp_path)
+    assert (found.number, found.final) == (None, True)
+
+
+def test_a_number_that_is_none_in_a_log(tmp_path: Path) -> None:
+    (tmp_path / "run.out").write_text(" Expectation iteration 1\n 1/ 1..2.3 sec\n Maximization\n")
+    assert expectation(tmp_path) == {1: None}

@@ -183,3 +183,11 @@ def test_file_of_a_size_that_no_program_writes(tmp_path: Path, text: str, messag
 def test_one_block_of_many(tmp_path: Path) -> None:
     (tmp_path / "x.star").write_text("data_a\n_x 1\ndata_b\n_y 2\n")
     assert star.read(tmp_path / "x.star", only="b") == {"b": {"y": 2}}
+
+
+def test_damaged_gzip(tmp_path: Path) -> None:
+    packed = bytearray(gzip.compress(b"data_a\n_x 1\n" * 1000))
+    packed[20:40] = bytes(20)
+    (tmp_path / "x.star.gz").write_bytes(packed)
+    with pytest.raises(KitError, match=r"x\.star\.gz: cannot be read"):
+        read_star(tmp_path / "x.star.gz")

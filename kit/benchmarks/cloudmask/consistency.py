@@ -8,39 +8,87 @@ from typing import Any
 
 import numpy as np
 
-from kit.model import read_table
+from kit.model import read_table, shortened
 
 SCORE, SST, TRAIN = "score/score.json", "sst/sst.json", "train/train.json"
+MOST_SCENES = 10_000
 
 
 def contradictions(files: Mapping[str, Path]) -> Iterator[tuple[str, str]]:
     """(file, what is wrong) of files of a run by their names, of which some may be missing.
 
     Scores follow from the counts of each scene, sea-surface temperatures from the differences of each match-up (which are
-    rounded to 0.001 K), and the share of waiting for input from the clocks of the training.
+    rounded to 0.001 K), the share of waiting for input from the clocks of the training, and whether a target was reached
+    from the best accuracy.
     """
+    for name, of in ((SCORE, of_score), (SST, of_sst), (TRAIN, of_train)):
+        if name in files:
+            try:
+                yield from ((name, problem) for problem in of(read_table(files[name])))
+            except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
+                yield name, f"is not what a run leaves: {shortened(error)}"
+
+
+def of_score(said: dict[str, Any]) -> Iterator[str]:
     from kit.benchmarks.cloudmask.score import conclusions
 
-    if SCORE in files:
-        said = read_table(files[SCORE])
-        for label, found, again in differing(said, conclusions(said["per_scene"])):
-            yield SCORE, f"{label} is {found!r}, but the counts of its scenes say {again!r}"
-    if SST in files:
-        said = read_table(files[SST])
-        for name, values in said.get("differences", {}).items():
-            difference = np.asarray(values, dtype=float)
-            if len(difference) < 3:
-                continue
+    scenes = said["per_scene"]
+    if not 0 < len(scenes) <= MOST_SCENES:
+        yield f"has {len(scenes)} scenes, where 1 to {MOST_SCENES} are expected"
+        return
+    for name, scene in scenes.items():
+        for against in ("label", "truth"):
+            counts = {mask: np.asarray(table) for mask, table in scene[against].items()}
+            if any(table.shape != (2, 2) or table.min() < 0 for table in counts.values()):
+                yield f"per_scene.{name}.{against} holds what is no count of pixels"
+                return
+            # Each mask is held against the same pixels; a product's own says nothing of some.
+            pixels = {mask: table.sum(axis=1) for mask, table in counts.items()}
+            if any((pixels[mask] > pixels["label"]).any() for mask in pixels) or any(
+                (pixels[mask] != pixels["label"]).any() for mask in pixels if mask != "summary"
+            ):
+                yield f"per_scene.{name}.{against}: its masks are not of the same pixels"
+                return
+    for label, found, again in differing(said, conclusions(scenes)):
+        yield f"{label} is {found!r}, but the counts of its scenes say {again!r}"
+    bins = said["calibration"]["bins"]
+    error = sum(part["pixels"] * abs(part["found"] - part["said"]) for part in bins) / sum(part["pixels"] for part in bins)
+    if not abs(said["calibration"]["calibration_error"] - error) <= 1e-6:
+        yield f"calibration.calibration_error is {said['calibration']['calibration_error']!r}, but its bins say {error!r}"
+
+
+def of_sst(said: dict[str, Any]) -> Iterator[str]:
+    if not said["matchups"]:
+        return
+    for name, values in said["differences"].items():
+        stated, difference = said[name], np.asarray(values, dtype=float)
+        if len(difference) != stated["matchups"]:
+            yield f"{name}.matchups is {stated['matchups']!r}, but it has {len(difference)} differences"
+        elif len(difference) >= 3:
             median = float(np.median(difference))
             # The robust standard deviation of Gaussian values (sst.py).
             for key, again in (("median", median), ("rsd", float(1.4826 * np.median(np.abs(difference - median))))):
-                if abs(said[name][key] - again) > 0.002:
-                    yield SST, f"{name}.{key} is {said[name][key]!r}, but its differences say {again!r}"
-    if TRAIN in files:
-        said = read_table(files[TRAIN])
-        share = said["warm_seconds"]["input"] / sum(said["warm_seconds"].values())
-        if abs(said["input_share"] - share) > 1e-6:
-            yield TRAIN, f"input_share is {said['input_share']!r}, but warm_seconds say {share!r}"
+                if not abs(stated[key] - again) <= 0.002:
+                    yield f"{name}.{key} is {stated[key]!r}, but its differences say {again!r}"
+        elif (stated["median"], stated["rsd"]) != (None, None):
+            yield f"{name} has a median or deviation of {len(difference)} match-ups"
+    for name in {"none", "bayes", "network"} - said["differences"].keys():
+        yield f"differences.{name} is missing"
+
+
+def of_train(said: dict[str, Any]) -> Iterator[str]:
+    clocks = said["warm_seconds"]
+    share = clocks["input"] / sum(clocks.values())
+    if not abs(said["input_share"] - share) <= 1e-6:
+        yield f"input_share is {said['input_share']!r}, but warm_seconds say {share!r}"
+    reached = said["target_best"] >= said["target"]
+    if bool(said["target_reached"]) != reached:
+        yield f"target_reached is {said['target_reached']!r}, but target_best is {said['target_best']!r}"
+    if not said["val_accuracy"] <= said["target_best"] + 1e-9:
+        yield f"val_accuracy is {said['val_accuracy']!r}, more than target_best, {said['target_best']!r}"
+    for key in ("patches_per_second", "peak_memory_gb", "seconds"):
+        if not said[key] > 0:
+            yield f"{key} is {said[key]!r}, where more than 0 is needed"
 
 
 def differing(said: Any, again: Any, label: str = "") -> Iterator[tuple[str, Any, Any]]:
@@ -55,10 +103,10 @@ def differing(said: Any, again: Any, label: str = "") -> Iterator[tuple[str, Any
     elif label.endswith("interval") or label == "separation":
         ends, found = np.atleast_1d(again), np.atleast_1d(np.asarray(said, dtype=float))
         allowed = 0.1 * float(np.ptp(ends)) + 1e-9 if len(ends) > 1 else 0.01
-        if found.shape != ends.shape or np.abs(found - ends).max() > allowed:
+        if found.shape != ends.shape or not np.abs(found - ends).max() <= allowed:
             yield label, said, again
     elif isinstance(again, float):
-        if not isinstance(said, int | float) or abs(said - again) > 1e-9:
+        if not isinstance(said, int | float) or not abs(said - again) <= 1e-9:
             yield label, said, again
     elif said != again:
         yield label, said, again

@@ -86,11 +86,12 @@ def masks(plt: Any, directory: Path) -> Any:
     import h5py
 
     paths = sorted((directory / "scenes/inference").glob("*.hdf"))[:4]
-    with h5py.File(paths[0]) as scene:
+    with h5py.File(paths[0], locking=False) as scene:
         height = 2.0 * scene["seen"].shape[0] / scene["seen"].shape[1] + 0.05
     figure, panels = plt.subplots(len(paths), 4, figsize=(8, height * len(paths) + 0.2), squeeze=False, layout="constrained")
     for row, path in zip(panels, paths, strict=True):
-        with h5py.File(path) as scene, h5py.File(directory / f"masks/{path.stem}.nc") as answer:
+        mask_file = directory / f"masks/{path.stem}.nc"
+        with h5py.File(path, locking=False) as scene, h5py.File(mask_file, locking=False) as answer:
             temperature, label = scene["bts"][:, :, 1], (scene["bayes"][:, :, 0] > 0).astype(float)
             reflectance, unseen = scene["refs"][:, :, 2], scene["seen"][:, :, 0] == 0
             mask = np.where(unseen, np.nan, answer["cloud_mask"][:] == 1)

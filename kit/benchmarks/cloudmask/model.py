@@ -20,9 +20,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kit.benchmarks.cloudmask.hdf import of_the_system
+
 PARAMETERS = 1_948_609  # mlcommons/science, benchmarks/cloudmask
 CHANNELS = 9
-DEPTH = 3  # times that the field is halved, and with it the sides of a patch must be divisible
 # Channels into and out of each 3 x 3 convolution, first to last; the decoder's first of each pair joins two fields.
 CONVOLUTIONS = (
     *((9, 32), (32, 32), (32, 64), (64, 64), (64, 128), (128, 128), (128, 256), (256, 256)),
@@ -115,7 +116,7 @@ def save(model: Any, path: Path, **attributes: str) -> None:
 
     partial = path.with_name("partial.weights.h5")
     model.save_weights(partial)
-    with h5py.File(partial, "r+") as file:
+    with h5py.File(partial, "r+", locking=False) as file:
         datasets: dict[str, NDArray[Any]] = {}
         file.visititems(lambda name, item: datasets.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
         order = []
@@ -139,7 +140,7 @@ def read_weights(path: Path) -> list[NDArray[np.float32]]:
     import h5py
 
     try:
-        with h5py.File(path) as file:
+        with h5py.File(path, locking=False) as file:
             groups = file.get("model_weights", file)
             if ORDER in file.attrs:
                 arrays = [file[name][()] for name in json.loads(file.attrs[ORDER])]
@@ -155,6 +156,8 @@ def read_weights(path: Path) -> list[NDArray[np.float32]]:
             else:
                 raise ValueError(f"{path}: holds no weights of a Keras network; train/model.weights.h5 of a run does")
     except (OSError, KeyError, TypeError, AttributeError) as error:
+        if isinstance(error, OSError) and of_the_system(error):
+            raise
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(f"{path}: not a readable HDF5 file of weights: {reason}") from None
     found = [array.shape for array in arrays]

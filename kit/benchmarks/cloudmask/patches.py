@@ -26,7 +26,7 @@ CROP = 40  # pixels of each side of an answer that are thrown away
 UNSEEN = 2  # beside the classes 0 (clear) and 1 (cloud)
 # How reflectances came about: a network of one sort does not know the other.
 RADIOMETRY = {
-    "products": "vicarious gain where the baseline lacks it, 0 where the sun is down",
+    "products": "vicarious gain where the baseline lacks it, 0 where the sun is less than 5 degrees up",
     "distributed": "no vicarious gain, cosine of the zenith angle 1 where the sun is down",
 }
 
@@ -177,7 +177,7 @@ def one_radiometry(scenes: Iterable[tuple[str, str]], model: str = "") -> str:
             found.setdefault(radiometry, name)
     if len(found) > 1:
         said = "; ".join(f"{name} has {sort} ({RADIOMETRY.get(sort, 'unknown')})" for sort, name in sorted(found.items()))
-        raise ValueError(f"reflectances of different radiometry, which one network can not tell from cloud: {said}")
+        raise ValueError(f"reflectances of different radiometry, which one network cannot tell from cloud: {said}")
     return next(iter(found), "")
 
 

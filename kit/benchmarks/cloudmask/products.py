@@ -226,15 +226,6 @@ def unsigned(values: NDArray[Any]) -> NDArray[np.int64]:
     return np.asarray(np.nan_to_num(values), dtype=np.int64)
 
 
-def flag(product: Path, variable: str, names: list[str]) -> NDArray[np.bool_]:
-    """True (rows, columns) where one of the named bits of a variable of flags_in.nc is set."""
-    found = flag_bits(product, variable)
-    missing = [name for name in names if name not in found.bits]
-    if missing:
-        raise ProductError(f"{product}/flags_in.nc: {variable} has no flag {missing[0]}; it has {', '.join(found.bits)}")
-    return found.set(*names)
-
-
 def saturated(product: Path, file: str, variable: str) -> NDArray[np.bool_] | None:
     """True (rows, columns) where a variable S*_exception_* says saturation; None where the product does not say."""
     try:

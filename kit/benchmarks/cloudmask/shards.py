@@ -87,7 +87,7 @@ def polarity(shards: list[dict[str, Any]]) -> dict[str, Any]:
         if not clouds or not clears:
             continue
         cloud, clear = 270 + 22 * cloud_sum / clouds, 270 + 22 * clear_sum / clears
-        firm = name.startswith(("sea", "unknown")) or name == "land by day"
+        firm = name.startswith("sea") or name in ("land by day", "unknown surface by day")
         decides = firm and max(cloud, clear) > FREEZING
         # A place says as much as there is of both.
         evidence += decides * min(clouds, clears) * np.array([1, cloud, clear])

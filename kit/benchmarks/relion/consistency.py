@@ -11,7 +11,7 @@ from scipy.optimize import linear_sum_assignment
 
 from kit.benchmarks.relion import maps
 from kit.errors import KitError
-from kit.model import read_star, read_table
+from kit.model import read_star, read_table, shortened
 
 EVALUATION = "evaluation.json"
 CURVES = {
@@ -28,6 +28,13 @@ def contradictions(files: Mapping[str, Path]) -> Iterator[tuple[str, str]]:
     The resolution of each postprocess.star is that at which its own FSC falls below 0.143; what evaluation.json says of
     the last one follows from both files, and what it says of the truth from its own curve (FSC = 0.5).
     """
+    try:
+        yield from found(files)
+    except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
+        yield EVALUATION, f"is not what a run leaves, or postprocess.star beside it: {shortened(error)}"
+
+
+def found(files: Mapping[str, Path]) -> Iterator[tuple[str, str]]:
     posts = sorted(name for name in files if name.endswith("postprocess.star"))
     shell, tables = -1, {name: read_star(files[name]) for name in posts}
     for name, table in tables.items():

@@ -50,7 +50,10 @@ def pack(directory: Path, stage: str, target: Path) -> dict[str, str]:
 
 def within(directory: Path, name: str) -> Path:
     """A file of the run or of its data; KitError for any other, which a pack would publish."""
-    path = (directory / name).resolve()
+    try:
+        path = (directory / name).resolve()
+    except (OSError, RuntimeError):
+        raise KitError(f"{directory / name}: a link that leads round in a circle") from None
     if not any(path.is_relative_to(home.resolve()) for home in (directory, directory / "data")):
         raise KitError(f"{directory / name}: lies outside of the run and its data; it is not packed")
     return path

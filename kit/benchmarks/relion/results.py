@@ -97,12 +97,15 @@ def in_order(folder: Path, runs: Collection[tuple[str, str]]) -> list[tuple[str,
 
 
 def current_iteration(files: dict[str, Path]) -> int | None:
-    """The iteration that an optimiser file is of."""
+    """The iteration that an optimiser file is of; None where there is none that says it."""
     if "optimiser" not in files:
         return None
-    for block in read_star(files["optimiser"]).values():
-        if "rlnCurrentIteration" in block:
-            return int(block["rlnCurrentIteration"])
+    try:
+        for block in read_star(files["optimiser"]).values():
+            if "rlnCurrentIteration" in block:
+                return int(block["rlnCurrentIteration"])
+    except (KitError, ValueError, TypeError):
+        return None  # a damaged file; the job's log may say it
     return None
 
 
@@ -116,7 +119,7 @@ def expectation(folder: Path) -> dict[int, float | None]:
     _, *parts = HEADER.split(text)
     found: dict[int, float | None] = {}
     for number, body in zip(parts[::2], parts[1::2], strict=True):
-        spent = re.findall(r"/\s*([\d.]+) (sec|min|hrs)", body.split("Maximization")[0])
+        spent = re.findall(r"/\s*(\d+\.?\d*) (sec|min|hrs)", body.split("Maximization")[0])
         found[int(number)] = float(spent[-1][0]) * SECONDS[spent[-1][1]] if spent else None
     return found
 

@@ -60,16 +60,22 @@ def jobs(directory: Path) -> list[Row]:
     `why`, the end of its run.err. `unread` says which file of a job is damaged.
     """
     check_project(directory)
-    recorded = recorded_times(directory) | stage_times(directory)
+    recorded: dict[str, tuple[str, float]] = {}
+    damaged: list[str] = []  # a record that cannot be read costs the times, and not the report
+    for source in (recorded_times, stage_times):
+        try:
+            recorded |= source(directory)
+        except KitError as error:
+            damaged.append(str(error))
     reads, writes = edges_of(directory)
     first: dict[str, dict[str, str]] = {}
-    rows = []
+    rows: list[Row] = []
     for process in job_table(directory):
         name = process.name
         folder = directory / name
         kind = process.type or name.split("/")[0].lower()
         row: Row = {"job": name, "type": kind, "status": process.status, "alias": process.alias}
-        unread: list[str] = []
+        unread: list[str] = damaged if not rows else []
         try:
             if (folder / "job.star").is_file():
                 star = read_job_star(folder / "job.star")
@@ -236,7 +242,7 @@ def classes(directory: Path) -> list[Row]:
     A row whose model cannot be read says why, `unread`, and has no classes.
     """
     check_project(directory)
-    rows = []
+    rows: list[Row] = []
     for process in job_table(directory):
         models = [result for result in results(directory / process.name) if "model" in result.files]
         if process.name.split("/")[0] in ("Class2D", "Class3D") and models:
