@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kit.benchmarks.cloudmask.hdf import of_the_system
+from kit.benchmarks.cloudmask.hdf import TRANSIENT
 
 PARAMETERS = 1_948_609  # mlcommons/science, benchmarks/cloudmask
 CHANNELS = 9
@@ -156,7 +156,7 @@ def read_weights(path: Path) -> list[NDArray[np.float32]]:
             else:
                 raise ValueError(f"{path}: holds no weights of a Keras network; train/model.weights.h5 of a run does")
     except (OSError, KeyError, TypeError, AttributeError) as error:
-        if isinstance(error, OSError) and of_the_system(error):
+        if isinstance(error, OSError) and error.errno in TRANSIENT:
             raise
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(f"{path}: not a readable HDF5 file of weights: {reason}") from None
