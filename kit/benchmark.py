@@ -197,7 +197,7 @@ class Benchmark(Model):
                 stage, mark, name = metric.file.partition(":")
                 if mark and stage not in folders:
                     raise KitError(f"{where}: metric {metric.name} reads {metric.file}, but no stage is named {stage}")
-                file = f"{folders[stage]}/{name}" if mark else metric.file
+                file = (Path(folders[stage]) / name).as_posix() if mark else metric.file
                 metrics.append(metric.model_copy(update={"sizes": [], "file": file}))
         whole = self.model_copy(update={"sizes": {size_name: size}, "metrics": metrics, "stages": stages})
         return parse(Benchmark, whole.model_dump(), where)

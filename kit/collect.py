@@ -23,6 +23,7 @@ from kit.run import (
     StageRecord,
     State,
     current_state,
+    directory_name,
     load_run,
     read_stages,
     resolved,
@@ -77,12 +78,15 @@ def carried_files(directory: Path, metrics: list[MetricRecord]) -> list[str]:
     return sorted(names)
 
 
-def contained(directory: Path) -> None:
+def contained(directory: Path, run: Run) -> None:
     """KitError for anything in a run that is read for a verdict and is not of the run or its data.
 
-    That is a link that leads elsewhere, and a FIFO, socket or device, which could keep a reader waiting for ever.
+    That is a link that leads elsewhere, and a FIFO, socket or device, which could keep a reader waiting for ever. In a run
+    that was moved or copied, RELION's links name the place where it ran.
     """
     homes = [directory.resolve(), (directory / "data").resolve()]
+    if run.rendering and Path(run.rendering.directory).name == directory_name(run.work, run.site, run.created):
+        homes.append(Path(run.rendering.directory))
     for folder, folders, names in os.walk(directory):
         for name in (*folders, *names):
             path = Path(folder) / name
@@ -152,7 +156,7 @@ def judge_results(
     """The state of a run whose stages all ended well, and its metrics."""
     judged = time.time()
     try:
-        contained(directory)
+        contained(directory, run)
     except KitError as error:
         return State(name="failed", stage="collect", reason=str(error)), []
     if sha256_plain(directory, "job.sh") != run.script:

@@ -448,14 +448,15 @@ def recorded_times(directory: Path) -> dict[str, tuple[str, float]]:
     """Host and seconds of each job that the kit's Python interface ran; the last run counts, whether it went well or not."""
     path = directory / FOLDER / TIMES
     found = {}
-    lines = path.read_text(errors="replace").splitlines() if path.is_file() else []
+    text = path.read_text(errors="replace") if path.is_file() else ""
+    lines = text.splitlines()
     for number, line in enumerate(lines, start=1):
         try:
             entry = json.loads(line)
             spent = datetime.fromisoformat(entry["end"]) - datetime.fromisoformat(entry["start"])
             found[str(entry["job"])] = (str(entry["host"]), spent.total_seconds())
         except (ValueError, KeyError, TypeError):
-            if number == len(lines):  # the machine went down while this line was written
+            if number == len(lines) and not text.endswith("\n"):  # the machine went down while this line was written
                 break
             raise KitError(f"{path}:{number}: not a record of a job's times") from None
     return found
