@@ -71,9 +71,16 @@ class Submission:
     allow_dirty: bool
     files: dict[str, int] = field(default_factory=dict)  # bytes of each plain file, by its name
     strange: list[Finding] = field(default_factory=list)
+    digests: dict[str, str] = field(default_factory=dict)
 
     def there(self, name: str) -> bool:
         return name in self.files
+
+    def sha256(self, name: str) -> str:
+        """`sha256:...` of a file; several checks compare it."""
+        if name not in self.digests:
+            self.digests[name] = f"sha256:{sha256(self.path / name)}"
+        return self.digests[name]
 
     def parsed(self, model: Any, name: str) -> Any:
         """A file as one of the kit's nouns; None where it is missing. KitError names it by its name in the submission."""
@@ -222,7 +229,7 @@ def checksums(sub: Submission) -> Iterator[Finding]:
     refused = {finding.file for finding in sub.strange}
     for name, digest in wanted.items():
         if name in sub.files:
-            if sha256(sub.path / name) != digest:
+            if sub.sha256(name) != f"sha256:{digest}":
                 yield Finding(name, f"differs from its checksum in {MANIFEST}")
         elif name not in refused:
             yield Finding(name, f"missing, but {MANIFEST} lists it")
@@ -379,7 +386,7 @@ def carried(sub: Submission) -> Iterator[Finding]:
             yield Finding(FILE, f"two of its files are packed as {packed(name)}")
         places[packed(name)] = digest
     for name, digest in places.items():
-        if sub.there(name) and f"sha256:{sha256(sub.path / name)}" != digest:
+        if sub.there(name) and sub.sha256(name) != digest:
             yield Finding(name, f"is not the file that run.json names, {shortened(digest)}")
         elif not sub.there(name):
             yield Finding(name, "missing, but run.json lists it among its files")
@@ -409,7 +416,7 @@ def bill(sub: Submission) -> Iterator[Finding]:
     run, name = sub.run, f"run/{SBOM}"
     if run is None or not sub.there(name):
         return
-    if f"sha256:{sha256(sub.path / name)}" != run.image.sbom:
+    if sub.sha256(name) != run.image.sbom:
         yield Finding(name, "is not the one that run.json names")
     found = stated_digest(sub.json(name))
     for key, wanted in (
@@ -455,7 +462,7 @@ def metrics(sub: Submission) -> Iterator[Finding]:
             yield Finding(
                 name, f"metric {metric.name} is {again:g}, but {metric.fact} of run.json is {getattr(run, metric.fact)}"
             )
-        wanted = metric_record(metric, again, f"sha256:{sha256(source)}")
+        wanted = metric_record(metric, again, sub.sha256(name))
         for key, expected in wanted.model_dump().items():
             said = getattr(found[metric.name], key)
             if key != "value" and said != expected:

@@ -411,10 +411,15 @@ def no_privileges() -> list[str]:
     return ["--no-privs"] if os.geteuid() == 0 else []
 
 
+def starter() -> str | None:
+    """The command that starts a SIF on this machine, if there is one."""
+    return next((name for name in ("apptainer", "singularity") if shutil.which(name)), None)
+
+
 def singularity() -> list[str]:
-    for name in ("apptainer", "singularity"):
-        if shutil.which(name):
-            return [name]
+    name = starter()
+    if name:
+        return [name]
     raise KitError(
         "neither apptainer nor singularity is on the PATH. On a cluster: module load apptainer; "
         "on a Debian machine: sudo containers/host/apptainer.sh"
@@ -520,6 +525,13 @@ def not_built(image: Image, format: str) -> KitError:
     return KitError(
         f"image {image.name} is not built as {format} from today's recipe: kit image build {image.name}{arguments}"
     )
+
+
+def runtime_here(image: Image) -> Literal["apptainer", "docker"] | None:
+    """What starts a built image on this machine: Apptainer where its SIF is, else Docker; None without either."""
+    if starter() and sif_of(image).is_file():
+        return "apptainer"
+    return "docker" if docker_has(image.tag) else None
 
 
 def sif_of(image: Image) -> Path:

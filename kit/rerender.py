@@ -24,7 +24,7 @@ from kit import __version__, paths
 from kit.benchmark import Benchmark
 from kit.data import Pack
 from kit.errors import KitError
-from kit.image import Image, docker_has, load_image, sif_of
+from kit.image import Image, load_image, runtime_here
 from kit.launch import asked
 from kit.model import Model, json_text, parse
 from kit.pack import derived
@@ -114,11 +114,9 @@ def composing(image: Image, benchmark: Benchmark) -> tuple[Image, str]:
     """An image that is here and writes a workflow's commands as `image` does, being of its version; and a runtime."""
     same = [load_image(name) for name in benchmark.images]
     for candidate in (image, *(other for other in same if other.source.VERSION == image.source.VERSION)):
-        if shutil.which("apptainer") or shutil.which("singularity"):
-            if sif_of(candidate).is_file():
-                return candidate, "apptainer"
-        elif docker_has(candidate.tag):
-            return candidate, "docker"
+        runtime = runtime_here(candidate)
+        if runtime:
+            return candidate, runtime
     names = " or ".join(other.name for other in same if other.source.VERSION == image.source.VERSION)
     raise KitError(
         f"the commands of {benchmark.title.split(':')[0]} are written by its own program, and no image of version "

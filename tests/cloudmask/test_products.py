@@ -17,6 +17,9 @@ from kit.benchmarks.cloudmask.products import ProductError
 
 REAL = "S3A_SL_1_RBT____20210930T220914_20210930T221214_20211002T102150_0180_077_043_5400_LN2_O_NT_004.SEN3"
 
+# The bits of the variables S*_exception_*: why a pixel of a channel is not what it should be.
+EXCEPTIONS = "ISP_absent pixel_absent not_decompressed no_signal saturation invalid_radiance no_parameters unfilled_pixel"
+
 
 def test_names() -> None:
     assert products.parse_name(REAL) == ("S3A", "20210930T220914", "S3A_077_043", 4)
@@ -287,7 +290,7 @@ def saturate(band: int, grid: str, where: Any, fill: int = 128) -> Callable[[Pat
             for place, scale in enumerate(image.dims):
                 exception.dims[place].attach_scale(scale[0])
             exception.attrs["flag_masks"] = (1 << np.arange(8)).astype("u1")
-            exception.attrs["flag_meanings"] = products.EXCEPTIONS
+            exception.attrs["flag_meanings"] = EXCEPTIONS
             exception.attrs["_FillValue"] = np.array([fill], "u1")
 
     return apply

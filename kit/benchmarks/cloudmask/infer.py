@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kit import __version__
 from kit.benchmarks.cloudmask.convert import convert
@@ -50,8 +51,11 @@ def probability(predict: Any, scene: Scene, patch: int, batch_size: int) -> Arra
     return assemble(np.concatenate(answers), scene.seen.shape, patch)
 
 
-def write_netcdf(path: Path, scene: Scene, chance: Array, more: Mapping[str, Any] | None = None, **attributes: str) -> None:
-    """Writes a mask as NetCDF after the CF conventions, whole or not at all, with `more` coordinates and attributes."""
+def write_netcdf(
+    path: Path, scene: Scene, chance: Array, more: Mapping[str, Any] | None = None, **attributes: str
+) -> NDArray[np.uint8]:
+    """Writes a mask as NetCDF after the CF conventions, whole or not at all, with `more` coordinates and attributes; returns
+    it (rows, columns): 0 clear, 1 cloud, `UNSEEN`."""
     import xarray as xr
 
     mask = np.where(scene.seen, chance > 0.5, UNSEEN).astype(np.uint8)
@@ -94,14 +98,14 @@ def write_netcdf(path: Path, scene: Scene, chance: Array, more: Mapping[str, Any
         partial.rename(path)
     finally:
         partial.unlink(missing_ok=True)
+    return mask
 
 
 def write_mask(path: Path, scene: Scene, chance: Array) -> None:
     """Writes a mask as NetCDF, and a picture of it beside: white cloud on dark sky, as from above; grey was not seen."""
     import matplotlib.image
 
-    write_netcdf(path, scene, chance)
-    mask = np.where(scene.seen, chance > 0.5, UNSEEN).astype(np.uint8)
+    mask = write_netcdf(path, scene, chance)
     shades = np.array([[20, 40, 90], [255, 255, 255], [128, 128, 128]], np.uint8)
     matplotlib.image.imsave(path.with_suffix(".png"), shades[mask[::2, ::2]])  # every other pixel is enough for a look
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from pathlib import Path
 
 from kit.benchmarks.cloudmask.products import ProductError, parse_name
 from kit.errors import KitError
-from kit.image import Image, docker_has, load_image, not_built, sif_of
+from kit.image import load_image, not_built, runtime_here, starter
 from kit.runtimes import RUNTIMES
 
 
@@ -38,8 +37,11 @@ def mask(product: Path, model: Path, output: Path, image_name: str) -> str:
         if {":", ","} & set(str(path)):
             raise KitError(f"{path}: a container cannot be shown a path with a colon or a comma in it; rename it")
     image = load_image(image_name)
+    runtime = runtime_here(image)
+    if runtime is None:
+        raise not_built(image, "sif" if starter() else "docker")
     binds = [str(path) for path in (product, model, output.parent)]
-    command = RUNTIMES[runtime(image)].command(image, binds, {}, [], str(output.parent))
+    command = RUNTIMES[runtime].command(image, binds, {}, [], str(output.parent))
     program = ["/opt/venv/bin/python3", "-m", "kit.benchmarks.cloudmask", "mask"]
     words = ["--product", str(product), "--model-file", str(model), "--out", str(output)]
     result = subprocess.run([*command, *program, *words], capture_output=True, text=True)
@@ -49,12 +51,3 @@ def mask(product: Path, model: Path, output: Path, image_name: str) -> str:
         reason = said[-1].removeprefix("mask: ")
         raise KitError(reason if said[-1].startswith("mask: ") else f"{product}: masking failed: {reason}")
     return result.stdout.strip().splitlines()[-1]
-
-
-def runtime(image: Image) -> str:
-    """What starts a built image here: Apptainer where its SIF is, else Docker; KitError where it is built as neither."""
-    if sif_of(image).is_file() and (shutil.which("apptainer") or shutil.which("singularity")):
-        return "apptainer"
-    if docker_has(image.tag):
-        return "docker"
-    raise not_built(image, "docker" if not shutil.which("apptainer") and not shutil.which("singularity") else "sif")

@@ -42,8 +42,6 @@ FLAGS = {
     "sun_glint snow summary_cloud summary_pointing",
     "bayes_in": "single_low single_moderate dual_low dual_moderate spare spare spare spare",
 }
-# The bits of the variables S*_exception_*: why a pixel of a channel is not what it should be.
-EXCEPTIONS = "ISP_absent pixel_absent not_decompressed no_signal saturation invalid_radiance no_parameters unfilled_pixel"
 SPARE = "spare"  # the name of bits that mean nothing; a pixel that has no other set says nothing
 TIE_STEP = 16  # 1 km pixels between tie points
 

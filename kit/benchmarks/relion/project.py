@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -521,10 +521,14 @@ def tidy(directory: Path, path: str) -> str:
     return plainly
 
 
-def owner(directory: Path, path: str, jobs: Iterable[Process]) -> str:
-    """The job in whose folder a file of the project lies, by its name or its alias; empty where it is in none's."""
+def job_names(directory: Path, jobs: Iterable[Process]) -> dict[str, str]:
+    """Jobs by the folders that are theirs: of their names and of their aliases, each with a slash at its end."""
+    return {tidy(directory, name) + "/": job.name for job in jobs for name in (job.name, job.alias) if name}
+
+
+def owner(directory: Path, path: str, known: Mapping[str, str]) -> str:
+    """The job of `job_names` in whose folder a file of the project lies; empty where it is in none's."""
     here = tidy(directory, path) + "/"
-    known = {tidy(directory, name) + "/": job.name for job in jobs for name in (job.name, job.alias) if name}
     longest = max((name for name in known if here.startswith(name)), key=len, default="")
     return known.get(longest, "")
 
@@ -535,7 +539,7 @@ def find_job(directory: Path, name: str) -> str:
     """
     jobs = job_table(directory)
     wanted = tidy(directory, name) + "/"
-    known = {tidy(directory, other) + "/": job.name for job in jobs for other in (job.name, job.alias) if other}
+    known = job_names(directory, jobs)
     short = {other.split("/")[-2]: job for other, job in known.items() if other.count("/") > 1}
     short |= {str(int(digits[1])): job for other, job in known.items() if (digits := re.search(r"/job0*(\d+)/$", other))}
     bare = wanted.strip("/").lstrip("0") if wanted.strip("/").isdecimal() else wanted.strip("/")

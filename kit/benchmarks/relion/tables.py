@@ -20,6 +20,7 @@ from kit.benchmarks.relion.files import column
 from kit.benchmarks.relion.project import (
     as_table,
     find_job,
+    job_names,
     job_table,
     owner,
     pipeline,
@@ -101,7 +102,7 @@ def jobs(directory: Path) -> list[Row]:
 
 def edges_of(directory: Path) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
     """The files that each job reads and those that it writes, by the project's pipeline."""
-    known = job_table(directory)
+    known = job_names(directory, job_table(directory))
     reads: dict[str, list[str]] = {}
     writes: dict[str, list[str]] = {}
     for file, job in pairs(directory, "input_edges", "rlnPipeLineEdgeFromNode", "rlnPipeLineEdgeProcess"):
@@ -409,9 +410,10 @@ def ancestry(directory: Path, job: str | None = None) -> Any:
     import networkx as nx
 
     check_project(directory)
-    known = job_table(directory)
+    jobs = job_table(directory)
+    known = job_names(directory, jobs)
     graph: Any = nx.DiGraph()
-    graph.add_nodes_from(job.name for job in known)
+    graph.add_nodes_from(process.name for process in jobs)
     for file, reader in pairs(directory, "input_edges", "rlnPipeLineEdgeFromNode", "rlnPipeLineEdgeProcess"):
         writer, reader = owner(directory, file, known), owner(directory, reader, known)
         if writer and reader and writer != reader:  # a job that was continued reads its own files
