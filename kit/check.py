@@ -412,7 +412,7 @@ def is_png(path: Path) -> bool:
 
 
 def bill(sub: Submission) -> Iterator[Finding]:
-    """The SBOM is of the image that ran: same digest, same recipe, same name."""
+    """The SBOM is of the image that ran: same digest, same recipe, same name and version."""
     run, name = sub.run, f"run/{SBOM}"
     if run is None or not sub.there(name):
         return
@@ -423,6 +423,7 @@ def bill(sub: Submission) -> Iterator[Finding]:
         ("kit:digest", run.image.digest),
         ("kit:label:kit.recipe", run.image.recipe),
         ("name", run.image.name),
+        ("version", run.image.version),
     ):
         if found.get(key) != wanted:
             yield Finding(name, f"{key} is {shortened(found.get(key))}, run.json says {shortened(wanted)}")

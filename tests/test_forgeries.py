@@ -275,6 +275,15 @@ def test_sums_that_sha256sum_would_not_take(submission: Path) -> None:
     assert "sha256sums.txt" in "\n".join(map(str, check(submission)))
 
 
+@pytest.mark.parametrize("key", ["name", "version"])
+def test_sbom_of_another_version(submission: Path, key: str) -> None:
+    path = submission / "run/sbom.cdx.json"
+    bill = json.loads(path.read_text())
+    bill["metadata"]["component"][key] = "99"
+    path.write_text(json_text(bill))
+    assert f"run/sbom.cdx.json: {key} is '99'" in forged(submission)
+
+
 def test_sbom_with_two_digests(submission: Path) -> None:
     path = submission / "run/sbom.cdx.json"
     bill = json.loads(path.read_text())
