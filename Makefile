@@ -63,26 +63,26 @@ test: images ## all tests, on real engines; installs what they need
 	@.venv/bin/pytest tests
 
 lint: .venv/.done ## ruff, mypy, shellcheck, hadolint
-	@.venv/bin/ruff check kit tests
-	@.venv/bin/ruff format --check kit tests
+	@.venv/bin/ruff check kit tests bench
+	@.venv/bin/ruff format --check kit tests bench
 	@.venv/bin/mypy kit
 	@.venv/bin/shellcheck -e SC2016 containers/*/*.sh containers/*/source/*.sh tests/slurm/*.sh tests/golden/*.sh .ci/run
 	@.venv/bin/hadolint containers/*/Dockerfile
 
 bench: images ## measure the speed and size the kit promises (build/bench/kit.json)
-	@.venv/bin/python tests/bench/promises.py
+	@.venv/bin/python bench/promises.py
 
 bench/relion: images ## relion-basic against relion-accelerated (build/bench/relion.json; hours: PARTICLES=300 BOXES=128 is quick)
-	@.venv/bin/python tests/bench/relion.py
+	@.venv/bin/python bench/relion.py
 
 bench/cloudmask: images ## CloudMask against the ancestor's scheme: train, infer, convert, memory (build/bench/cloudmask.json)
-	@.venv/bin/python tests/bench/cloudmask.py
+	@.venv/bin/python bench/cloudmask.py
 
 bench/levers: images ## what compiler, flags, instruction set and memory give relion-accelerated (build/bench/levers.json)
-	@.venv/bin/python tests/bench/levers.py
+	@.venv/bin/python bench/levers.py
 
 bench/repeats: images ## how far runs differ that differ in their seed only; writes kit/benchmarks/relion/repeats.json
-	@.venv/bin/python tests/bench/repeats.py
+	@.venv/bin/python bench/repeats.py
 
 clean: ## remove what was built in this checkout (not images, data and runs)
 	@rm -rf .venv build .pytest_cache .mypy_cache .ruff_cache

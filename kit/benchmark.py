@@ -8,9 +8,10 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from kit import paths
-from kit.errors import KitError, unknown
-from kit.model import Model, parse, read_json, read_star, read_toml
+from kit.core import paths
+from kit.core.errors import KitError, unknown
+from kit.core.files import read_json, read_toml
+from kit.core.schema import Model, parse
 
 
 class Card(Model):
@@ -264,6 +265,8 @@ def read_value(path: Any, label: str, known: dict[Any, Any] | None = None) -> fl
     key = (path, names[0] if path.suffix == ".star" else "")
     known = {} if known is None else known
     if key not in known:
+        from kit.benchmarks.relion.star import read_star
+
         known[key] = read_star(path, only=names[0]) if path.suffix == ".star" else read_json(path)
     value: Any = known[key]
     for name in names:

@@ -9,8 +9,8 @@ import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from kit import paths
-from kit.errors import KitError
+from kit.core import paths
+from kit.core.errors import KitError
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ def script(name: str) -> str:
 
 
 def docker_engine() -> Item:
-    from kit.image import docker_client
+    from kit.images.built import docker_client
 
     try:
         version = docker_client().version()["Version"]
@@ -65,7 +65,7 @@ def disk() -> Item:
 
 
 def memory() -> Item:
-    from kit.system import memory_gb
+    from kit.core.host import memory_gb
 
     gigabytes = memory_gb()
     return Item("memory", gigabytes > 7, f"{gigabytes:g} GB, 8 GB are needed at size tiny", "use a larger machine")

@@ -12,9 +12,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints, field_validator
 
-from kit import paths
-from kit.errors import KitError, unknown
-from kit.model import Model, Name, OneLine, parse, read_toml
+from kit.core import paths
+from kit.core.errors import KitError, unknown
+from kit.core.files import read_toml
+from kit.core.schema import Model, Name, OneLine, parse
 
 # A queue, an account: what stands in a directive as one word.
 Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.:@/+,-]*$")]
@@ -82,7 +83,7 @@ class Site(Model):
     # Lines taken over as they are: scheduler directives, and shell lines before the first stage.
     directives: list[OneLine] = []
     prologue: list[OneLine] = []
-    # MLPerf system_desc names (host_processor_model_name, ...): what the kit can not find out by itself.
+    # MLPerf system_desc names (host_processor_model_name, ...): what the kit cannot find out by itself.
     hardware: dict[OneLine, OneLine | int | float] = {}
 
     def partition(self, name: str | None) -> tuple[str, Partition]:

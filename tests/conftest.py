@@ -14,15 +14,18 @@ from typing import Any
 
 import pytest
 
-from kit import launch, paths
-from kit.check import check
-from kit.collect import collect
-from kit.image import docker_client, load_image, sha256
-from kit.model import json_text, write_json
-from kit.pack import pack
-from kit.run import SBOM, load_run, resolved, save_run
+from kit.core import paths
+from kit.core.checksums import sha256
+from kit.core.files import json_text, write_json
+from kit.images.built import docker_client
+from kit.images.render import load_image
+from kit.runs import launch
+from kit.runs.collect import collect
+from kit.runs.record import SBOM, load_run, resolved, save_run
 from kit.runtimes import RUNTIMES, host
-from kit.submission import MANIFEST, packed
+from kit.submissions.check import check
+from kit.submissions.layout import MANIFEST, packed
+from kit.submissions.pack import pack
 
 pytest_plugins = ["synthetic"]  # products of CloudMask
 

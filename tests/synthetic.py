@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from kit.benchmarks.cloudmask import convert, extract, scenes, shards
-from kit.benchmarks.cloudmask.patches import Label
+from kit.benchmarks.cloudmask import scenes
+from kit.stages.cloudmask import convert, extract, shards
+from kit.stages.cloudmask.patches import Label
 
 PARAMETERS = {
     "rows": 288,

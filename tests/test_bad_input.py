@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, kit
 
-from kit.errors import KitError
+from kit.core.errors import KitError
 from kit.site import load_site
 
 SITE = (ROOT / "kit/sites/local.toml").read_text()
@@ -133,7 +133,7 @@ def test_no_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import shutil
     from collections import namedtuple
 
-    from kit.image import require_space
+    from kit.images.build import require_space
 
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**10, 10**10 - 10**9, 10**9))
@@ -150,19 +150,19 @@ def test_a_size_without_a_seed(toy: Path) -> None:
 
 
 def test_damaged_data_set(toy: Path) -> None:
-    from kit import data
     from kit.benchmark import load_benchmark
+    from kit.data import generated
 
-    folder = data.make(load_benchmark("toy"), "tiny")
+    folder = generated.make(load_benchmark("toy"), "tiny")
     (folder / "input.txt").write_text("8")
     with pytest.raises(KitError, match=r"input\.txt: differs from the manifest"):
-        data.make(load_benchmark("toy"), "tiny")
+        generated.make(load_benchmark("toy"), "tiny")
 
 
 @pytest.mark.parametrize("name", ["../secret", "/etc/hostname", "link"])
 def test_manifest_that_names_what_is_not_in_the_folder(tmp_path: Path, name: str) -> None:
     """A pack from a stranger cannot ask what else lies on this machine."""
-    from kit.manifest import verify
+    from kit.core.checksums import verify
 
     (tmp_path / "secret").write_text("x")
     (tmp_path / "pack").mkdir()
@@ -187,8 +187,8 @@ def test_manifest_that_names_what_is_not_in_the_folder(tmp_path: Path, name: str
 )
 def test_pack_whose_names_are_no_plain_words(inputs: dict[str, str]) -> None:
     """They become words of RELION's commands, which are shell."""
-    from kit.data import Pack
-    from kit.model import parse
+    from kit.core.schema import parse
+    from kit.data.isolated import Pack
 
     facts = {"benchmark": "relion", "size": "tiny", "stage": "class3d", "image": "relion-basic", "version": "3.1.3"}
     facts |= {"data": "sha256:" + "0" * 64}

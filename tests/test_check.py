@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from conftest import files, kit, rewritten
 
-from kit.check import check
-from kit.submission import REQUIRED
+from kit.submissions.check import check
+from kit.submissions.layout import REQUIRED
 
 pytestmark = pytest.mark.usefixtures("toy")
 

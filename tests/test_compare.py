@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from conftest import boxed
 
-from kit import launch
-from kit.collect import collect
-from kit.compare import Comparison, Row, allowed_below_mean, allowed_difference, compare, load_repeats, measure, spread
-from kit.errors import KitError
+from kit.core.errors import KitError
+from kit.runs import launch
+from kit.runs.collect import collect
+from kit.runs.compare import Comparison, Row, allowed_below_mean, allowed_difference, compare, load_repeats, measure, spread
 
 
 def test_allowed_difference_holds_for_99_of_100_pairs() -> None:

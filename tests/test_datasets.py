@@ -24,13 +24,14 @@ from pyftpdlib.handlers import FTPHandler
 from pyftpdlib.servers import FTPServer
 from typer.testing import CliRunner
 
-from kit import data, datasets, paths
 from kit.benchmark import load_benchmark
 from kit.cli import app
-from kit.datasets import FETCHED, DataSet, Source, get, load_data_set, spread
-from kit.errors import KitError
-from kit.manifest import MANIFEST
-from kit.model import parse
+from kit.core import paths
+from kit.core.checksums import MANIFEST
+from kit.core.errors import KitError
+from kit.core.schema import parse
+from kit.data import generated, published
+from kit.data.published import FETCHED, DataSet, Source, get, load_data_set, spread
 
 CONTENT = bytes(range(256)) * 4096  # a megabyte
 
@@ -182,7 +183,7 @@ def tree(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_tree_of_files(tree: str, monkeypatch: pytest.MonkeyPatch) -> None:
     wanted = data_set(Source.model_validate({"url": tree, "gigabytes": 0.003, "tree": "*.tif", "into": "Movies"}))
     fetched_files: list[str] = []
-    real = datasets.download
+    real = published.download
 
     def download(url: str, target: Path) -> None:
         if len(fetched_files) == 1:
@@ -191,7 +192,7 @@ def test_a_tree_of_files(tree: str, monkeypatch: pytest.MonkeyPatch) -> None:
         fetched_files.append(url)
         real(url, target)
 
-    monkeypatch.setattr(datasets, "download", download)
+    monkeypatch.setattr(published, "download", download)
     with pytest.raises(KitError, match="cut off"):
         get(wanted)
     folder = get(wanted)
@@ -206,7 +207,7 @@ def test_a_tree_that_is_not_there(tree: str) -> None:
     with pytest.raises(KitError, match=r"/data: has no files \*.mrc, but 3 others"):
         get(data_set(nothing))
     lost = Source.model_validate({"url": f"{tree}/lost", "gigabytes": 0.003, "tree": "*", "into": "x"})
-    with pytest.raises(KitError, match=r"/data/lost: (can not be listed|has no files \*, but 0 others|no such folder)"):
+    with pytest.raises(KitError, match=r"/data/lost: (cannot be listed|has no files \*, but 0 others|no such folder)"):
         get(data_set(lost))
     with pytest.raises(KitError, match="a tree has no sha256 and is not unpacked"):
         parse(Source, {"url": tree, "gigabytes": 1, "tree": "*", "unpack": True}, "here.toml")
@@ -278,7 +279,7 @@ def test_a_bucket_cut_off_in_the_middle_of_a_file(bucket: str, monkeypatch: pyte
         return real(words, **options)
 
     wanted = scenes_of(bucket)
-    monkeypatch.setattr(datasets.subprocess, "run", run)
+    monkeypatch.setattr(published.subprocess, "run", run)
     with pytest.raises(KitError, match=r"S3B_3\.hdf: curl ended with 18; the 300000 bytes that came are kept"):
         get(wanted)
     assert not wanted.folder.exists()
@@ -320,7 +321,7 @@ def test_a_part_of_products_has_whole_ones(tmp_path: Path, monkeypatch: pytest.M
 def test_a_bucket_that_is_not_there(bucket: str) -> None:
     with pytest.raises(KitError, match=r"s3://scenes/b at .*: has no files|s3://scenes/b: has no files"):
         get(data_set(scenes_of(bucket).sources[0].model_copy(update={"url": "s3://scenes/b"})))
-    with pytest.raises(KitError, match=r"s3://nobody/b at http://.*: can not be listed: .*NoSuchBucket"):
+    with pytest.raises(KitError, match=r"s3://nobody/b at http://.*: cannot be listed: .*NoSuchBucket"):
         get(data_set(scenes_of(bucket).sources[0].model_copy(update={"url": "s3://nobody/b"})))
     with pytest.raises(KitError, match="a url s3://BUCKET/FOLDER and an endpoint go together"):
         parse(Source, {"url": "s3://scenes/a", "gigabytes": 1, "tree": "*", "into": "x"}, "test.toml")
@@ -381,10 +382,10 @@ def test_damaged_records(server: str, tmp_path: Path) -> None:
 def test_a_cache_that_can_not_be(server: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setattr(paths, "cache", lambda: tmp_path / "file")
-    with pytest.raises(KitError, match=r"can not be made: .*; KIT_CACHE can name another folder"):
+    with pytest.raises(KitError, match=r"cannot be made: .*; KIT_CACHE can name another folder"):
         get(data_set(source(server)))
-    with pytest.raises(KitError, match=r"can not be made: .*; KIT_CACHE can name another folder"):
-        data.make(load_benchmark("relion"), "particles")
+    with pytest.raises(KitError, match=r"cannot be made: .*; KIT_CACHE can name another folder"):
+        generated.make(load_benchmark("relion"), "particles")
 
 
 def test_a_disk_that_is_full_leaves_no_data(toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -395,8 +396,8 @@ def test_a_disk_that_is_full_leaves_no_data(toy: Path, tmp_path: Path, monkeypat
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(benchmark.code, "generate", generate)
-    with pytest.raises(KitError, match=r"can not be written: .*No space left on device; KIT_CACHE can name another"):
-        data.make(benchmark, "tiny")
+    with pytest.raises(KitError, match=r"cannot be written: .*No space left on device; KIT_CACHE can name another"):
+        generated.make(benchmark, "tiny")
     assert not list((tmp_path / "cache/data").iterdir())
 
 
@@ -431,8 +432,8 @@ def test_room_is_counted_for_what_is_still_to_come(tmp_path: Path, monkeypatch: 
             file.truncate(gigabytes * 10**9)  # holes, which take no room
     monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=1.5e9))
     with pytest.raises(KitError, match=r": 2 GB are needed and 1.5 GB are free"):
-        datasets.require_room(tmp_path, [left, tree])
-    datasets.require_room(tmp_path, [left])
+        published.require_room(tmp_path, [left, tree])
+    published.require_room(tmp_path, [left])
 
 
 def test_from_a_mirror_by_the_command(server: str, tmp_path: Path) -> None:
@@ -457,9 +458,9 @@ def test_from_a_mirror_by_the_command(server: str, tmp_path: Path) -> None:
 
 def test_a_size_says_what_it_needs(server: str, tmp_path: Path) -> None:
     with pytest.raises(KitError, match=r"not here; fetch it with kit data get relion/plasmodium \(50 GB\)"):
-        data.make(load_benchmark("relion"), "plasmodium")
+        generated.make(load_benchmark("relion"), "plasmodium")
     folder = tmp_path / "cache/data/relion-plasmodium"
     (folder / "Particles").mkdir(parents=True)
     (folder / MANIFEST).write_text("{}")
     with pytest.raises(KitError, match=r"emd_2660.map: not in the data set, but workflow plasmodium needs it"):
-        data.make(load_benchmark("relion"), "plasmodium")
+        generated.make(load_benchmark("relion"), "plasmodium")

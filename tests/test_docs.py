@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, kit
 
-from kit.model import parse
+from kit.core.schema import parse
 from kit.site import Site
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

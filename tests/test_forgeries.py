@@ -20,16 +20,16 @@ from typing import Any
 import pytest
 from conftest import ROOT, boxed, files, forged, rewritten
 
-from kit import launch, paths
-from kit.check import MOST_FINDINGS, check
-from kit.collect import collect
-from kit.errors import KitError
-from kit.files import open_plain
-from kit.image import sha256
-from kit.model import json_text
-from kit.pack import pack
-from kit.run import load_run, read_stages, save_run, stage_lines
-from kit.submission import packed
+from kit.core import paths
+from kit.core.checksums import sha256
+from kit.core.errors import KitError
+from kit.core.files import json_text, open_plain
+from kit.runs import launch
+from kit.runs.collect import collect
+from kit.runs.record import load_run, read_stages, save_run, stage_lines
+from kit.submissions.check import MOST_FINDINGS, check
+from kit.submissions.layout import packed
+from kit.submissions.pack import pack
 
 pytestmark = pytest.mark.usefixtures("toy")
 Table = dict[str, Any]
@@ -294,7 +294,7 @@ def test_sbom_with_two_digests(submission: Path) -> None:
 
 def test_markup_in_a_name_of_a_host() -> None:
     """What a node calls itself cannot add a row to the table of a README."""
-    from kit.render import environment
+    from kit.script.quoting import environment
 
     shown = environment().from_string("{{ host | md }}").render(host="n1 |\n| <img onerror=x> [a](b)")
     assert shown == r"n1 \|\\n\| \<img onerror=x\> \[a\]\(b\)"
@@ -546,7 +546,7 @@ def test_largest_files_take_bounded_memory(submission: Path, name: str) -> None:
     """Files of the largest size that is read at all: no more than 1 GB, and no more than a minute of a processor."""
     import re
 
-    from kit.submission import MAY_HOLD
+    from kit.submissions.layout import MAY_HOLD
 
     limit = next(size for pattern, size in MAY_HOLD.items() if re.fullmatch(pattern, name))
     row = b'{"stage": "a", "event": "start", "time": 1, "host": "h", "command": "c"}\n'

@@ -18,12 +18,14 @@ import numpy as np
 import pytest
 from conftest import ROOT, in_docker, kit
 
-from kit import paths
 from kit.benchmarks.relion import phantom
-from kit.errors import KitError
-from kit.image import INVENTORY, build_docker, build_sif, built_sif, docker_client, docker_has, inspect, load_image
-from kit.images import RECIPES, parts
-from kit.trust import oci_archive
+from kit.core import paths
+from kit.core.errors import KitError
+from kit.images.build import build_docker, build_sif
+from kit.images.built import built_sif, docker_client, docker_has, inspect
+from kit.images.recipes import RECIPES, parts
+from kit.images.render import INVENTORY, load_image
+from kit.images.trust import oci_archive
 
 SINGULARITY = ["apptainer", "exec", "--no-privs", "--no-home"]
 # What `make test` builds, and what the SIFs may weigh, in megabytes.

@@ -11,12 +11,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kit import launch
-from kit.errors import KitError
-from kit.image import load_image
-from kit.model import parse
-from kit.render import rendered, words
-from kit.run import Rendering
+from kit.core.errors import KitError
+from kit.core.schema import parse
+from kit.images.render import load_image
+from kit.runs import launch
+from kit.runs.record import Rendering
+from kit.script.quoting import words
+from kit.script.render import rendered
 from kit.site import Site
 
 MARK = "# stages.jsonl is the record"

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, kit
 
-from kit import launch
 from kit.benchmark import load_benchmark
-from kit.errors import KitError
-from kit.image import FORMATS, context_root, load_image, recipe, stale_recipes
-from kit.images import RECIPES
-from kit.render import layout
+from kit.core.errors import KitError
+from kit.images.recipes import RECIPES
+from kit.images.render import FORMATS, context_root, load_image, recipe, stale_recipes
+from kit.runs import launch
+from kit.script.layout import layout
 from kit.site import load_site
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -104,7 +104,7 @@ def test_values_are_quoted(tmp_path: Path) -> None:
     """A folder with a blank and a shell character in it is one word of the script; one with a colon is refused."""
     text = launch.render("relion", "particles", "local", None, Path("/a b/$(x)"), Path("/data"))
     assert "cd '/a b/$(x)'" in text
-    with pytest.raises(KitError, match="can not have a quote, comma, colon"):
+    with pytest.raises(KitError, match="cannot have a quote, comma, colon"):
         launch.render("relion", "particles", "local", None, Path("/a:b"), Path("/data"))
 
 

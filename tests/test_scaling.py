@@ -10,11 +10,11 @@ import pytest
 from conftest import kit
 
 from kit.benchmark import load_benchmark
-from kit.benchmarks.cloudmask.__main__ import parser
-from kit.benchmarks.cloudmask.ranks import shared
-from kit.errors import KitError
-from kit.render import environment
-from kit.scaling import plan, points
+from kit.core.errors import KitError
+from kit.script.quoting import environment
+from kit.stages.cloudmask.__main__ import parser
+from kit.stages.cloudmask.ranks import shared
+from kit.training.scaling import plan, points
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +126,7 @@ def test_points_train_as_the_stage_does(size: str) -> None:
 
     def options(command: str) -> dict[str, object]:
         words = environment().from_string(command).render({**numbers, **point}).replace("\\\n", " ").split()
-        at = words.index("kit.benchmarks.cloudmask")
+        at = words.index("kit.stages.cloudmask")
         named = {word for word in words if word.startswith("--")}
         return {**vars(parser().parse_args(words[at + 1 :])), "named": named}
 

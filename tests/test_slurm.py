@@ -12,11 +12,13 @@ from pathlib import Path
 import pytest
 from conftest import kit
 
-from kit import launch, paths
 from kit.benchmarks import relion
 from kit.benchmarks.relion.judge import formed_ranks
-from kit.image import load_image, sif_of
-from kit.run import read_stages
+from kit.core import paths
+from kit.images.built import sif_of
+from kit.images.render import load_image
+from kit.runs import launch
+from kit.runs.record import read_stages
 from kit.schedulers import slurm
 
 pytestmark = [

@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 from conftest import boxed
 
-from kit import launch
-from kit.collect import collect
-from kit.errors import KitError
-from kit.pack import pack
-from kit.run import Run, State, current_state, load_run, read_stages, save_run
+from kit.core.errors import KitError
+from kit.runs import launch
+from kit.runs.collect import collect
+from kit.runs.record import Run, State, load_run, read_stages, save_run
+from kit.runs.states import current_state
+from kit.submissions.pack import pack
 
 
 def prepared(runs: Path, size: str = "tiny") -> Path:

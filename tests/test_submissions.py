@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 from conftest import ROOT, forged, kit
 
-from kit import paths
 from kit.benchmark import read_value
 from kit.benchmarks.relion.workflow import folders
-from kit.check import check
-from kit.image import sha256
-from kit.submission import REQUIRED, packed
+from kit.core import paths
+from kit.core.checksums import sha256
+from kit.submissions.check import check
+from kit.submissions.layout import REQUIRED, packed
 
 BENCHMARKS = ("relion", "cloudmask")
 
@@ -170,8 +170,8 @@ def relion_run(made_submissions: dict[str, Path], tmp_path: Path) -> Path:
 
 def verdict(run: Path) -> str:
     # The directory moved, so its script is no longer the one that was rendered for this place; only the metrics are asked.
-    from kit.collect import judge_results
-    from kit.run import load_run, read_stages, resolved
+    from kit.runs.collect import judge_results
+    from kit.runs.record import load_run, read_stages, resolved
 
     state, _ = judge_results(run, load_run(run), resolved(run)[0], read_stages(run))
     return str(state)

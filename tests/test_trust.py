@@ -10,12 +10,15 @@ from pathlib import Path
 import pytest
 from conftest import kit
 
-from kit import image as images
-from kit import paths
-from kit.errors import KitError
-from kit.image import Built, build_sif, built_sif, load_image, record_path, sha256
-from kit.images import RECIPES, parts
-from kit.trust import export, sign, signature, verify_export, verify_image
+from kit.core import paths
+from kit.core.checksums import sha256
+from kit.core.errors import KitError
+from kit.images import build
+from kit.images.build import build_sif
+from kit.images.built import Built, built_sif, record_path
+from kit.images.recipes import RECIPES, parts
+from kit.images.render import load_image
+from kit.images.trust import export, sign, signature, verify_export, verify_image
 
 NAME = "relion-accelerated"
 
@@ -111,7 +114,7 @@ def test_export_verify_and_build_from_the_archive(own_cache: Path, tmp_path: Pat
         export(image, tmp_path / "export")
     # On another machine: nothing but the archive.
     own_cache.unlink()
-    monkeypatch.setattr(images, "SQUASHFS", "-comp zstd -Xcompression-level 1")
+    monkeypatch.setattr(build, "SQUASHFS", "-comp zstd -Xcompression-level 1")
     archive = files[2]
     assert build_sif(image, str(archive)) == own_cache
     assert verify_image(image)[1] == f"recipe sha256:{image.hash}"

@@ -14,7 +14,7 @@ if timeout 120 docker pull -q "$image" 2>/dev/null; then
     exit 0
 fi
 if [ "$(id -u)" -ne 0 ]; then
-    echo "base: $image can not be pulled here, and making it needs root: sudo $0 $suite" >&2
+    echo "base: $image cannot be pulled here, and making it needs root: sudo $0 $suite" >&2
     exit 1
 fi
 echo "base: no registry can be reached; making $image from this machine's Debian mirror (about 30 s)"

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Protocol
 
-from kit.image import Image
+from kit.images.render import Image
 from kit.runtimes import apptainer, docker, host
 
 

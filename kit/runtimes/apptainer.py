@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from kit.image import Image, no_privileges, sif_of, singularity
+from kit.images.built import no_privileges, sif_of, singularity
+from kit.images.render import Image
 
 
 def facts(image: Image) -> dict[str, str]:

@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 
-from kit.image import Image
+from kit.images.render import Image
 
 
 def facts(image: Image) -> dict[str, str]:

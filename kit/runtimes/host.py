@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from kit.image import Image
+from kit.images.render import Image
 
 
 def facts(image: Image) -> dict[str, str]:

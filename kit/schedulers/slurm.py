@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import Literal
 
-from kit.errors import KitError
+from kit.core.errors import KitError
 
 
 def slurm(*words: str, cwd: Path | None = None) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from kit.benchmarks.cloudmask.consistency import SCORE, SST, TRAIN, contradictions
-from kit.benchmarks.cloudmask.score import conclusions
+from kit.stages.cloudmask.score import conclusions
 
 Table = dict[str, Any]
 

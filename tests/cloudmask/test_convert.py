@@ -19,8 +19,9 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from kit.benchmarks.cloudmask import convert, extract, hdf, patches, products, scenes
-from kit.benchmarks.cloudmask.products import ProductError
+from kit.benchmarks.cloudmask import scenes
+from kit.stages.cloudmask import convert, extract, hdf, patches, products
+from kit.stages.cloudmask.products import ProductError
 
 
 def test_split_is_by_orbit_and_does_not_depend_on_the_order_of_files(data: Path, tmp_path: Path) -> None:
@@ -322,7 +323,7 @@ def test_no_scene_of_inference_is_skipped(data: Path, tmp_path: Path) -> None:
     (tested / "S9_BT_in.nc").unlink()
     (tmp_path / "products").mkdir()
     extract.extract(some, tmp_path / "products", 1, 1)
-    with pytest.raises(ProductError, match=r"1 of 3 inference scenes can not be read, and 0 may be: .*S9_BT_in"):
+    with pytest.raises(ProductError, match=r"1 of 3 inference scenes cannot be read, and 0 may be: .*S9_BT_in"):
         convert.run(tmp_path / "products/scenes.json", tmp_path / "scenes", skip=0.9)
 
 
@@ -330,7 +331,7 @@ def test_full_disk_leaves_nothing_half_written(data: Path, tmp_path: Path) -> No
     """A file may grow to 1 MB and no further, as on a disk that is full."""
     first = sorted((data / "training").iterdir())[0]
     code = (
-        "import sys; from pathlib import Path; from kit.benchmarks.cloudmask import convert\n"
+        "import sys; from pathlib import Path; from kit.stages.cloudmask import convert\n"
         "convert.convert(Path(sys.argv[1]), Path(sys.argv[2]))"
     )
     result = subprocess.run(
@@ -340,7 +341,7 @@ def test_full_disk_leaves_nothing_half_written(data: Path, tmp_path: Path) -> No
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20)),
     )
     assert result.returncode == 1
-    assert "x.hdf: can not be written" in result.stderr
+    assert "x.hdf: cannot be written" in result.stderr
     assert not list(tmp_path.iterdir())
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from kit.benchmarks.cloudmask.infer import ahead
+from kit.stages.cloudmask.infer import ahead
 
 
 def test_one_item_ahead_and_no_more() -> None:
@@ -46,7 +46,7 @@ def test_what_fails_in_the_thread_fails_here() -> None:
     found = []
     with pytest.raises(OSError, match="No space left"):
         found.extend(ahead(write, answers()))
-    assert asked == [0, 1, 2, 3]  # nobody goes on masking scenes that can not be written
+    assert asked == [0, 1, 2, 3]  # nobody goes on masking scenes that cannot be written
 
 
 def test_what_fails_between_does_not_hang() -> None:

@@ -11,8 +11,8 @@ import h5py
 import numpy as np
 import pytest
 
-from kit.benchmarks.cloudmask import convert, patches, shards
-from kit.benchmarks.cloudmask.patches import Label
+from kit.stages.cloudmask import convert, patches, shards
+from kit.stages.cloudmask.patches import Label
 
 
 @pytest.mark.parametrize("shape", [(1200, 1500), (512, 512), (300, 177), (176, 176), (257, 1000), (90, 61), (1700, 300)])
@@ -238,7 +238,7 @@ def test_a_network_masks_no_scene_of_another_radiometry(converted: Path, tmp_pat
 
 def test_ranks_share_the_patches() -> None:
     """Equal steps, nothing twice; the patches of a step are the same however many ranks there are."""
-    from kit.benchmarks.cloudmask.train import shares
+    from kit.stages.cloudmask.train import shares
 
     alone = shares(103, 4, 1, seed=1, epoch=0)
     shared = shares(103, 2, 2, seed=1, epoch=0)

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from kit.benchmarks.cloudmask import convert, patches, products, shards
-from kit.benchmarks.cloudmask.products import ProductError
+from kit.stages.cloudmask import convert, patches, products, shards
+from kit.stages.cloudmask.products import ProductError
 
 REAL = "S3A_SL_1_RBT____20210930T220914_20210930T221214_20211002T102150_0180_077_043_5400_LN2_O_NT_004.SEN3"
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from synthetic import PARAMETERS
 
-from kit.benchmarks.cloudmask import patches, scenes, score
+from kit.benchmarks.cloudmask import scenes
+from kit.stages.cloudmask import patches, score
 
 
 def hashes(folder: Path) -> dict[str, str]:

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from kit.benchmarks.cloudmask import infer, score
-from kit.benchmarks.cloudmask.patches import Label, Scene, load
+from kit.stages.cloudmask import infer, score
+from kit.stages.cloudmask.patches import Label, Scene, load
 
 
 def test_scores_are_scikit_learns() -> None:

@@ -15,8 +15,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kit.benchmarks.cloudmask import infer, matchups, scenes, sst
-from kit.benchmarks.cloudmask.patches import Label, load
+from kit.benchmarks.cloudmask import scenes
+from kit.core import paths
+from kit.stages.cloudmask import infer, matchups, sst
+from kit.stages.cloudmask.patches import Label, load
 
 
 @pytest.fixture(scope="module")
@@ -363,7 +365,7 @@ def test_each_retrieval_stands_for_itself(data: Path, converted: Path, true_mask
 
 def test_the_size_that_has_match_ups_compares_them() -> None:
     """The table is fetched with the products, and the stage is given the file that comes."""
-    folder = Path(sst.__file__).parent
+    folder = paths.PACKAGE / "benchmarks/cloudmask"
     benchmark = tomllib.loads((folder / "benchmark.toml").read_text())
     size = benchmark["sizes"]["one_day"]
     sources = tomllib.loads((folder / f"datasets/{size['dataset']}.toml").read_text())["sources"]
@@ -386,7 +388,7 @@ def test_the_size_that_has_match_ups_compares_them() -> None:
     ],
 )
 def test_a_size_can_choose(stage: str, change: dict[str, object], option: str) -> None:
-    benchmark = tomllib.loads((Path(sst.__file__).parent / "benchmark.toml").read_text())
+    benchmark = tomllib.loads((paths.PACKAGE / "benchmarks/cloudmask/benchmark.toml").read_text())
     (command,) = (entry["command"] for entry in benchmark["stages"] if entry["name"] == stage)
     template = jinja2.Environment(undefined=jinja2.StrictUndefined).from_string(command)
     for size in benchmark["sizes"].values():

@@ -18,13 +18,15 @@ from conftest import kit
 from network import by_hand, reference_weights, write_keras_file
 
 from kit.benchmark import load_benchmark, read_value
-from kit.benchmarks.cloudmask import convert, extract, scenes, shards
-from kit.benchmarks.cloudmask.__main__ import parser
-from kit.benchmarks.cloudmask.model import read_weights
-from kit.benchmarks.cloudmask.patches import WHOLE, Label
-from kit.benchmarks.cloudmask.ranks import multiplies_tf32
-from kit.benchmarks.cloudmask.train import Plan, until_target
-from kit.image import built_sif, load_image
+from kit.benchmarks.cloudmask import scenes
+from kit.images.built import built_sif
+from kit.images.render import load_image
+from kit.stages.cloudmask import convert, extract, shards
+from kit.stages.cloudmask.__main__ import parser
+from kit.stages.cloudmask.network import read_weights
+from kit.stages.cloudmask.patches import WHOLE, Label
+from kit.stages.cloudmask.ranks import multiplies_tf32
+from kit.stages.cloudmask.train import Plan, until_target
 
 PARAMETERS = {
     "rows": 256,
@@ -51,7 +53,7 @@ def stage(folder: Path, ranks: int, *words: str, code: int = 0, name: str = "clo
     return result.stdout + result.stderr
 
 
-CODE = ("-m", "kit.benchmarks.cloudmask")
+CODE = ("-m", "kit.stages.cloudmask")
 TRAIN = (*CODE, "train", "--data", "patches", "--warmup-epochs", "1", "--reference-batch", "4")
 
 

@@ -85,45 +85,45 @@ run_stage() { # run_stage NAME COMMAND_AS_JSON OUTPUT...
 mkdir -p logs
 
 stage_extract() {
-    in_image /opt/venv/bin/python3 -m kit.benchmarks.cloudmask extract --data data --out products \
+    in_image /opt/venv/bin/python3 -m kit.stages.cloudmask extract --data data --out products \
         --validation-scenes 8 --seed 1234
 }
-run_stage extract '"in_image /opt/venv/bin/python3 -m kit.benchmarks.cloudmask extract --data data --out products \\\n    --validation-scenes 8 --seed 1234"' products/scenes.json
+run_stage extract '"in_image /opt/venv/bin/python3 -m kit.stages.cloudmask extract --data data --out products \\\n    --validation-scenes 8 --seed 1234"' products/scenes.json
 
 stage_convert() {
-    in_image /opt/venv/bin/python3 -m kit.benchmarks.cloudmask convert --listing products/scenes.json --out scenes \
+    in_image /opt/venv/bin/python3 -m kit.stages.cloudmask convert --listing products/scenes.json --out scenes \
         --skip 0.0
 }
-run_stage convert '"in_image /opt/venv/bin/python3 -m kit.benchmarks.cloudmask convert --listing products/scenes.json --out scenes \\\n    --skip 0.0"' scenes/converted.json
+run_stage convert '"in_image /opt/venv/bin/python3 -m kit.stages.cloudmask convert --listing products/scenes.json --out scenes \\\n    --skip 0.0"' scenes/converted.json
 
 stage_patches() {
-    in_image /opt/venv/bin/python3 -m kit.benchmarks.cloudmask patches --data scenes --out patches \
+    in_image /opt/venv/bin/python3 -m kit.stages.cloudmask patches --data scenes --out patches \
         --label-source bayes --label-bits any --label-positive cloud
 }
-run_stage patches '"in_image /opt/venv/bin/python3 -m kit.benchmarks.cloudmask patches --data scenes --out patches \\\n    --label-source bayes --label-bits any --label-positive cloud"' patches/shards.json
+run_stage patches '"in_image /opt/venv/bin/python3 -m kit.stages.cloudmask patches --data scenes --out patches \\\n    --label-source bayes --label-bits any --label-positive cloud"' patches/shards.json
 
 stage_train() {
-    launch /opt/venv/bin/python3 -m kit.benchmarks.cloudmask train --data patches --out train --backend horovod \
+    launch /opt/venv/bin/python3 -m kit.stages.cloudmask train --data patches --out train --backend horovod \
         --epochs 10 --batch-size 1 --learning-rate 0.001 \
         --reference-batch 2 --warmup-epochs 1 --schedule cosine \
         --patience 0 --positive-weight 1.0 --precision auto --seed 1234
 }
-run_stage train '"launch /opt/venv/bin/python3 -m kit.benchmarks.cloudmask train --data patches --out train --backend horovod \\\n    --epochs 10 --batch-size 1 --learning-rate 0.001 \\\n    --reference-batch 2 --warmup-epochs 1 --schedule cosine \\\n    --patience 0 --positive-weight 1.0 --precision auto --seed 1234"' train/model.weights.h5 train/train.json
+run_stage train '"launch /opt/venv/bin/python3 -m kit.stages.cloudmask train --data patches --out train --backend horovod \\\n    --epochs 10 --batch-size 1 --learning-rate 0.001 \\\n    --reference-batch 2 --warmup-epochs 1 --schedule cosine \\\n    --patience 0 --positive-weight 1.0 --precision auto --seed 1234"' train/model.weights.h5 train/train.json
 
 stage_infer() {
-    launch /opt/venv/bin/python3 -m kit.benchmarks.cloudmask infer --data scenes --model-file train/model.weights.h5 --out masks \
+    launch /opt/venv/bin/python3 -m kit.stages.cloudmask infer --data scenes --model-file train/model.weights.h5 --out masks \
         --backend horovod --patch 1600 --batch-size 1 --precision auto
 }
-run_stage infer '"launch /opt/venv/bin/python3 -m kit.benchmarks.cloudmask infer --data scenes --model-file train/model.weights.h5 --out masks \\\n    --backend horovod --patch 1600 --batch-size 1 --precision auto"' masks/infer.json
+run_stage infer '"launch /opt/venv/bin/python3 -m kit.stages.cloudmask infer --data scenes --model-file train/model.weights.h5 --out masks \\\n    --backend horovod --patch 1600 --batch-size 1 --precision auto"' masks/infer.json
 
 stage_score() {
-    in_image /opt/venv/bin/python3 -m kit.benchmarks.cloudmask score --data scenes --masks masks --out score \
+    in_image /opt/venv/bin/python3 -m kit.stages.cloudmask score --data scenes --masks masks --out score \
         --label-source bayes --label-bits any --label-positive cloud --truth-file data/truth.h5
 }
-run_stage score '"in_image /opt/venv/bin/python3 -m kit.benchmarks.cloudmask score --data scenes --masks masks --out score \\\n    --label-source bayes --label-bits any --label-positive cloud --truth-file data/truth.h5"' score/score.json
+run_stage score '"in_image /opt/venv/bin/python3 -m kit.stages.cloudmask score --data scenes --masks masks --out score \\\n    --label-source bayes --label-bits any --label-positive cloud --truth-file data/truth.h5"' score/score.json
 
 stage_sst() {
-    in_image /opt/venv/bin/python3 -m kit.benchmarks.cloudmask sst --data scenes --masks masks --out sst \
+    in_image /opt/venv/bin/python3 -m kit.stages.cloudmask sst --data scenes --masks masks --out sst \
         --label-source bayes --label-bits any --label-positive cloud --matchups data/matchups.csv
 }
-run_stage sst '"in_image /opt/venv/bin/python3 -m kit.benchmarks.cloudmask sst --data scenes --masks masks --out sst \\\n    --label-source bayes --label-bits any --label-positive cloud --matchups data/matchups.csv"' sst/sst.json
+run_stage sst '"in_image /opt/venv/bin/python3 -m kit.stages.cloudmask sst --data scenes --masks masks --out sst \\\n    --label-source bayes --label-bits any --label-positive cloud --matchups data/matchups.csv"' sst/sst.json

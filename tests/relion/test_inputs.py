@@ -13,8 +13,8 @@ import pytest
 from kit.benchmarks.relion.inputs import check_inputs
 from kit.benchmarks.relion.phantom import write_star
 from kit.benchmarks.relion.project import RelionProject, pipeline_rows, write_job_star
-from kit.errors import KitError
-from kit.image import load_image
+from kit.core.errors import KitError
+from kit.images.render import load_image
 
 IMPORT = {"fn_in_raw": "movies/*.mrcs", "angpix": "1.5"}
 REFINE = {

@@ -16,9 +16,9 @@ from kit.benchmarks import relion
 from kit.benchmarks.relion import picking, tables
 from kit.benchmarks.relion.phantom import write_star
 from kit.benchmarks.relion.project import RelionProject, find_job, job_table, note, record_times, recorded_times, settle
-from kit.errors import KitError
-from kit.image import load_image
-from kit.model import read_star
+from kit.benchmarks.relion.star import read_star
+from kit.core.errors import KitError
+from kit.images.render import load_image
 
 NAMES = ["Import/job001/", "Extract/job002/", "Class2D/job010/", "Select/job011/", "Refine3D/job012/", "PostProcess/job013/"]
 ALIASES = ["None", "None", "Class2D/LoG/", "None", "None", "None"]

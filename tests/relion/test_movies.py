@@ -13,7 +13,7 @@ from scipy.spatial.transform import Rotation
 
 from kit.benchmarks.relion import movies, phantom, score
 from kit.benchmarks.relion.movies import Drift
-from kit.errors import KitError
+from kit.core.errors import KitError
 
 SETTINGS = movies.Settings(micrographs=2)
 

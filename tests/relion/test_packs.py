@@ -16,9 +16,9 @@ from scipy import ndimage
 from kit.benchmarks.relion.judge import evaluate
 from kit.benchmarks.relion.packs import particles
 from kit.benchmarks.relion.phantom import write_star
+from kit.benchmarks.relion.star import read_star
 from kit.benchmarks.relion.workflow import JOBS, folders
-from kit.errors import KitError
-from kit.model import read_star
+from kit.core.errors import KitError
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,7 @@ def test_a_stage_runs_alone(alone: Path, tmp_path: Path) -> None:
     folder = kit("submission", "pack", str(alone), "--to", str(tmp_path / "submissions")).stdout.strip()
     assert "accepted" in kit("submission", "check", folder).stdout
     assert "stage `class3d` alone" in (Path(folder) / "README.md").read_text()
-    assert "can not be run alone" in kit("data", "pack", str(alone), "--stage", "identify", "--to", "x", code=1).stderr
+    assert "cannot be run alone" in kit("data", "pack", str(alone), "--stage", "identify", "--to", "x", code=1).stderr
 
 
 def test_without_a_truth_the_map_of_the_data_is_the_judge(alone: Path, pack: Path, tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def test_what_can_not_be_packed(run: Path, pack: Path, tmp_path: Path) -> None:
         return kit("data", "pack", str(run), "--stage", stage, "--to", str(to), code=1).stderr
 
     assert "did you mean class3d" in refused(run, "clas3d", tmp_path / "x")
-    assert "stage import: can not be run alone, since no metric judges it" in refused(run, "import", tmp_path / "x")
+    assert "stage import: cannot be run alone, since no metric judges it" in refused(run, "import", tmp_path / "x")
     assert "jobs that can: class2d, class3d, refine3d" in refused(run, "motioncorr", tmp_path / "x")
     assert "a pack is never overwritten" in refused(run, "class3d", pack)
     copy = tmp_path / "run"
@@ -136,13 +136,13 @@ def test_images_that_are_not_there_are_named(tmp_path: Path) -> None:
     star = tmp_path / "particles.star"
     write_star(star, {"particles": pd.DataFrame({"rlnImageName": names, "rlnClassNumber": [1, 2]})})
     with pytest.raises(
-        KitError, match=r"particles.star: _rlnImageName names images of Extract/a.mrcs, which can not be read"
+        KitError, match=r"particles.star: _rlnImageName names images of Extract/a.mrcs, which cannot be read"
     ):
         particles(tmp_path, star, tmp_path / "pack")
     (tmp_path / "Extract").mkdir()
     mrcfile.write(tmp_path / "Extract/a.mrcs", np.zeros((2, 4, 4), dtype=np.float32))
     shutil.rmtree(tmp_path / "pack/particles")
-    with pytest.raises(KitError, match="which can not be read: index 8 is out of bounds"):
+    with pytest.raises(KitError, match="which cannot be read: index 8 is out of bounds"):
         particles(tmp_path, star, tmp_path / "pack")
 
 

@@ -14,8 +14,8 @@ from conftest import ROOT, kit
 
 from kit.benchmarks.relion import picking
 from kit.benchmarks.relion.score import against, positions
-from kit.errors import KitError
-from kit.image import load_image
+from kit.core.errors import KitError
+from kit.images.render import load_image
 
 # One particle at (150, 250) and one at (400, 90), as each program writes them.
 CBOX = """

@@ -13,11 +13,11 @@ from kit.benchmark import Size, load_benchmark
 from kit.benchmarks.relion import phantom
 from kit.benchmarks.relion.plan import gpu_map, memory, share
 from kit.benchmarks.relion.workflow import compose
-from kit.errors import KitError
-from kit.image import load_image
-from kit.model import parse
-from kit.render import Layout, fill, layout
+from kit.core.errors import KitError
+from kit.core.schema import parse
+from kit.images.render import load_image
 from kit.runtimes import RUNTIMES
+from kit.script.layout import Layout, fill, layout
 from kit.site import Partition, load_site
 
 ONE_NODE = Layout(nodes=1, ranks=3, ranks_per_node=3, threads=1, cores=2)

@@ -8,8 +8,8 @@ import pytest
 
 from kit.benchmarks.relion import project
 from kit.benchmarks.relion.project import RelionProject, read_job_star, write_job_star
-from kit.errors import KitError
-from kit.image import load_image
+from kit.core.errors import KitError
+from kit.images.render import load_image
 
 
 @pytest.fixture(params=["relion-basic", "relion-5"])

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from kit.benchmarks.relion.results import data_beside, expectation, last, results
-from kit.errors import KitError
+from kit.core.errors import KitError
 
 
 def leave(folder: Path, *stems: str, kinds: tuple[str, ...] = ("optimiser", "model", "data"), note: str = "") -> Path:

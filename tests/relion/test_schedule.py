@@ -16,8 +16,8 @@ from kit.benchmarks.relion import movies
 from kit.benchmarks.relion.ccpem_driver import differences
 from kit.benchmarks.relion.project import Engine, RelionProject, pipeline_rows, recorded_times, write_job_star
 from kit.benchmarks.relion.score import Truth, drifts
-from kit.errors import KitError
-from kit.image import load_image
+from kit.core.errors import KitError
+from kit.images.render import load_image
 
 SETTINGS = movies.Settings(micrographs=1, size=512, particles=8, frames=8)
 OPTIONS = {

@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kit import star
-from kit.errors import KitError
-from kit.model import read_star
-from kit.star import count_rows, read_columns
+from kit.benchmarks.relion import star
+from kit.benchmarks.relion.star import count_rows, read_columns, read_star
+from kit.core.errors import KitError
 
 ROWS = "000001@a.mrcs m1.mrc 10000.5 1\n000002@a.mrcs m2.mrc 11000.5 2\n"
 LABELS = "_rlnImageName #1\n_rlnMicrographName #2\n_rlnDefocusU #3\n_rlnClassNumber #4\n"
@@ -161,7 +160,7 @@ def test_rows_in_many_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     path = tmp_path / "x.star"
     path.write_text(ODD["a block after it"])
     for size in range(1, 80, 3):
-        monkeypatch.setattr("kit.star.CHUNK", size)
+        monkeypatch.setattr("kit.benchmarks.relion.star.CHUNK", size)
         assert len(read_star(path)["particles"]) == 2
         assert list(read_star(path)["optics"]["rlnOpticsGroupName"]) == ["a group"]
 
@@ -177,12 +176,12 @@ def test_rows_in_many_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_file_of_a_size_that_no_program_writes(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "x.star").write_text(text)
     with pytest.raises(KitError, match=message):
-        star.read(tmp_path / "x.star")
+        star.read_star(tmp_path / "x.star")
 
 
 def test_one_block_of_many(tmp_path: Path) -> None:
     (tmp_path / "x.star").write_text("data_a\n_x 1\ndata_b\n_y 2\n")
-    assert star.read(tmp_path / "x.star", only="b") == {"b": {"y": 2}}
+    assert star.read_star(tmp_path / "x.star", only="b") == {"b": {"y": 2}}
 
 
 def test_damaged_gzip(tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ from conftest import kit
 from kit.benchmarks.relion import tables
 from kit.benchmarks.relion.phantom import write_star
 from kit.benchmarks.relion.project import write_job_star
-from kit.errors import KitError
-from kit.run import read_stages
+from kit.core.errors import KitError
+from kit.runs.record import read_stages
 
 STARTED = datetime(2020, 11, 24, 12, 0, 1)
 
@@ -145,10 +145,10 @@ def test_a_file_of_particles(tmp_path: Path) -> None:
     last = len(star.read_text().splitlines())
     assert f"line {last}: a value of data_particles is missing, or no number" in kit("project", str(star), code=1).stderr
     star.write_text(whole + "\nno number in sight here\n")
-    assert "a row of data_particles can not be read: " in kit("project", str(star), code=1).stderr
+    assert "a row of data_particles cannot be read: " in kit("project", str(star), code=1).stderr
     write_star(star, {"optics": optics})
     assert "no data_particles with any of the labels _rlnMicrographName" in kit("project", str(star), code=1).stderr
-    assert "can not be read: No such file" in kit("project", str(tmp_path / "none.star"), code=1).stderr
+    assert "cannot be read: No such file" in kit("project", str(tmp_path / "none.star"), code=1).stderr
 
 
 def test_what_is_no_project_is_said(tmp_path: Path) -> None:

@@ -14,9 +14,10 @@ from conftest import in_docker, kit
 
 from kit.benchmarks.relion import phantom
 from kit.benchmarks.relion.agreement import last_map
-from kit.compare import compare, load_repeats
-from kit.image import docker_client, docker_has, load_image
-from kit.model import read_star
+from kit.benchmarks.relion.star import read_star
+from kit.images.built import docker_client, docker_has
+from kit.images.render import load_image
+from kit.runs.compare import compare, load_repeats
 
 
 def ran(image: str, runs: Path) -> Path:

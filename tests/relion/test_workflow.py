@@ -26,11 +26,13 @@ from kit.benchmarks.relion.workflow import (
     select,
     workflow_names,
 )
-from kit.errors import KitError
-from kit.image import load_image, sif_of
-from kit.model import parse, read_json
-from kit.render import Layout
+from kit.core.errors import KitError
+from kit.core.files import read_json
+from kit.core.schema import parse
+from kit.images.built import sif_of
+from kit.images.render import load_image
 from kit.runtimes import RUNTIMES
+from kit.script.layout import Layout
 
 ONE_NODE = Layout(nodes=1, ranks=3, ranks_per_node=3, threads=1, cores=2)
 NUMBERS = {**load_benchmark("relion").sizes["tiny"].parameters, "acceleration": "", "random_seed": 7}
@@ -155,8 +157,8 @@ def test_a_rule_belongs_to_a_select_job(other: Path, tmp_path: Path) -> None:
 
 
 def test_a_run_that_can_not_be_composed_leaves_nothing(other: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from kit import launch
     from kit.benchmark import Benchmark
+    from kit.runs import launch
 
     (other / "motioncorr_job.star").unlink()
     benchmark = load_benchmark("relion")
@@ -218,7 +220,7 @@ def selected(project: Path, rule: Rule) -> tuple[list[int], str]:
     result = subprocess.run(["bash", "-c", script], cwd=project, capture_output=True, text=True)
     if result.returncode:
         return [], f"{result.returncode}: {result.stderr}"
-    from kit.model import read_star
+    from kit.benchmarks.relion.star import read_star
 
     kept = read_star(project / "Select/job002/particles.star")["particles"]
     return sorted(int(number) for number in kept["rlnClassNumber"]), result.stdout

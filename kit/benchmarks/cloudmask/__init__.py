@@ -1,6 +1,6 @@
 """CloudMask: a U-Net that masks cloud in Sentinel-3 SLSTR scenes, from products to sea-surface temperature.
 
-The login node calls `generate` and `evaluate`; the stages run in the image as `python -m kit.benchmarks.cloudmask`:
+The login node calls `generate` and `evaluate`; the stages run in the image as `python -m kit.stages.cloudmask`:
 extract, convert, patches (shards.py), train, infer, score, sst.
 """
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 # The files whose text decides what `generate` writes, and the parameters that do.
-GENERATOR = ("scenes.py", "products.py", "matchups.py")
+GENERATOR = ("benchmarks/cloudmask/scenes.py", "stages/cloudmask/products.py", "stages/cloudmask/matchups.py")
 DATA_PARAMETERS = (
     "rows",
     "columns",

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from kit.model import read_table, shortened
+from kit.core.files import read_table
+from kit.core.schema import shortened
 
 SCORE, SST, TRAIN = "score/score.json", "sst/sst.json", "train/train.json"
 MOST_SCENES = 10_000
@@ -30,7 +31,7 @@ def contradictions(files: Mapping[str, Path]) -> Iterator[tuple[str, str]]:
 
 
 def of_score(said: dict[str, Any]) -> Iterator[str]:
-    from kit.benchmarks.cloudmask.score import conclusions
+    from kit.stages.cloudmask.score import conclusions
 
     scenes = said["per_scene"]
     if not 0 < len(scenes) <= MOST_SCENES:

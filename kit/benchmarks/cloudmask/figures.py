@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from kit.errors import KitError
-from kit.model import read_json
-from kit.run import load_run, resolved
+from kit.core.errors import KitError
+from kit.core.files import read_json
+from kit.runs.record import load_run, resolved
 
 
 def evaluate(directory: Path, ranks: int) -> None:
-    """Checks ranks and devices of training and inference and the split, writes figures/; KitError for what can not be.
+    """Checks ranks and devices of training and inference and the split, writes figures/; KitError for what cannot be.
 
     The split is that of the stage extract: training and validation used scenes of theirs alone, inference all of its own.
     """

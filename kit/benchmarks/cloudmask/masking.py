@@ -5,10 +5,11 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from kit.benchmarks.cloudmask.products import ProductError, parse_name
-from kit.errors import KitError
-from kit.image import load_image, not_built, runtime_here, starter
+from kit.core.errors import KitError
+from kit.images.built import not_built, runtime_here, starter
+from kit.images.render import load_image
 from kit.runtimes import RUNTIMES
+from kit.stages.cloudmask.products import ProductError, parse_name
 
 
 def mask(product: Path, model: Path, output: Path, image_name: str) -> str:
@@ -42,7 +43,7 @@ def mask(product: Path, model: Path, output: Path, image_name: str) -> str:
         raise not_built(image, "sif" if starter() else "docker")
     binds = [str(path) for path in (product, model, output.parent)]
     command = RUNTIMES[runtime].command(image, binds, {}, [], str(output.parent))
-    program = ["/opt/venv/bin/python3", "-m", "kit.benchmarks.cloudmask", "mask"]
+    program = ["/opt/venv/bin/python3", "-m", "kit.stages.cloudmask", "mask"]
     words = ["--product", str(product), "--model-file", str(model), "--out", str(output)]
     result = subprocess.run([*command, *program, *words], capture_output=True, text=True)
     if result.returncode or not output.is_file():

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from kit.benchmarks.cloudmask.figures import one_job
-from kit.errors import KitError
-from kit.model import write_atomic, write_json
-from kit.run import load_run, resolved
-from kit.scaling import FILE, points
+from kit.core.errors import KitError
+from kit.core.files import write_atomic, write_json
+from kit.runs.record import load_run, resolved
+from kit.training.scaling import FILE, points
 
 PARTS = ("input", "compute", "exchange")
 # What all points have to have in common; strong ones the global batch and the patches as well.
@@ -26,7 +26,7 @@ def evaluate(directory: Path) -> None:
             if facts[key] != first[key]:
                 raise KitError(
                     f"{directory}/{name}/train.json: {key} is {facts[key]}, but {first[key]} with {run.scaling[0]} ranks; "
-                    "points that differ in it can not be held against each other"
+                    "points that differ in it cannot be held against each other"
                 )
     most = run.scaling[-1]
     curves: dict[str, Any] = {

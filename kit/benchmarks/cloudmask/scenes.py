@@ -25,9 +25,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from kit.benchmarks.cloudmask import products
-from kit.benchmarks.cloudmask.matchups import COLUMNS, RETRIEVALS
-from kit.benchmarks.cloudmask.products import IRRADIANCE, SOLAR, THERMAL, WAVELENGTH
+from kit.stages.cloudmask import products
+from kit.stages.cloudmask.matchups import COLUMNS, RETRIEVALS
+from kit.stages.cloudmask.products import IRRADIANCE, SOLAR, THERMAL, WAVELENGTH
 
 Array = NDArray[np.floating]
 

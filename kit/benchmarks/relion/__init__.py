@@ -8,10 +8,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from kit.errors import KitError
+from kit.core.errors import KitError
 
 # The files whose text decides what `generate` writes.
-GENERATOR = ("phantom.py", "movies.py", "6zu5.csv.gz")
+GENERATOR = ("benchmarks/relion/phantom.py", "benchmarks/relion/movies.py", "benchmarks/relion/6zu5.csv.gz")
 
 
 def maker(parameters: dict[str, Any]) -> Any:

@@ -15,8 +15,9 @@ from kit.benchmarks.relion.files import column, read_map
 from kit.benchmarks.relion.judge import DIAMETER, last_job
 from kit.benchmarks.relion.results import last
 from kit.benchmarks.relion.score import assign, stems
+from kit.benchmarks.relion.star import read_star
 from kit.benchmarks.relion.workflow import folders
-from kit.model import read_json, read_star
+from kit.core.files import read_json
 
 Labels = NDArray[np.int64]
 PERMUTATIONS = 9999

@@ -17,7 +17,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from kit.errors import KitError
+from kit.core.errors import KitError
 
 LOG = ".kit/ccpem.log"  # of a project: what the pipeliner printed
 # Options that RELION 4 and 5 have on by default and 3.1 does not know, by the type of the job.

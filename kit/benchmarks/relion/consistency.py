@@ -10,8 +10,10 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from kit.benchmarks.relion import maps
-from kit.errors import KitError
-from kit.model import read_star, read_table, shortened
+from kit.benchmarks.relion.star import read_star
+from kit.core.errors import KitError
+from kit.core.files import read_table
+from kit.core.schema import shortened
 
 EVALUATION = "evaluation.json"
 CURVES = {

@@ -14,7 +14,7 @@ from kit.benchmarks.relion import score
 from kit.benchmarks.relion.files import column
 from kit.benchmarks.relion.results import last, results
 from kit.benchmarks.relion.score import Truth
-from kit.run import StageRecord
+from kit.runs.record import StageRecord
 
 matplotlib.use("Agg")
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from kit.benchmarks.relion import maps
-from kit.errors import KitError
-from kit.model import read_star
+from kit.benchmarks.relion.star import read_star
+from kit.core.errors import KitError
 
 
 def read_map(path: Path) -> tuple[maps.Array, float]:

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from kit.errors import KitError, plain
-from kit.model import read_star
+from kit.benchmarks.relion.star import read_star
+from kit.core.errors import KitError, plain
 
 MAPS = (".mrc", ".mrcs", ".map")
 CTF = ("rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle")

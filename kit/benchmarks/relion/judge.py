@@ -16,12 +16,12 @@ from kit.benchmarks.relion.files import column, read_map
 from kit.benchmarks.relion.plan import ALIGNING
 from kit.benchmarks.relion.project import IGNORED, settle
 from kit.benchmarks.relion.results import last
+from kit.benchmarks.relion.star import read_star
 from kit.benchmarks.relion.workflow import folders, reference
-from kit.errors import KitError, plain
-from kit.image import sha256
-from kit.manifest import MANIFEST
-from kit.model import read_json, read_star, write_json
-from kit.run import load_run, read_stages, resolved
+from kit.core.checksums import MANIFEST, sha256
+from kit.core.errors import KitError, plain
+from kit.core.files import read_json, write_json
+from kit.runs.record import load_run, read_stages, resolved
 
 SMALL = 64  # voxels of the grid on which a map and a published one are aligned
 DIAMETER = 290.0  # angstrom; the sphere in which map and truth are compared, within the 310 that the stages mask
@@ -108,7 +108,7 @@ def postprocess(directory: Path, refine: str, mask_create: str, post: str) -> di
             f"{star}: _rlnFinalResolution is {final:.3f}, but its own curve falls below 0.143 after shell {shell} "
             f"({n * pixel / shell:.3f} angstrom)"
         )
-    # Of the corrected curve only the phase randomisation can not be repeated; the rest is this run's maps and its mask.
+    # Of the corrected curve only the phase randomisation cannot be repeated; the rest is this run's maps and its mask.
     randomised = reported["randomised"]
     own = np.where(
         np.arange(len(randomised)) < int(np.argmax(reported["corrected"] != reported["masked"])),
@@ -179,7 +179,7 @@ def against_truth(density: maps.Array, pixel: float, truth: maps.Array, shell: i
 
 
 def evaluate(directory: Path, ranks: int) -> None:
-    """Writes evaluation.json and figures/ into a run directory; KitError for anything that can not be what it claims."""
+    """Writes evaluation.json and figures/ into a run directory; KitError for anything that cannot be what it claims."""
     if (directory / "default_pipeline.star").is_file():
         settle(directory)
     check_logs(directory)

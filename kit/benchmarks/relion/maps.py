@@ -54,7 +54,7 @@ def low_pass(density: Array, shell: float, edge: float = 2.0) -> Array:
 def resample(density: Array, ratio: float, box: int) -> Array:
     """A map on a grid of `box` voxels, each `ratio` times as large as its own, about the same origin.
 
-    What the new grid can not hold is taken out first; what lies outside the map is 0.
+    What the new grid cannot hold is taken out first; what lies outside the map is 0.
     """
     n = len(density)
     if ratio > 1:

@@ -13,9 +13,9 @@ import numpy as np
 
 from kit.benchmarks.relion.phantom import write_star
 from kit.benchmarks.relion.project import read_job_star
+from kit.benchmarks.relion.star import read_star
 from kit.benchmarks.relion.workflow import folders, reference
-from kit.errors import KitError
-from kit.model import read_star
+from kit.core.errors import KitError
 
 HEAVY = ("class2d", "class3d", "refine3d")
 TRUTH = "truth*"  # of a data set: what a result is held against
@@ -27,7 +27,7 @@ def pack(directory: Path, stage: str, target: Path) -> dict[str, str]:
     star = directory / jobs.get(stage, "") / "job.star"
     job = read_job_star(star) if star.is_file() else None
     if job is None or job.type not in HEAVY:
-        raise KitError(f"{directory}: stage {stage} can not be run alone; jobs that can: {', '.join(HEAVY)}")
+        raise KitError(f"{directory}: stage {stage} cannot be run alone; jobs that can: {', '.join(HEAVY)}")
     inputs = {}
     for option, value in job.options.items():
         # Of a job's options those that name a file of the project are its inputs.
@@ -76,7 +76,7 @@ def particles(directory: Path, star: Path, target: Path) -> str:
                 copy.set_data(source.data[np.sort(rows["number"])])
                 copy.voxel_size = source.voxel_size
         except (OSError, ValueError, IndexError) as error:
-            raise KitError(f"{star}: _rlnImageName names images of {path}, which can not be read: {error}") from None
+            raise KitError(f"{star}: _rlnImageName names images of {path}, which cannot be read: {error}") from None
         order = np.argsort(np.argsort(rows["number"].to_numpy()))
         names.loc[rows.index] = [f"{place + 1:06d}@data/{own}" for place in order]
     blocks["particles"] = table.drop(columns=["number", "stack"]).assign(rlnImageName=names)

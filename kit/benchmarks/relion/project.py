@@ -30,10 +30,13 @@ from kit.benchmarks.relion import ccpem
 from kit.benchmarks.relion.ccpem_driver import program
 from kit.benchmarks.relion.inputs import check_inputs
 from kit.benchmarks.relion.phantom import write_star
-from kit.errors import KitError, plain, unknown
-from kit.image import Image, built_sif
+from kit.benchmarks.relion.star import read_star
+from kit.core.errors import KitError, plain, unknown
+from kit.core.files import read_json, write_atomic, write_json
+from kit.core.schema import Model, parse
+from kit.images.built import built_sif
+from kit.images.render import Image
 from kit.launchers import LAUNCHERS
-from kit.model import Model, parse, read_json, read_star, write_atomic, write_json
 from kit.runtimes import RUNTIMES
 
 # The type of a job as RELION 3.1 numbers it, and as RELION 4 and 5 name it (the word after `relion.`).

@@ -14,8 +14,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from kit.errors import KitError
-from kit.model import read_star
+from kit.benchmarks.relion.star import read_star
+from kit.core.errors import KitError
 
 KINDS = ("optimiser", "model", "data")
 # How RELION 3.1 to 5 begin an iteration in their logs: by expectation and maximisation, or by gradients.

@@ -14,8 +14,9 @@ from kit.benchmarks.relion import phantom
 from kit.benchmarks.relion.files import column
 from kit.benchmarks.relion.movies import Drift
 from kit.benchmarks.relion.phantom import Array
-from kit.errors import KitError
-from kit.model import read_json, read_star
+from kit.benchmarks.relion.star import read_star
+from kit.core.errors import KitError
+from kit.core.files import read_json
 
 if TYPE_CHECKING:
     import pandas as pd

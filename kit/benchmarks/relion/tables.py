@@ -30,10 +30,9 @@ from kit.benchmarks.relion.project import (
     tidy,
 )
 from kit.benchmarks.relion.results import KINDS, Result, data_beside, expectation, results
+from kit.benchmarks.relion.star import count_rows, read_columns, read_star
 from kit.benchmarks.relion.workflow import folders
-from kit.errors import KitError, plain
-from kit.model import read_star
-from kit.star import count_rows, read_columns
+from kit.core.errors import KitError, plain
 
 # Options that name files or hand a job to a queue: they differ between any two jobs and say nothing of how they ran.
 PLUMBING = re.compile(
@@ -203,7 +202,7 @@ def stage_times(directory: Path) -> dict[str, tuple[str, float]]:
     """
     if not (directory / "stages.jsonl").is_file():
         return {}
-    from kit.run import read_stages
+    from kit.runs.record import read_stages
 
     known = folders(directory)
     return {
@@ -217,7 +216,7 @@ def attempts(directory: Path, job: str) -> list[tuple[float, float]] | None:
     """When the script began and ended each attempt at a job (seconds since 1970); None where no script ran it."""
     if not (directory / "stages.jsonl").is_file():
         return None
-    from kit.run import read_stages
+    from kit.runs.record import read_stages
 
     known = folders(directory)
     return [
@@ -387,8 +386,8 @@ def clean(directory: Path, image: str) -> list[Row]:
     KitError for a run of the benchmark that is not valid: what judges it must still be there when it is collected.
     """
     from kit.benchmarks.relion.project import RelionProject
-    from kit.image import load_image
-    from kit.run import FILE, load_run
+    from kit.images.render import load_image
+    from kit.runs.record import FILE, load_run
 
     check_project(directory)
     if (directory / FILE).is_file() and load_run(directory).state.name != "valid":

@@ -22,11 +22,13 @@ from kit.benchmark import Stage
 from kit.benchmarks.relion import plan as planning
 from kit.benchmarks.relion.plan import ALIGNING, SINGLE, UNTHREADED
 from kit.benchmarks.relion.project import Job, RelionProject, in_words, note, read_job_star
-from kit.data import Pack
-from kit.errors import KitError, unknown
-from kit.image import Image
-from kit.model import Model, parse, read_json, read_toml, write_json
-from kit.render import Layout, environment
+from kit.core.errors import KitError, unknown
+from kit.core.files import read_json, read_toml, write_json
+from kit.core.schema import Model, parse
+from kit.data.isolated import Pack
+from kit.images.render import Image
+from kit.script.layout import Layout
+from kit.script.quoting import environment
 
 FOLDER = Path(__file__).parent / "workflows"
 JOBS = "workflow.json"  # of a run: the workflow, and the folder of each job

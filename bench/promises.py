@@ -1,0 +1,88 @@
+"""What the kit promises of its speed and size, measured: `make bench` writes build/bench/kit.json.
+
+Times are wall-clock seconds of whole processes, the median of several runs after one that is not counted.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from kit.images.built import built_sif, no_privileges, sif_of, singularity
+from kit.images.recipes import RECIPES
+from kit.images.render import load_image
+
+ROOT = Path(__file__).parent.parent
+KIT = str(ROOT / ".venv/bin/kit")
+
+
+def seconds(command: list[str], runs: int = 7) -> dict[str, float]:
+    times = []
+    for _ in range(runs + 1):
+        started = time.perf_counter()
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT)
+        times.append(time.perf_counter() - started)
+    return {"median": statistics.median(times[1:]), "min": min(times[1:]), "max": max(times[1:]), "runs": runs}
+
+
+COLUMNS = ["CoordinateX", "CoordinateY", "AutopickFigureOfMerit", "ClassNumber", "AnglePsi", "ImageName", "MicrographName"]
+COLUMNS += ["DefocusU", "DefocusV", "CtfMaxResolution", "MaxValueProbDistribution", "NrOfSignificantSamples"]
+COLUMNS += [f"Other{number}" for number in range(13)] + ["RandomSubset"]
+
+
+def particles(path: Path, count: int) -> None:
+    """A file of particles as Class2D leaves it, with numbers of the usual length."""
+    rng = np.random.default_rng(0)
+    with path.open("w") as file:
+        file.write("\ndata_particles\n\nloop_\n")
+        file.writelines(f"_rln{name} #{i}\n" for i, name in enumerate(COLUMNS, start=1))
+        for i in range(count):
+            row = [f"{value:12.6f}" for value in rng.normal(1e4, 1e3, len(COLUMNS))]
+            row[3], row[-1] = str(i % 100 + 1), str(i % 2 + 1)
+            micrograph = f"Movies/session_{i // 200:06d}.mrc"
+            row[5:7] = f"{i % 200 + 1:06d}@Extract/job024/{micrograph}s", f"MotionCorr/job005/{micrograph}"
+            file.write(" ".join(row) + "\n")
+
+
+def summary(count: int) -> dict[str, float]:
+    """Seconds and peak memory of `kit project` on a file of particles; memory is that of the largest child so far."""
+    with tempfile.TemporaryDirectory() as name:
+        star = Path(name) / "particles.star"
+        particles(star, count)
+        found = seconds([KIT, "project", str(star)], runs=3)
+        return {
+            **found,
+            "bytes": star.stat().st_size,
+            "memory": 1024 * resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss,
+        }
+
+
+def main() -> None:
+    built = [name for name in RECIPES if sif_of(load_image(name)).is_file()]
+    result = {
+        "unit": "second (wall clock, whole process), byte",
+        "help": seconds([KIT, "--help"]),
+        "render": seconds([KIT, "run", "relion", "--size", "particles", "--dry-run"]),
+        "star_of_750000_particles": summary(750_000),
+        "start": {
+            name: seconds([*singularity(), "exec", *no_privileges(), str(built_sif(load_image(name))), "true"])
+            for name in built
+        },
+        "size": {name: built_sif(load_image(name)).stat().st_size for name in built},
+    }
+    target = ROOT / "build/bench/kit.json"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(json.dumps(result, indent=2) + "\n")
+    json.dump(result, sys.stdout, indent=2)
+    print()
+
+
+main()

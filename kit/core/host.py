@@ -1,0 +1,29 @@
+"""The machine that this is: processor, memory, operating system."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+
+
+def processor() -> tuple[str, int]:
+    """Model name and number of physical packages, from /proc/cpuinfo."""
+    model, packages = platform.processor() or platform.machine(), set()
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() == "model name":
+            model = value.strip()
+        elif key.strip() == "physical id":
+            packages.add(value.strip())
+    return model, len(packages) or 1
+
+
+def memory_gb() -> float:
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemTotal:"):
+            return round(int(line.split()[1]) / 1e6, 1)
+    return 0.0
+
+
+def operating_system() -> str:
+    return platform.freedesktop_os_release().get("PRETTY_NAME", platform.system())

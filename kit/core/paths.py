@@ -1,0 +1,55 @@
+"""Where things are: the folders shipped with the kit, and the two folders it keeps outside the checkout."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from kit.core.errors import KitError
+
+PACKAGE = Path(__file__).resolve().parent.parent
+# In a checkout these folders stand beside the package; a wheel carries them inside it.
+CHECKOUT = PACKAGE.parent if (PACKAGE.parent / "pyproject.toml").is_file() else None
+
+
+def shipped(name: str) -> Path:
+    """A folder that comes with the kit: templates, containers or recipes."""
+    return (CHECKOUT or PACKAGE) / name
+
+
+def cache() -> Path:
+    """Images and generated data, kept by content outside any checkout: $KIT_CACHE, else ~/.cache/kit."""
+    default = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "kit"
+    return Path(os.environ.get("KIT_CACHE", default)).expanduser().absolute()
+
+
+def make_cached(folder: Path) -> Path:
+    """Makes a folder of the cache, where it is not there yet; KitError where it cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise KitError(f"{folder}: cannot be made: {error.strerror}; KIT_CACHE can name another folder") from None
+    return folder
+
+
+def user_file() -> Path:
+    """The user's own settings: $KIT_CONFIG, else ~/.config/kit/kit.toml."""
+    default = Path(os.environ.get("XDG_CONFIG_HOME", "~/.config")).expanduser() / "kit" / "kit.toml"
+    return Path(os.environ.get("KIT_CONFIG", default)).expanduser().absolute()
+
+
+def git(*words: str, stdout: Any = subprocess.PIPE) -> subprocess.CompletedProcess[bytes]:
+    """A git command in the kit's own checkout, whoever owns it and whatever repository the environment names."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
+    command = ["git", "-c", f"safe.directory={CHECKOUT}", "-C", str(CHECKOUT), *words]
+    return subprocess.run(command, env=environment, stdout=stdout, stderr=subprocess.PIPE)
+
+
+def commit() -> str:
+    """The commit of the kit's checkout, with `-dirty` behind it when files differ; `unknown` outside one."""
+    if CHECKOUT is None:
+        return "unknown"
+    answer = git("describe", "--always", "--abbrev=40", "--dirty", "--exclude=*")
+    return answer.stdout.decode().strip() or "unknown"

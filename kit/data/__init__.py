@@ -1,0 +1,1 @@
+"""Data of a run: generated, published, or what one stage of another run read."""

@@ -1,0 +1,190 @@
+"""Builds images: as Docker images and as SIFs, kept outside the checkout by the hash of their recipe."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from kit.core import paths
+from kit.core.checksums import sha256
+from kit.core.errors import KitError
+from kit.core.files import write_json
+from kit.images.built import Record, docker_client, docker_has, no_privileges, record_path, sif_labels, singularity
+from kit.images.render import Image, bases, context_files, context_root, recipe
+
+SQUASHFS = "-comp zstd -Xcompression-level 12"
+
+
+@contextlib.contextmanager
+def build_folder(image: Image, bootstrap: str = "docker") -> Iterator[Path]:
+    """A folder to build from: the recipes as this machine needs them, what they copy in, this machine's certificates."""
+    with tempfile.TemporaryDirectory(prefix=f"kit-{image.name}-") as name:
+        folder = Path(name)
+        for path in context_files(image.source):
+            target = folder / path.relative_to(context_root())
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, target)
+            target.chmod(0o755 if os.access(path, os.X_OK) else 0o644)  # whatever the umask of the checkout was
+        if "containers/certificates" in image.source.CONTEXT:
+            for certificate in sorted(Path("/usr/local/share/ca-certificates").glob("*.crt")):
+                shutil.copy(certificate, folder / "containers/certificates")
+        (folder / "Dockerfile").write_text(recipe(image, "docker"))
+        labels = "".join(f"    {key} {value}\n" for key, value in build_labels(image).items())
+        definition = recipe(image, "singularity", bootstrap).replace("%labels\n", f"%labels\n{labels}")
+        (folder / "image.def").write_text(definition)
+        for path in [folder, *folder.rglob("*")]:
+            os.utime(path, (0, 0))  # Docker's layer cache looks at content and mode, a SIF keeps times
+        yield folder
+
+
+def build_labels(image: Image) -> dict[str, str]:
+    """What is known only when an image is built: by what, when, from which commit."""
+    return {
+        "org.opencontainers.image.created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "org.opencontainers.image.revision": paths.commit(),
+        "kit.recipe": f"sha256:{image.hash}",
+    }
+
+
+def build_log(image: Image, format: str) -> Path:
+    return paths.make_cached(paths.cache() / "logs") / f"{image.name}-{format}-{time.strftime('%Y%m%dT%H%M%S')}.log"
+
+
+def require_space(folder: Path, gigabytes: float) -> None:
+    free = shutil.disk_usage(paths.make_cached(folder)).free / 1e9
+    if free < gigabytes:
+        raise KitError(
+            f"{folder}: {free:.1f} GB free, but a build needs about {gigabytes:.0f} GB; "
+            "make room, or set KIT_CACHE to a folder on a larger disk"
+        )
+
+
+def build_failed(image: Image, log: Path) -> KitError:
+    last = "\n".join(f"    {line}" for line in log.read_text(errors="replace").splitlines()[-15:])
+    return KitError(f"building {image.name} failed; the last lines of its log:\n{last}\nThe whole log: {log}")
+
+
+def build_docker(image: Image, force: bool = False) -> str:
+    """Builds the Docker image unless this very recipe is built already; returns the image's digest (`sha256:...`)."""
+    client = docker_client()
+    if not force and docker_has(image.tag):
+        return str(client.images.get(image.tag).id)
+    ensure_base(image)
+    require_space(paths.cache(), 8)
+    log = build_log(image, "docker")
+    with build_folder(image) as folder, log.open("w", buffering=1) as file:
+        options = {"rm": True, "forcerm": True, "nocache": force, "labels": build_labels(image), "decode": True}
+        for event in client.api.build(path=str(folder), tag=image.tag, **options):
+            file.write(event.get("stream", "") or event.get("error", ""))
+            if "error" in event:
+                file.flush()
+                raise build_failed(image, log)
+    return str(client.images.get(image.tag).id)
+
+
+def build_sif(image: Image, source: str = "docker", force: bool = False) -> Path:
+    """Builds the SIF unless this very recipe is built already; returns its path.
+
+    From the Docker image (`docker`: one build, two formats), from the definition alone (`recipe`: needs no engine where a
+    registry can be reached), or from an archive that `kit image export` or `docker save` wrote on another machine (its
+    path). An ordinary user can do each. The file appears only when it is whole and has passed its own %test.
+    """
+    target = image.sif.with_suffix(".recipe.sif") if source == "recipe" else image.sif
+    archive = None if source in ("docker", "recipe") else archive_uri(Path(source))
+    if target.is_file() and not force:
+        return target
+    require_space(target.parent, 8)
+    client = singularity()
+    partial = target.with_suffix(".partial")
+    try:
+        make_sif(image, source, archive, partial, client)
+        record(image, partial, target)
+        partial.rename(target)
+    finally:
+        partial.unlink(missing_ok=True)
+    return target
+
+
+def make_sif(image: Image, source: str, archive: str | None, partial: Path, client: list[str]) -> None:
+    """Writes a SIF that has passed its own %test to `partial`."""
+    log = build_log(image, "sif")
+    options = ["--force", "--mksquashfs-args", SQUASHFS]
+    if archive:
+        run_build([*client, "build", *options, str(partial), archive], image, log, None)
+        built_from = sif_labels(partial).get("kit.recipe")
+        if built_from != f"sha256:{image.hash}":
+            raise KitError(
+                f"{source}: holds an image of the recipe {built_from}, but today's {image.name} is sha256:{image.hash}; "
+                "use the checkout that made it"
+            )
+    elif source == "docker":
+        build_docker(image)
+        run_build([*client, "build", *options, str(partial), f"docker-daemon:{image.tag}"], image, log, None)
+    else:
+        with contextlib.suppress(KitError):  # then the registry is asked, and says so itself
+            ensure_base(image)
+        local_base = all(docker_has(f"debian:{suite}-slim") for suite in bases(image))
+        with build_folder(image, "docker-daemon" if local_base else "docker") as folder:
+            run_build([*client, "build", "--fakeroot", *options, str(partial), "image.def"], image, log, folder)
+    if source != "recipe":  # a conversion runs no %test of its own
+        run_build([*client, "exec", *no_privileges(), str(partial), image.source.TEST], image, log, None)
+
+
+def record(image: Image, file: Path, target: Path) -> None:
+    labels = build_labels(image)
+    facts = Record(
+        name=image.name,
+        arguments=image.arguments,
+        digest=f"sha256:{sha256(file)}",
+        recipe=labels["kit.recipe"],
+        created=datetime.fromisoformat(labels["org.opencontainers.image.created"]),
+        commit=labels["org.opencontainers.image.revision"],
+    )
+    write_json(record_path(target), facts.model_dump(mode="json"))
+
+
+def archive_uri(path: Path) -> str:
+    """How Apptainer names an archive: what `kit image export` or `docker save` wrote; KitError for anything else."""
+    import tarfile
+
+    try:
+        with tarfile.open(path) as tar:
+            names = tar.getnames()
+    except (OSError, tarfile.TarError) as error:
+        raise KitError(
+            f"{path}: neither docker, recipe, nor an archive of an image ({error}); "
+            "kit image export and docker save write one"
+        ) from None
+    if "oci-layout" in names:
+        return f"oci-archive:{path}"
+    if "manifest.json" in names:
+        return f"docker-archive:{path}"
+    raise KitError(
+        f"{path}: holds neither oci-layout nor manifest.json, so it is not an image; write one with kit image export"
+    )
+
+
+def run_build(command: list[str], image: Image, log: Path, cwd: Path | None) -> None:
+    with log.open("a") as file:
+        file.write(f"$ {' '.join(command)}\n")
+        file.flush()
+        if subprocess.run(command, cwd=cwd, stdout=file, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL).returncode:
+            raise build_failed(image, log)
+
+
+def ensure_base(image: Image) -> None:
+    """Sees that the base images can be had: in the engine, from a registry, or made from this machine's mirror."""
+    for suite in bases(image):
+        if docker_has(f"debian:{suite}-slim"):
+            continue
+        script = paths.shipped("containers") / "host" / "base.sh"
+        result = subprocess.run([str(script), suite], capture_output=True, text=True)
+        if result.returncode:
+            raise KitError(f"the base image debian:{suite}-slim cannot be had:\n{result.stdout}{result.stderr}".rstrip())

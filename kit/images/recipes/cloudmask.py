@@ -1,0 +1,130 @@
+"""cloudmask: TensorFlow 2.15.1 and Horovod 0.28.1 over Open MPI on Debian 12, with the kit's CloudMask code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import hpccm
+from hpccm.primitives import baseimage, comment, copy, environment, shell
+
+from kit.images.recipes import parts
+
+NAME = "cloudmask"
+VERSION = "0.28.1"
+DESCRIPTION = "Horovod 0.28.1 and TensorFlow 2.15.1 (CPU) over Open MPI 4.1, with the CloudMask benchmark"
+LICENSES = "Apache-2.0 AND BSD-3-Clause"
+SUITE = "bookworm"
+CONTEXT = (
+    "containers/certificates",
+    "containers/cloudmask/requirements.txt",
+    "containers/cloudmask/horovod.txt",
+    "containers/cloudmask/inventory.py",
+    "containers/cloudmask/selftest.sh",
+    "kit/__init__.py",
+    "kit/stages/__init__.py",
+    # Its code alone: what the benchmark asks for (benchmark.toml) changes no image.
+    "kit/stages/cloudmask/*.py",
+)
+TEST = "/opt/kit/selftest.sh"
+BUILD_MINUTES = 9
+SOURCES = ()
+
+MPI = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+
+
+def stages(base: dict[str, Any], arguments: dict[str, str]) -> list[Any]:
+    return [environment_stage(base), final_stage(base)]
+
+
+def environment_stage(
+    base: dict[str, Any], folder: str = "containers/cloudmask", before: Sequence[str] = (), horovod: Sequence[str] = ()
+) -> Any:
+    """A stage that leaves /opt/venv with Horovod in it. `folder` holds requirements.txt; `before` runs ahead of it,
+    `horovod` ahead of the build of Horovod, in the same shell."""
+    tools = "ca-certificates cmake g++ libopenmpi-dev make python3-dev python3-venv"
+    build = packages_stage(base, SUITE, f"{folder}/requirements.txt", tools, before, ["containers/cloudmask/horovod.txt"])
+    build += comment("Horovod is built against the TensorFlow and the Open MPI that it will run with")
+    build += shell(
+        commands=[
+            "export HOROVOD_WITH_TENSORFLOW=1 HOROVOD_WITH_MPI=1 HOROVOD_WITH_GLOO=1",
+            "export HOROVOD_WITHOUT_PYTORCH=1 HOROVOD_WITHOUT_MXNET=1",
+            *horovod,
+            # The bundled gloo and eigen build with as many processes as make is told.
+            'MAKEFLAGS="-j$(nproc)"',
+            'export MAKEFLAGS PATH="/opt/venv/bin:$PATH" PIP_CERT=/etc/ssl/certs/ca-certificates.crt',
+            "pip install --no-cache-dir --no-build-isolation --no-deps --require-hashes -r /opt/build/horovod.txt",
+        ]
+    )
+    build += comment("Build tools, headers, tests and Horovod's build log go before the environment is copied")
+    build += tidy("python3.11")
+    return build
+
+
+def packages_stage(
+    base: dict[str, Any], suite: str, requirements: str, tools: str, before: Sequence[str] = (), more: Sequence[str] = ()
+) -> Any:
+    """A stage with the Python packages of `requirements` in /opt/venv; `more` files lie in /opt/build beside it."""
+    build = hpccm.Stage()
+    build += baseimage(image=f"debian:{suite}-slim", _as="build", **base)
+    build += shell(commands=[*parts.install(tools), *before])
+    build += comment(
+        "Sites whose network re-signs TLS put their authority's .crt here while building; it stays in this stage"
+    )
+    build += copy(src="containers/certificates", dest="/usr/local/share/ca-certificates/site")
+    for file in (requirements, *more, "containers/cloudmask/inventory.py"):
+        build += copy(src=file, dest=f"/opt/build/{file.rsplit('/', 1)[1]}")
+    build += comment("Every Python package by version and checksum")
+    build += shell(
+        commands=[
+            "update-ca-certificates",
+            "python3 -m venv /opt/venv",
+            "PIP_CERT=/etc/ssl/certs/ca-certificates.crt /opt/venv/bin/pip install --no-cache-dir --require-hashes "
+            "-r /opt/build/requirements.txt",
+        ]
+    )
+    return build
+
+
+def tidy(python: str) -> Any:
+    """Takes from /opt/venv what only builds need, having written down what is there."""
+    return shell(
+        commands=[
+            "/opt/venv/bin/pip uninstall -y libclang",
+            "/opt/venv/bin/python3 /opt/build/inventory.py > /opt/venv/inventory.tsv",
+            "/opt/venv/bin/pip uninstall -y setuptools wheel pip",
+            f"cd /opt/venv/lib/{python}/site-packages",
+            "rm -rf tensorflow/include",
+            "find /opt/venv -name '*.a' -delete",
+            "find /opt/venv -type d \\( -name tests -o -name __pycache__ \\) -prune -exec rm -rf {} +",
+            parts.strip_binaries("/opt/venv", "-name '*.so*'"),
+        ]
+    )
+
+
+def final_stage(
+    base: dict[str, Any],
+    selftest: str = "containers/cloudmask/selftest.sh",
+    suite: str = SUITE,
+    packages: str = "libopenmpi3 openmpi-bin python3 python3-distutils",
+    variables: Mapping[str, str] = MPI,
+) -> Any:
+    """Only what runs: `packages` of Debian, /opt/venv, and the code of the benchmark."""
+    final = hpccm.Stage()
+    final += baseimage(image=f"debian:{suite}-slim", **base)
+    final += shell(commands=[*parts.install(packages), *parts.CLEAN])
+    final += copy(_from="build", src="/opt/venv", dest="/opt/venv")
+    final += copy(src=selftest, dest="/opt/kit/selftest.sh")
+    final += copy(src="kit/__init__.py", dest="/opt/kit/python/kit/__init__.py")
+    final += copy(src="kit/stages/__init__.py", dest="/opt/kit/python/kit/stages/__init__.py")
+    final += copy(src="kit/stages/cloudmask", dest="/opt/kit/python/kit/stages/cloudmask")
+    final += comment("Packages of the user's home must not shadow those of the image")
+    final += environment(
+        variables={
+            **parts.PYTHON_ENVIRONMENT,
+            "PYTHONPATH": "/opt/kit/python",
+            "TF_CPP_MIN_LOG_LEVEL": "2",
+            **variables,
+        }
+    )
+    return final

@@ -1,0 +1,54 @@
+"""cloudmask-cuda: the U-Net on NVIDIA GPUs, with CUDA, cuDNN and NCCL as PyPI packages them; it builds without a GPU.
+
+TensorFlow finds these packages by itself. Horovod is built against the same NCCL; its few device functions are compiled
+by Debian's CUDA 11.8 compiler, linked statically to its runtime, for the driver of the node.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kit.images.recipes import cloudmask, parts, relion_cuda
+
+NAME = "cloudmask-cuda"
+VERSION = "0.28.1"
+DESCRIPTION = "Horovod 0.28.1 with NCCL and TensorFlow 2.15.1 with CUDA 12.2 over Open MPI 4.1, with the CloudMask benchmark"
+LICENSES = "Apache-2.0 AND BSD-3-Clause AND LicenseRef-NVIDIA-CUDA-EULA"
+SUITE = cloudmask.SUITE
+CONTEXT = (
+    *(entry for entry in cloudmask.CONTEXT if not entry.endswith(("requirements.txt", "selftest.sh"))),
+    "containers/cloudmask-cuda/requirements.txt",
+    "containers/cloudmask-cuda/selftest.sh",
+)
+TEST = "/opt/kit/selftest.sh"
+BUILD_MINUTES = 25
+SOURCES = ()
+
+NCCL = "/opt/venv/lib/python3.11/site-packages/nvidia/nccl"
+
+
+def stages(base: dict[str, Any], arguments: dict[str, str]) -> list[Any]:
+    build = cloudmask.environment_stage(
+        base,
+        folder="containers/cloudmask-cuda",
+        before=[relion_cuda.NON_FREE, *parts.install("g++-11 nvidia-cuda-toolkit")],
+        horovod=[
+            # The package carries the library by its version only; who links to it asks for the plain name.
+            f"ln -s libnccl.so.2 {NCCL}/lib/libnccl.so",
+            f"export HOROVOD_GPU_OPERATIONS=NCCL HOROVOD_NCCL_HOME={NCCL} HOROVOD_NCCL_LINK=SHARED HOROVOD_CUDA_HOME=/usr",
+            f"export HOROVOD_BUILD_CUDA_CC_LIST={relion_cuda.ARGUMENTS['architectures'].known[0]}",
+            # The newest compiler that this CUDA takes.
+            "export CC=gcc-11 CXX=g++-11 CUDAHOSTCXX=g++-11",
+        ],
+    )
+    final = cloudmask.final_stage(
+        base,
+        selftest="containers/cloudmask-cuda/selftest.sh",
+        variables={
+            **cloudmask.MPI,
+            "NVIDIA_VISIBLE_DEVICES": "all",
+            "NVIDIA_DRIVER_CAPABILITIES": "compute,utility",
+            "LD_LIBRARY_PATH": f"{NCCL}/lib",
+        },
+    )
+    return [build, final]

@@ -1,0 +1,189 @@
+"""Do two runs differ by more than repeats of one do?
+
+The repeats stand beside the benchmark (repeats.json): the metrics of runs that differ in nothing but the random seed, and
+what each pair of them has in common. Two results of one distribution with standard deviation s, known from n repeats,
+differ by less than t(0.995, n - 1) s sqrt(2) in 99 of 100 cases (Student's t); a pair is held against the pairs alike.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import statistics
+from collections.abc import Sequence
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+from scipy import stats
+
+from kit.core import paths
+from kit.benchmark import Benchmark
+from kit.core.errors import KitError
+from kit.core.schema import Model, parse
+from kit.core.files import read_json
+from kit.runs.record import Run, load_run, resolved
+
+FILE = "repeats.json"
+QUANTILE = 0.995
+
+
+class Repeats(Model):
+    """What runs of one image on one machine gave that differ only in their seed. `pairs`: one value a pair of runs."""
+
+    image: str
+    version: str
+    machine: str
+    seeds: list[int]
+    metrics: dict[str, list[float]]
+    steps: dict[str, float] = {}  # of metrics that are counted: no difference below one step means anything
+    pairs: dict[str, list[float]]
+
+
+class Row(Model):
+    name: str
+    first: float | None
+    second: float | None
+    difference: float
+    allowed: float
+
+    @property
+    def same(self) -> bool:
+        return self.difference <= self.allowed
+
+
+class Comparison(Model):
+    first: str
+    second: str
+    rows: list[Row]
+    remarks: list[str]
+
+    @property
+    def same(self) -> bool:
+        return all(row.same for row in self.rows)
+
+    def __str__(self) -> str:
+        lines = [f"{'':<28} {'first':>10} {'second':>10} {'difference':>10} {'of repeats':>10}"]
+        for row in self.rows:
+            values = [f"{value:>10.4g}" if value is not None else " " * 10 for value in (row.first, row.second)]
+            mark = "" if row.same else "  more than repeats differ"
+            lines.append(f"{row.name:<28} {' '.join(values)} {row.difference:>10.4g} {row.allowed:>10.4g}{mark}")
+        more = [row.name for row in self.rows if not row.same]
+        verdict = f"differ in {', '.join(more)} by more than repeats do" if more else "differ by no more than repeats do"
+        return "\n".join([*lines, *self.remarks, f"{self.first} and {self.second} {verdict}."])
+
+
+def allowed_difference(values: list[float]) -> float:
+    """How far two further values of the same kind lie apart in 99 of 100 cases."""
+    return float(stats.t.ppf(QUANTILE, len(values) - 1)) * statistics.stdev(values) * math.sqrt(2)
+
+
+def allowed_below_mean(values: list[float]) -> float:
+    """How far one further value lies from the mean of `values` in 99 of 100 cases."""
+    return float(stats.t.ppf(QUANTILE, len(values) - 1)) * statistics.stdev(values) * math.sqrt(1 + 1 / len(values))
+
+
+def load_repeats(benchmark: str, size: str, path: Path | None = None) -> Repeats:
+    """The repeats that a file holds for a size; those that stand beside the benchmark unless another is given."""
+    path = path or paths.PACKAGE / "benchmarks" / benchmark / FILE
+    sizes: dict[str, Any] = read_json(path) if path.is_file() else {}
+    if size not in sizes:
+        raise KitError(f"{path}: has no repeats of size {size}, so nothing says how far two runs may differ")
+    return parse(Repeats, sizes[size], path)
+
+
+def described(run: Run) -> str:
+    return f"{run.image.name} {run.image.version} (seed {run.seed})"
+
+
+def pair(benchmark: Benchmark, first: Path, second: Path) -> tuple[dict[str, float], list[str]]:
+    """What only both runs together can say, from the benchmark's own code: numbers, higher is more alike, and sentences."""
+    if not hasattr(benchmark.code, "pair"):
+        return {}, []
+    numbers, sentences = benchmark.code.pair(first, second)
+    return dict(numbers), list(sentences)
+
+
+def measure(directories: Sequence[Path]) -> Repeats:
+    """What valid runs have in common that differ in their random seed only; KitError for any that differ otherwise."""
+    if len(directories) < 3:
+        raise KitError(f"{len(directories)} runs: at least three are needed to say how far repeats differ")
+    runs = [load_run(directory) for directory in directories]
+    seeds: dict[int, Path] = {}
+    for directory, run in zip(directories, runs, strict=True):
+        if run.state.name != "valid":
+            raise KitError(f"{directory}: {run.state}: only valid runs say how far results differ")
+        for what in ("benchmark", "work", "data", "image.digest"):
+            same = attrgetter(what)
+            if same(run) != same(runs[0]):
+                raise KitError(f"{directory} and {directories[0]}: differ in {what}; repeats differ in their seed only")
+        if run.seed is None or run.seed in seeds:
+            other = "" if run.seed is None else f", as has {seeds[run.seed]}"
+            raise KitError(f"{directory}: has the seed {run.seed}{other}; every repeat needs a seed of its own")
+        seeds[run.seed] = directory
+    benchmark, _ = resolved(directories[0])
+    chosen = [metric for metric in benchmark.metrics if metric.compared]
+    if not chosen:
+        raise KitError(f"benchmark {benchmark.name}: none of its metrics is marked `compared`")
+    values = [{metric.name: metric.value for metric in run.metrics} for run in runs]
+    pairs: dict[str, list[float]] = {}
+    for first, second in itertools.combinations(directories, 2):
+        for name, value in pair(benchmark, first, second)[0].items():
+            pairs.setdefault(name, []).append(value)
+    hosts = sorted({f"{run.system.get('host_processor_model_name', 'unknown processor')}" for run in runs})
+    return Repeats(
+        image=runs[0].image.name,
+        version=runs[0].image.version,
+        machine=", ".join(hosts),
+        seeds=list(seeds),
+        metrics={metric.name: [found[metric.name] for found in values] for metric in chosen},
+        steps={metric.name: metric.step for metric in chosen if metric.step},
+        pairs=pairs,
+    )
+
+
+def spread(repeats: Repeats) -> str:
+    """Mean and standard deviation of what repeats gave, as text."""
+    lines = [f"{'':<28} {'mean':>10} {'deviation':>10} {'allowed difference':>20}"]
+    for name, values in repeats.metrics.items():
+        allowed = max(allowed_difference(values), repeats.steps.get(name, 0.0))
+        lines.append(f"{name:<28} {statistics.mean(values):>10.4g} {statistics.stdev(values):>10.2g} {allowed:>20.2g}")
+    for name, values in repeats.pairs.items():
+        lines.append(f"{name:<28} {statistics.mean(values):>10.4g} {statistics.stdev(values):>10.2g} {'of pairs':>20}")
+    return "\n".join(lines)
+
+
+def compare(first: Path, second: Path, known: Path | None = None) -> Comparison:
+    """Every metric that the repeats know, and every pair; KitError for runs that cannot be compared.
+
+    The repeats are those beside the benchmark, or of the file `known`.
+    """
+    runs = [load_run(directory) for directory in (first, second)]
+    for directory, run in zip((first, second), runs, strict=True):
+        if not run.metrics:
+            raise KitError(f"{directory}: has no metrics; collect it first: kit collect {directory}")
+    a, b = runs
+    for what in ("benchmark", "work", "data"):
+        if getattr(a, what) != getattr(b, what):
+            raise KitError(f"{first} and {second}: differ in {what}; only runs of the same work can be compared")
+    repeats = load_repeats(a.benchmark, a.work, known)
+    values = [{metric.name: metric.value for metric in run.metrics} for run in runs]
+    rows = []
+    for name, repeated in repeats.metrics.items():
+        one, two = values[0][name], values[1][name]
+        allowed = max(allowed_difference(repeated), repeats.steps.get(name, 0.0))
+        rows.append(Row(name=name, first=one, second=two, difference=abs(one - two), allowed=allowed))
+    benchmark, _ = resolved(first)
+    numbers, sentences = pair(benchmark, first, second)
+    for name, value in numbers.items():
+        if name in repeats.pairs:
+            alike = repeats.pairs[name]
+            below = statistics.mean(alike) - value
+            rows.append(Row(name=name, first=None, second=value, difference=below, allowed=allowed_below_mean(alike)))
+    remarks = [
+        f"Repeats: {len(repeats.seeds)} seeds of {repeats.image} {repeats.version} on {repeats.machine}; "
+        f"differences of 99 in 100 pairs of them are smaller than the last column."
+    ]
+    if a.image.version != b.image.version:
+        remarks.append(f"These are two versions, {a.image.version} and {b.image.version}: more than the binary differs.")
+    return Comparison(first=described(a), second=described(b), rows=rows, remarks=[*remarks, *sentences])

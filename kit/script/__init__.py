@@ -1,0 +1,1 @@
+"""The job script: how it is rendered."""

@@ -1,0 +1,98 @@
+"""How ranks lie on nodes: the arithmetic of nodes, ranks, threads and GPUs."""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass
+
+from kit.benchmark import Benchmark, Size
+from kit.core.errors import KitError
+from kit.site import Partition, Site
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the ranks of a size lie on the nodes of a partition."""
+
+    nodes: int
+    ranks: int
+    ranks_per_node: int
+    threads: int
+    cores: int  # of one node
+    gpus: int = 0  # of one node, where the site says it
+    memory_gb: float = 0.0  # of one node, where it is known
+    scratch: str = ""
+
+    @property
+    def node_threads(self) -> int:
+        """What a stage of one process may use of the node it shares with nobody."""
+        return min(self.cores, self.ranks_per_node * self.threads)
+
+
+def layout(
+    size: Size, partition: Partition, site: Site, on_gpus: bool = False, here: tuple[int, float] | None = None
+) -> Layout:
+    """The arithmetic of nodes, ranks and threads; KitError for what the partition cannot give.
+
+    `on_gpus` says whether the ranks compute on the GPUs that the partition may have. `here` are cores and gigabytes of
+    memory where the site does not say them: those of this machine if not given.
+    """
+    cores_here, memory_gb = here or (len(os.sched_getaffinity(0)), memory_here())
+    if size.nodes > partition.max_nodes:
+        raise KitError(
+            f"site {site.name}: {size.nodes} nodes are needed, but the partition has at most {partition.max_nodes}; "
+            "--nodes asks for fewer"
+        )
+    if size.minutes > partition.max_minutes:
+        raise KitError(
+            f"site {site.name}: {size.minutes} minutes are needed, but the partition gives at most {partition.max_minutes}"
+        )
+    if size.nodes > 1 and site.container.mpi == "inside":
+        raise KitError(f"site {site.name}: key 'container.mpi' is 'inside', which serves one node; set it to 'outside'")
+    cores = partition.cores or cores_here
+    ranks = size.ranks or fill(size, partition.gpus if on_gpus else 0, cores)
+    per_node = math.ceil(ranks / size.nodes)
+    if partition.scheduler != "local" and per_node * size.threads > cores:
+        raise KitError(
+            f"site {site.name}: {per_node} ranks x {size.threads} threads a node are needed, but a node has {cores} cores "
+            "(key 'cores' of the partition)"
+        )
+    return Layout(
+        nodes=size.nodes,
+        ranks=ranks,
+        ranks_per_node=per_node,
+        threads=size.threads,
+        cores=cores,
+        gpus=partition.gpus,
+        memory_gb=partition.memory_gb or (memory_gb if partition.scheduler == "local" else 0.0),
+        scratch=partition.scratch,
+    )
+
+
+def fill(size: Size, gpus: int, cores: int) -> int:
+    """As many ranks as the nodes have room for: one that hands out work, and an even number that do it; three at least.
+
+    With `gpus` of a node, one rank works for each of them, and the one that hands out work comes on top.
+    """
+    room = size.nodes * gpus + 1 if gpus else size.nodes * max(1, cores // size.threads)
+    return max(3, room - 1 + room % 2)
+
+
+def on_gpus(benchmark: Benchmark, image: str) -> bool:
+    return benchmark.images[benchmark.image(image)].get("acceleration") == "--gpu"
+
+
+def memory_here() -> float:
+    """Gigabytes of memory of this machine."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+
+
+def warnings(benchmark: Benchmark, plan: Layout) -> list[str]:
+    """What speaks against a run before it starts, and does not forbid it: stages that want more memory than a node has."""
+    return [
+        f"stage {stage.name}: about {stage.memory_gb:.0f} GB of memory a node are needed, and it has {plan.memory_gb:.0f}; "
+        "take more nodes or fewer ranks (--nodes, --ranks)"
+        for stage in benchmark.stages
+        if plan.memory_gb and stage.memory_gb > plan.memory_gb
+    ]

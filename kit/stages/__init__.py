@@ -1,0 +1,1 @@
+"""What runs inside the images. It imports nothing else of the kit."""

@@ -1,0 +1,1 @@
+"""The stages of CloudMask, as its image runs them."""

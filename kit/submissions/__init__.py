@@ -1,0 +1,1 @@
+"""Submission folders: packed from a valid run, and checked."""

@@ -1,0 +1,97 @@
+"""Submissions: what the folder of one result holds, in the layout of the MLCommons Science working group."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from kit.core.errors import KitError
+from kit.runs.record import Run
+
+# {organisation}/{application}/{system}/{descriptor}/ below submissions/
+LEVELS = ("organisation", "application", "system", "descriptor")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+MANIFEST = "sha256sums.txt"
+ATTRIBUTES = ".gitattributes"
+REQUIRED = {
+    "README.md": "the result for a person: what ran, where, and what came out",
+    "scientific_contribution.md": "what the result says of the science",
+    "config.yaml": "where code and data come from, and every parameter",
+    "result-1.txt": "the log in MLPerf's form",
+    "run.json": "what ran, proof and verdict",
+    "system.json": "the machine, in MLPerf's names",
+    "pull_request.md": "the text of the pull request",
+    "run/job.sh": "the script that ran",
+    "run/sbom.cdx.json": "what the image holds, as CycloneDX",
+    "run/stages.jsonl": "when each stage started and how it ended",
+    "run/benchmark.json": "what the run had to do",
+    "run/site.json": "the site it ran on",
+    ATTRIBUTES: "keeps git from changing the ends of lines",
+    MANIFEST: "the checksum of every other file",
+}
+
+MEGABYTE = 1_000_000
+# All that a submission can hold, by the pattern of its name, and how large such a file may be.
+MAY_HOLD = {
+    r"\.gitattributes": 1000,
+    r"(README|scientific_contribution|pull_request)\.md": MEGABYTE,
+    r"config\.yaml|system\.json|result-1\.txt": MEGABYTE,
+    r"run\.json": 4 * MEGABYTE,
+    r"sha256sums\.txt": 4 * MEGABYTE,
+    r"run/(job\.sh|site\.json|benchmark\.json|pack\.json)": MEGABYTE,
+    r"run/stages\.jsonl": 4 * MEGABYTE,
+    r"run/sbom\.cdx\.json": 8 * MEGABYTE,
+    r"run/job\.stdout\.txt|run/stages/[^/]+\.(stdout|stderr)\.txt": 64 * MEGABYTE,
+    r"run/figures/[^/]+\.png": 16 * MEGABYTE,
+    r"run/([^/]+/){0,6}[^/]+\.(star|json)": 8 * MEGABYTE,
+}
+MOST_FILES, MOST_BYTES, DEEPEST = 10_000, 256 * MEGABYTE, 8
+PART = re.compile(r"[A-Za-z0-9_.+-]+")  # of a name; plain letters alone, which every file system keeps apart
+
+# What nobody means to send, as whole words of what people fill in.
+PLACEHOLDER = re.compile(
+    r"(?<![\w/.-])(TODO|FIXME|XXX+|PLACEHOLDER|CHANGE[ _]?ME|lorem ipsum|(https?://|\w+@)?(www\.)?example\.(org|com))(?![\w.-])"
+    r"|<your[ _-]",
+    re.IGNORECASE,
+)
+
+
+def name_part(kind: str, value: str) -> str:
+    """A name that can stand in the path of a submission; KitError otherwise."""
+    if not NAME.fullmatch(value):
+        raise KitError(
+            f"{kind} {value!r} cannot be a folder of a submission: letters, digits, dot, dash and underscore, "
+            "beginning with a letter or digit"
+        )
+    return value
+
+
+def descriptor(run: Run) -> str:
+    """The last folder of a submission's path: what was run, and when it was asked for (UTC)."""
+    return name_part("descriptor", f"{run.work.replace('/', '-')}-{run.created:%Y%m%dT%H%M%SZ}")
+
+
+def packed(name: str) -> str:
+    """Where a file of the run directory lies in the submission. Logs get names that no usual .gitignore leaves out."""
+    for pattern, place in (
+        (r"job\.out", "job.stdout.txt"),
+        (r"logs/([^/]+)\.out", r"stages/\1.stdout.txt"),
+        (r"logs/([^/]+)\.err", r"stages/\1.stderr.txt"),
+    ):
+        if re.fullmatch(pattern, name):
+            name = re.sub(pattern, place, name)
+    return f"run/{name}"
+
+
+def read_manifest(folder: Path) -> dict[str, str]:
+    """The checksums of a submission as {file: sha256}, from lines as sha256sum writes them."""
+    entries: dict[str, str] = {}
+    for number, line in enumerate((folder / MANIFEST).read_text(errors="surrogateescape").splitlines(), start=1):
+        match = re.fullmatch(r"([0-9a-f]{64})  (\S.*)", line)
+        if not match:
+            raise KitError(f"{folder / MANIFEST}:{number}: not a line of sha256sum")
+        if match[2] in entries:
+            raise KitError(f"{folder / MANIFEST}:{number}: a second checksum of {match[2]}")
+        entries[match[2]] = match[1]
+    return entries

@@ -1,0 +1,177 @@
+"""From a collected run to a submission folder. Only a valid run can be packed."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import logging
+import os
+import re
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import yaml
+
+from kit import __version__
+from kit.benchmark import Benchmark
+from kit.core import paths
+from kit.core.errors import KitError
+from kit.core.files import json_text, open_plain
+from kit.runs.record import FILE, Run, load_run, resolved
+from kit.script.quoting import environment
+from kit.submissions.layout import ATTRIBUTES, MANIFEST, descriptor, name_part, packed
+
+
+def pack(
+    directory: Path,
+    submissions: Path,
+    organisation: str | None = None,
+    system: str | None = None,
+    allow_dirty: bool | None = None,
+) -> Path:
+    """Writes submissions/{organisation}/{application}/{system}/{descriptor}/ and returns it.
+
+    It appears whole, and only when the check accepts it; KitError with the findings otherwise.
+    """
+    from kit.submissions.check import check
+
+    run = load_run(directory)
+    if run.state.name != "valid":
+        hint = "" if run.metrics or run.state.reason else f"; collect it first: kit collect {directory}"
+        raise KitError(f"{directory}: {run.state}: only a valid run can be submitted{hint}")
+    if run.scaling:
+        raise KitError(f"{directory}: measures how {run.benchmark} scales, and is no result of it; submit a run of kit run")
+    benchmark, site = resolved(directory)
+    levels = (
+        name_part("organisation", organisation or site.organisation),
+        name_part("application", run.benchmark),
+        name_part("system", system or site.name),
+        descriptor(run),
+    )
+    target = submissions.joinpath(*levels)
+    if target.exists():
+        raise KitError(f"{target}: exists; a submission is never overwritten. Remove it, or keep it as it is")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        partial.chmod(0o755)
+        write_folder(partial, directory, run, benchmark, levels[0], levels[2])
+        findings = check(partial, allow_dirty, levels)
+        if findings:
+            raise KitError("\n".join([f"{target}: would be refused, and is not written:", *map(str, findings)]))
+        os.rename(partial, target)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    return target
+
+
+def write_folder(folder: Path, directory: Path, run: Run, benchmark: Benchmark, organisation: str, system: str) -> None:
+    """The files of the run as they were when it was collected, what is written of them, and their checksums."""
+    sums = {}
+    for name, digest in run.files.items():
+        sums[packed(name)] = copy(directory, name, folder / packed(name))
+        if f"sha256:{sums[packed(name)]}" != digest:
+            raise KitError(f"{directory / name}: missing or changed since the run was collected; collect it again")
+    sums[FILE] = copy(directory, FILE, folder / FILE)
+    for name, text in derived(run, benchmark, organisation, system).items():
+        (folder / name).write_bytes(text.encode())
+        sums[name] = hashlib.sha256(text.encode()).hexdigest()
+    (folder / MANIFEST).write_text("".join(f"{sums[name]}  {name}\n" for name in sorted(sums)))
+
+
+def copy(directory: Path, name: str, target: Path) -> str:
+    """Copies the bytes of a plain file of a run, and returns their SHA-256: what is packed is what was hashed."""
+    digest = hashlib.sha256()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with open_plain(directory, name) as source, target.open("wb") as file:
+        while block := source.read(1 << 20):
+            digest.update(block)
+            file.write(block)
+    return digest.hexdigest()
+
+
+def derived(run: Run, benchmark: Benchmark, organisation: str, system: str) -> dict[str, str]:
+    """The text of every file of a submission that follows from the run; a check writes them again and compares."""
+    size = benchmark.size(run.size)
+    config = {
+        "github": {
+            "description": benchmark.title,
+            "repo": "kit",
+            "branch": "main",
+            "version": __version__,
+            "tag": run.commit,
+        },
+        "data": [f"kit run {run.benchmark} --size {run.size}{' --isolated PACK' if run.alone else ''}  # {run.data}"],
+        "size": run.size,
+        "ranks": run.ranks,
+        "threads": run.threads,
+        "image": {"name": run.image.name, "digest": run.image.digest, "recipe": run.image.recipe, "sbom": run.image.sbom},
+        "hyperparameters": size.parameters,
+    }
+    shown = {
+        "run": run,
+        "benchmark": benchmark,
+        "size": size,
+        "organisation": organisation,
+        "stages": [stage for stage in run.stages if stage.exit_code == 0],
+        "attempts": len(run.stages),
+        "figures": sorted(Path(name).name for name in run.files if name.startswith("figures/")),
+        "version": __version__,
+    }
+    env = environment()
+    try:
+        pages = {
+            name: env.get_template(f"submission/{name}.j2").render(shown)
+            for name in ("README.md", "scientific_contribution.md", "pull_request.md")
+        }
+    except jinja2.TemplateError as error:
+        raise KitError(f"{FILE}: lacks what its pages say: {error}") from None
+    return {
+        **pages,
+        "config.yaml": yaml.safe_dump(config, sort_keys=False),
+        "system.json": json_text({**run.system, "submitter": organisation, "division": "open", "system_name": system}),
+        "result-1.txt": log(run, organisation, system),
+        ATTRIBUTES: "# Bytes as they are: checksums are over them.\n* -text\n",
+    }
+
+
+def log(run: Run, organisation: str, system: str) -> str:
+    """result-1.txt, by MLPerf's own logger. Times are those of the stages, not of the writing."""
+    from mlperf_logging.mllog.mllog import MLLogger
+
+    # A logger of its own: the library's default one also prints.
+    text = io.StringIO()
+    to_text = logging.Logger("kit", logging.INFO)
+    to_text.addHandler(logging.StreamHandler(text))
+    # It takes the root for a pattern.
+    logger = MLLogger(to_text, default_namespace="kit", root_dir=re.escape(str(paths.PACKAGE.parent)))
+    stages = [stage for stage in run.stages if stage.exit_code == 0]
+    if not stages:
+        raise KitError(f"{FILE}: no stage ended well")
+
+    def point(key: str, value: Any) -> None:
+        logger.event(key=key, value=value, time_ms=milliseconds(stages[0].start))
+
+    def milliseconds(seconds: float | None) -> int:
+        return round((seconds or 0.0) * 1000)
+
+    point("submission_benchmark", run.benchmark)
+    point("submission_org", organisation)
+    point("submission_division", "open")
+    point("submission_version", __version__)
+    point("submission_github_commit_version", run.commit)
+    point("submission_status", "research")
+    point("submission_platform", system)
+    logger.start(key="run_start", value=None, time_ms=milliseconds(stages[0].start))
+    for stage in stages:
+        logger.start(key="block_start", value=stage.name, time_ms=milliseconds(stage.start))
+        logger.end(key="block_stop", value=stage.name, time_ms=milliseconds(stage.end))
+    last = stages[-1].end
+    logger.end(key="run_stop", value=None, time_ms=milliseconds(last), metadata={"status": "success"})
+    result = {metric.name: metric.value for metric in run.metrics}
+    logger.event(key="result", value=result, time_ms=milliseconds(last))
+    return text.getvalue()

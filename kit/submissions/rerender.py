@@ -1,0 +1,200 @@
+"""A run rendered again from what it says it was asked: what its script, its benchmark and its texts have to be.
+
+A check does this with the kit of the commit that the run names. Where that is not the one that checks, its tree is taken
+from the history of this checkout, and this module of it answers: `python -m kit.submissions.rerender` reads a request, as
+JSON, and prints what it came to.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from kit import __version__
+from kit.benchmark import Benchmark
+from kit.core import paths
+from kit.core.errors import KitError
+from kit.core.files import json_text
+from kit.core.schema import Model, parse
+from kit.data.isolated import Pack
+from kit.images.built import runtime_here
+from kit.images.render import Image, load_image
+from kit.runs.launch import asked
+from kit.runs.record import Run, directory_name
+from kit.runtimes import RUNTIMES
+from kit.script.render import commands, rendered
+from kit.site import Site
+from kit.submissions.pack import derived
+
+
+class Request(Model):
+    run: Run
+    site: Site
+    pack: Pack | None
+    organisation: str
+    system: str
+
+
+class Answer(Model):
+    """What the kit writes of a request: texts of files, the shell of each stage, and what run.json has to say."""
+
+    benchmark: str  # run/benchmark.json
+    script: str  # run/job.sh
+    commands: dict[str, str]
+    facts: dict[str, Any]  # of run.json, by dotted path
+    derived: dict[str, str]  # the texts that follow from the run
+
+
+def again(request: Request) -> Answer:
+    """What a run has to be, by this kit; KitError where it could not have been asked for."""
+    run, site = request.run, request.site
+    source = run.rendering
+    if source is None:
+        raise KitError(
+            "run.json: key 'rendering' is missing; an older kit made this run, and nobody can write its script again"
+        )
+    image = load_image(run.image.name, [f"{key}={value}" for key, value in run.image.arguments.items()])
+    runtime = RUNTIMES.get(run.image.runtime)
+    if runtime is None or run.image.runtime != site.container.runtime:
+        raise KitError(f"run.json: image.runtime is '{run.image.runtime}', that of the site '{site.container.runtime}'")
+    problem = runtime.problem(image, source.machine)
+    if problem:
+        raise KitError(f"run.json: rendering.machine: {problem}")
+    if (request.pack is not None) != bool(run.alone):
+        raise KitError(f"run.json: alone is '{run.alone}', but {'no' if request.pack is None else 'a'} pack.json is here")
+    if request.pack and (request.pack.benchmark, request.pack.size, request.pack.stage) != (
+        run.benchmark,
+        run.size,
+        run.alone,
+    ):
+        raise KitError("run/pack.json: is of another benchmark, size or stage than run.json")
+    changes = {key: getattr(source, key) for key in ("nodes", "ranks", "threads")}
+    benchmark = asked(run.benchmark, run.size, changes)
+    benchmark.image(image.name)
+    benchmark = benchmark.with_seed(run.size, run.seed)
+    wanted = directory_name(run.work, run.site, run.created)
+    if not (Path(source.directory).is_absolute() and Path(source.directory).name == wanted):
+        raise KitError(f"run.json: rendering.directory is {source.directory!r}, and {wanted} is what the kit makes for it")
+    name, partition = site.partition(run.partition)
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder) / Path(source.directory).name
+        place.mkdir()
+        composer = composing(image, benchmark) if benchmark.size(run.size).workflow else None
+        benchmark, plan, script = rendered(benchmark, run.size, image, site, name, source, place, request.pack, composer)
+    facts = {
+        "kit": __version__,
+        "site": site.name,
+        "ranks": plan.ranks,
+        "threads": plan.threads,
+        "seed": benchmark.size(run.size).seed,
+        "scheduler": partition.scheduler,
+        "script": f"sha256:{hashlib.sha256(script.encode()).hexdigest()}",
+        "image.version": image.source.VERSION,
+        "image.arguments": image.arguments,
+        "image.recipe": f"sha256:{image.hash}",
+    }
+    texts = commands(benchmark, benchmark.size(run.size), image, plan)
+    return Answer(
+        benchmark=json_text(benchmark.model_dump(mode="json")),
+        script=script,
+        commands={stage: text for stage, (text, _) in texts.items()},
+        facts=facts,
+        derived=derived(run, benchmark, request.organisation, request.system),
+    )
+
+
+def composing(image: Image, benchmark: Benchmark) -> tuple[Image, str]:
+    """An image that is here and writes a workflow's commands as `image` does, being of its version; and a runtime."""
+    same = [load_image(name) for name in benchmark.images]
+    for candidate in (image, *(other for other in same if other.source.VERSION == image.source.VERSION)):
+        runtime = runtime_here(candidate)
+        if runtime:
+            return candidate, runtime
+    names = " or ".join(other.name for other in same if other.source.VERSION == image.source.VERSION)
+    raise KitError(
+        f"the commands of {benchmark.title.split(':')[0]} are written by its own program, and no image of version "
+        f"{image.source.VERSION} is here to write them again: kit image build, {names}"
+    )
+
+
+def answer(request: Request, allow_dirty: bool) -> Answer:
+    """`again`, by the kit of the commit that the run names; KitError where that commit is none to go by."""
+    commit = request.run.commit
+    if not re.fullmatch(r"[0-9a-f]{40,64}(-dirty)?", commit):
+        raise KitError(f"run.json: commit is {commit or 'missing'}; run the kit from a git checkout")
+    if commit.endswith("-dirty") and not allow_dirty:
+        raise KitError(
+            f"run.json: commit is {commit}: files of the kit were changed, and nobody else has them; commit them and run "
+            "again (--allow-dirty accepts it for a trial of your own)"
+        )
+    if commit == paths.commit() or commit.endswith("-dirty"):
+        return in_process(request.model_dump_json())
+    return elsewhere(request.model_dump_json(), tree(commit))
+
+
+@functools.lru_cache(maxsize=4)
+def in_process(request: str) -> Answer:
+    return again(Request.model_validate_json(request))
+
+
+@functools.lru_cache(maxsize=4)
+def elsewhere(request: str, folder: Path) -> Answer:
+    if not (folder / "kit/submissions/rerender.py").is_file():
+        raise KitError(f"run.json: its commit is of a kit that cannot render again; check it with that kit: {folder}")
+    result = subprocess.run(
+        [sys.executable, "-m", "kit.submissions.rerender"],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(folder)},
+        input=request,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    if result.returncode:
+        raise KitError(result.stderr.strip().removeprefix("kit: "))
+    return parse(Answer, json.loads(result.stdout), folder)
+
+
+def tree(commit: str) -> Path:
+    """The files of a commit of this checkout's own history, in the cache; KitError for any other commit."""
+    if paths.CHECKOUT is None:
+        raise KitError(f"run.json: commit is {commit}; only a git checkout of the kit can check what another commit made")
+    # An ancestor only: the code of a commit that merely lies in the repository may be anybody's.
+    if paths.git("merge-base", "--is-ancestor", commit, "HEAD").returncode:
+        raise KitError(
+            f"run.json: commit {commit} is not in the history of {paths.CHECKOUT}; check with a kit that has it "
+            "(git fetch, and git fetch --unshallow where the clone is shallow)"
+        )
+    folder = paths.cache() / "kits" / commit
+    if folder.is_dir():
+        return folder
+    partial = Path(tempfile.mkdtemp(prefix=f".{commit}.", dir=paths.make_cached(folder.parent)))
+    try:
+        with tempfile.TemporaryFile() as file:
+            paths.git("archive", commit, stdout=file).check_returncode()
+            file.seek(0)
+            with tarfile.open(fileobj=file) as archive:
+                archive.extractall(partial, filter="data")
+        partial.chmod(0o755)
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return folder
+
+
+if __name__ == "__main__":
+    try:
+        print(again(parse(Request, json.load(sys.stdin), "request")).model_dump_json())
+    except KitError as error:
+        print(f"kit: {error}", file=sys.stderr)
+        sys.exit(1)

@@ -1,0 +1,1 @@
+"""What judges and draws the training of a network, outside the images."""

@@ -1,0 +1,85 @@
+"""Scaling: one stage of a benchmark with several numbers of ranks, one after the other in one job, so on the same nodes.
+
+Strong points share the same work: all data, and a global batch of the same size. Weak points do as much a rank as the
+largest one does.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from kit.benchmark import Benchmark, Metric, Stage
+from kit.core.errors import KitError
+
+FILE = "scaling/scaling.json"  # what the benchmark's evaluate_scaling writes, with the points by name
+
+
+def points(ranks: Sequence[int]) -> dict[str, int]:
+    """Names of the points, and their ranks. The largest strong point is the largest weak one as well."""
+    strong = {f"strong_{number}": number for number in ranks}
+    return strong | {f"weak_{number}": number for number in ranks[:-1]}
+
+
+def plan(benchmark: Benchmark, size_name: str, ranks: Sequence[int], epochs: int) -> Benchmark:
+    """The benchmark whose stages are the points, behind those that make their data; KitError for ranks that cannot be."""
+    if benchmark.scaling is None:
+        raise KitError(f"benchmark {benchmark.name}: says nothing of how it scales; cloudmask does")
+    ranks = sorted(set(ranks))
+    most = ranks[-1] if ranks else 0
+    if len(ranks) < 2 or ranks[0] < 1 or any(most % number for number in ranks):
+        given = ",".join(map(str, ranks))
+        raise KitError(
+            f"--ranks {given}: two numbers or more are needed, each a divisor of the largest, 1,2,4 for example: "
+            "strong points share one global batch"
+        )
+    size = benchmark.size(size_name)
+    names = [stage.name for stage in benchmark.stages]
+    stages = list(benchmark.stages[: names.index(benchmark.scaling.after) + 1])
+    for name, number in points(ranks).items():
+        strong = name.startswith("strong")
+        batch = int(size.parameters["batch_size"])
+        numbers = {
+            "batch": batch * most // number if strong else batch,
+            "share": 1 if strong else number / most,
+            "epochs": epochs,
+            "out": name,
+        }
+        given = "".join(f"{{% set {key} = {json.dumps(value)} %}}" for key, value in numbers.items())
+        stages.append(
+            Stage(
+                name=name,
+                command=given + benchmark.scaling.command,
+                outputs=[f"{name}/{benchmark.scaling.output}"],
+                ranks=number,
+                note=f"{number} rank{'s' if number > 1 else ''}, batch {numbers['batch']} of a rank",
+            )
+        )
+    changed = size.model_copy(update={"ranks": most, "floor_seconds": {}})
+    return benchmark.model_copy(
+        update={"sizes": {**benchmark.sizes, size_name: changed}, "stages": stages, "metrics": metrics(ranks)}
+    )
+
+
+def metrics(ranks: Sequence[int]) -> list[Metric]:
+    """What is reported of each point, against the smallest number of ranks."""
+    found = []
+    for kind, quantity, unit, text in (
+        ("strong", "speedup", "1", "throughput of the same work against that of the fewest ranks"),
+        ("strong", "efficiency", "1", "the same for each rank"),
+        ("weak", "efficiency", "1", "throughput of a rank against that with the fewest, the same work a rank"),
+    ):
+        for number in ranks:
+            name = f"{kind}_{number}"
+            found.append(
+                Metric(
+                    name=f"{name}_{quantity}",
+                    description=text,
+                    unit=unit,
+                    direction="higher",
+                    stage="collect",
+                    file=FILE,
+                    label=f"{kind}.{number}.{quantity}",
+                )
+            )
+    return found
