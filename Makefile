@@ -13,7 +13,7 @@ SIZE ?= tiny
 SITE ?= local
 SUBMISSIONS ?= submissions
 
-.PHONY: help setup recipes images images/all submission test lint bench bench/relion bench/cloudmask bench/levers bench/repeats clean
+.PHONY: help setup recipes images images/all submission test test/unit test/engine test/slurm lint bench bench/relion bench/cloudmask bench/levers bench/repeats clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z\/%-]+:.*## / {printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,7 +60,18 @@ submission: setup ## run every benchmark at SIZE=tiny on SITE=local and leave ch
 test: images ## all tests, on real engines; installs what they need
 	@containers/host/docker.sh
 	@tests/slurm/start.sh
-	@.venv/bin/pytest tests
+	@.venv/bin/pytest
+
+test/unit: .venv/.done ## the tests that need neither images nor an engine (about 2 minutes)
+	@.venv/bin/pytest tests/unit
+
+test/engine: images ## the tests on real images and engines (about 30 minutes)
+	@containers/host/docker.sh
+	@.venv/bin/pytest tests/engine
+
+test/slurm: images ## the tests on a real Slurm, which is installed and started (3 minutes)
+	@tests/slurm/start.sh
+	@.venv/bin/pytest tests/slurm
 
 lint: .venv/.done ## ruff, mypy, shellcheck, hadolint
 	@.venv/bin/ruff check kit tests bench

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import re
 import shutil
 import subprocess
 import sys
@@ -57,6 +58,16 @@ def in_docker(name: str, script: str, bind: Path | None = None, environment: dic
         environment=environment or {},
     )
     return str(output.decode(errors="replace"))
+
+
+def commands(page: Path) -> list[str]:
+    """The commands that a page of the documentation shows."""
+    return [
+        line.removeprefix("$ ").partition("#")[0].strip()
+        for block in re.findall(r"```console\n(.*?)```", page.read_text(), re.DOTALL)
+        for line in block.splitlines()
+        if line.startswith("$ ")
+    ]
 
 
 @pytest.fixture(scope="session")

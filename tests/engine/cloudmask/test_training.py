@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 import xarray as xr
 from conftest import kit
+from inside import CODE, PYTHON, command, stage
 from network import by_hand, reference_weights, write_keras_file
 
 from kit.benchmark import load_benchmark, read_value
 from kit.benchmarks.cloudmask import scenes
-from kit.images.built import built_sif
 from kit.images.render import load_image
 from kit.stages.cloudmask import convert, extract, shards
 from kit.stages.cloudmask.__main__ import parser
@@ -37,23 +37,6 @@ PARAMETERS = {
     "matchups_per_scene": 20,
     "data_seed": 5,
 }
-PYTHON = "/opt/venv/bin/python3"
-
-
-def command(folder: Path, ranks: int, *words: str, name: str = "cloudmask") -> list[str]:
-    image = ["apptainer", "exec", "--no-privs", "--no-home", "--bind", str(folder), "--pwd", str(folder)]
-    image += ["--nv"] if name.endswith("-cuda") and Path("/dev/nvidia0").exists() else []
-    launcher = ["mpirun", "-n", str(ranks), "--oversubscribe", "--bind-to", "none"] if ranks else []
-    return [*image, "--env", "OMP_NUM_THREADS=1", str(built_sif(load_image(name))), *launcher, PYTHON, *words]
-
-
-def stage(folder: Path, ranks: int, *words: str, code: int = 0, name: str = "cloudmask") -> str:
-    result = subprocess.run(command(folder, ranks, *words, name=name), capture_output=True, text=True, timeout=600)
-    assert (result.returncode == 0) == (code == 0), result.stdout + result.stderr
-    return result.stdout + result.stderr
-
-
-CODE = ("-m", "kit.stages.cloudmask")
 TRAIN = (*CODE, "train", "--data", "patches", "--warmup-epochs", "1", "--reference-batch", "4")
 
 

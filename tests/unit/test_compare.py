@@ -1,4 +1,4 @@
-"""How far repeats differ, and what follows for two runs. The comparison of real runs is in tests/relion/test_variants.py."""
+"""How far repeats differ, and what follows for two runs. Real runs: tests/engine/relion/test_variants.py."""
 
 from __future__ import annotations
 

@@ -9,21 +9,12 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, kit
+from conftest import ROOT, commands, kit
 
 from kit.core.schema import parse
 from kit.site import Site
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-
-
-def commands(page: Path) -> list[str]:
-    return [
-        line.removeprefix("$ ").partition("#")[0].strip()
-        for block in re.findall(r"```console\n(.*?)```", page.read_text(), re.DOTALL)
-        for line in block.splitlines()
-        if line.startswith("$ ")
-    ]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

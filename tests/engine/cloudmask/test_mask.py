@@ -13,10 +13,9 @@ import h5py
 import numpy as np
 import pytest
 import xarray as xr
-from conftest import ROOT, kit
+from conftest import ROOT, commands, kit
+from inside import CODE, stage
 from network import reference_weights, write_keras_file
-from test_docs import commands
-from test_training import CODE, stage
 
 from kit import __version__
 

@@ -17,7 +17,7 @@ from kit.runs import launch
 from kit.script.layout import layout
 from kit.site import load_site
 
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = ROOT / "tests/golden"
 # Stages that RELION composes need its image; those of particles are the kit's own text.
 SIZES = {"relion": "particles", "cloudmask": "tiny"}
 SCRIPTS = [(benchmark, site) for benchmark in ("relion", "cloudmask") for site in ("local", "example-slurm")]
