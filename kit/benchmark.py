@@ -6,8 +6,9 @@ import re
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
+from kit.benchmarks import Code
 from kit.core import paths
 from kit.core.errors import KitError, unknown
 from kit.core.files import read_json, read_toml
@@ -141,11 +142,25 @@ class Metric(Model):
         return None
 
 
+class Variant(Model):
+    """What a benchmark has to know of an image that it runs on. All other keys are words for the templates of the stages."""
+
+    model_config = ConfigDict(extra="allow")
+
+    __pydantic_extra__: dict[str, str]
+
+    max_ranks: int = Field(0, ge=0)  # that its programs can join; 0: any number
+
+    @property
+    def words(self) -> dict[str, str]:
+        return dict(self.__pydantic_extra__)
+
+
 class Benchmark(Model):
     name: str
     title: str
     # The images it runs on, the first by default, each with words for the templates of the stages.
-    images: dict[str, dict[str, str]] = Field(min_length=1)
+    images: dict[str, Variant] = Field(min_length=1)
     target: str  # the sentence that says when the result counts
     leader: bool = False  # one of several ranks hands out work and does none
     functions: str = ""  # of shell, that the stages call
@@ -178,23 +193,23 @@ class Benchmark(Model):
                     raise ValueError(f"size {name} gives a floor for the stage {stage}, which does not exist")
         return self
 
-    def resolve(self, size_name: str, stages: list[Stage] | None = None, alone: bool = False) -> Benchmark:
+    def resolve(self, size_name: str, stages: list[Stage] | None = None, isolated: bool = False) -> Benchmark:
         """The benchmark of one size only: its metrics, and `stages` where they come from a workflow.
 
-        KitError where a metric or a floor of the size names a stage that is not there; a stage that runs `alone` keeps
+        KitError where a metric or a floor of the size names a stage that is not there; an `isolated` stage keeps
         those that are its own.
         """
         where = f"benchmark {self.name}, size {size_name}"
         size = self.size(size_name).model_copy(update={"workflow": ""})
         stages = self.stages if stages is None else stages
         names = [stage.name for stage in stages]
-        if alone:
+        if isolated:
             floors = {name: seconds for name, seconds in size.floor_seconds.items() if name in names}
             size = size.model_copy(update={"floor_seconds": floors})
         folders = {stage.name: Path(stage.outputs[0]).parent.as_posix() for stage in stages}
         metrics = []
         for metric in self.metrics:
-            if metric.belongs(size_name) and (not alone or metric.stage in names):
+            if metric.belongs(size_name) and (not isolated or metric.stage in names):
                 stage, mark, name = metric.file.partition(":")
                 if mark and stage not in folders:
                     raise KitError(f"{where}: metric {metric.name} reads {metric.file}, but no stage is named {stage}")
@@ -234,11 +249,45 @@ class Benchmark(Model):
         return name or next(iter(self.images))
 
     @property
-    def code(self) -> Any:
-        """The benchmark's own code: `generate(folder, size)`, `evaluate(run_directory)`, `evaluate_scaling(run)`."""
+    def code(self) -> Code:
+        """The benchmark's own code."""
         import importlib
 
-        return importlib.import_module(f"kit.benchmarks.{self.name}")
+        code: Code = importlib.import_module(f"kit.benchmarks.{self.name}").CODE
+        return code
+
+    def read_value(self, path: Path, label: str, known: dict[Any, Any] | None = None) -> float:
+        """The number that `label` names in a file; KitError names file and label of what is missing.
+
+        JSON is read here, other formats by the benchmark's own code. `known` keeps what was read, where a file is asked for
+        several numbers.
+        """
+        if not path.is_file():
+            raise KitError(f"{path}: missing, and with it {label}")
+        match = re.fullmatch(r"(.+?)(?:\[(\d+)\])?", label)
+        assert match  # the pattern accepts every text that is not empty
+        names, row = match[1].split("."), int(match[2] or 0)
+        known = {} if known is None else known
+        key = (path, names[0] if path.suffix != ".json" else "")
+        if key not in known:
+            known[key] = read_json(path) if path.suffix == ".json" else self.code.read_table(path, names[0])
+        value: Any = known[key]
+        if value is None:
+            raise KitError(f"{path}: a JSON file is needed, or one of a format that benchmark {self.name} reads")
+        for name in names:
+            try:
+                value = value[name]
+            except (KeyError, TypeError, IndexError):
+                raise KitError(f"{path}: no label '{name}' (looking for {label})") from None
+        if hasattr(value, "iloc") or isinstance(value, list):
+            rows = list(value)
+            if row >= len(rows):
+                raise KitError(f"{path}: {label} has {len(rows)} rows, row {row} is missing")
+            value = rows[row]
+        try:
+            return float(value)
+        except (TypeError, ValueError):
+            raise KitError(f"{path}: {label} is {value!r}, not a number") from None
 
 
 def benchmark_names() -> list[str]:
@@ -250,36 +299,3 @@ def load_benchmark(name: str) -> Benchmark:
         raise unknown("benchmark", name, benchmark_names())
     path = paths.PACKAGE / "benchmarks" / name / "benchmark.toml"
     return parse(Benchmark, {"name": name, **read_toml(path)}, path)
-
-
-def read_value(path: Any, label: str, known: dict[Any, Any] | None = None) -> float:
-    """The number that `label` names in a STAR or JSON file; KitError names file and label of what is missing.
-
-    `known` keeps what was read, where a file is asked for several numbers.
-    """
-    if not path.is_file():
-        raise KitError(f"{path}: missing, and with it {label}")
-    match = re.fullmatch(r"(.+?)(?:\[(\d+)\])?", label)
-    assert match  # the pattern accepts every text that is not empty
-    names, row = match[1].split("."), int(match[2] or 0)
-    key = (path, names[0] if path.suffix == ".star" else "")
-    known = {} if known is None else known
-    if key not in known:
-        from kit.benchmarks.relion.star import read_star
-
-        known[key] = read_star(path, only=names[0]) if path.suffix == ".star" else read_json(path)
-    value: Any = known[key]
-    for name in names:
-        try:
-            value = value[name]
-        except (KeyError, TypeError, IndexError):
-            raise KitError(f"{path}: no label '{name}' (looking for {label})") from None
-    if hasattr(value, "iloc") or isinstance(value, list):
-        rows = list(value)
-        if row >= len(rows):
-            raise KitError(f"{path}: {label} has {len(rows)} rows, row {row} is missing")
-        value = rows[row]
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        raise KitError(f"{path}: {label} is {value!r}, not a number") from None

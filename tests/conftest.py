@@ -9,17 +9,20 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from kit.benchmarks import Code, Parameters
+from kit.benchmarks.relion.star import read_star
 from kit.core import paths
 from kit.core.checksums import sha256
 from kit.core.files import json_text, write_json
 from kit.images.built import docker_client
 from kit.images.render import load_image
+from kit.plan import Request, make_plan
 from kit.runs import launch
 from kit.runs.collect import collect
 from kit.runs.record import SBOM, load_run, resolved, save_run
@@ -127,18 +130,17 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(paths, "PACKAGE", package)
     monkeypatch.setattr(paths, "cache", lambda: tmp_path / "cache")
 
-    class Code:
-        GENERATOR = ()
-
-        @staticmethod
-        def generate(folder: Path, parameters: dict[str, object]) -> None:
+    class Toy(Code):
+        def generate(self, folder: Path, parameters: Parameters) -> None:
             (folder / "input.txt").write_text(str(parameters["number"]))
 
-        @staticmethod
-        def evaluate(directory: Path, parameters: dict[str, object], ranks: int) -> None:
+        def evaluate(self, directory: Path, ranks: int) -> None:
             (directory / "evaluation.json").write_text(json.dumps({"ranks": ranks}))
 
-    monkeypatch.setattr(benchmark.Benchmark, "code", Code)
+        def read_table(self, path: Path, block: str) -> Mapping[str, Any] | None:
+            return read_star(path, only=block) if path.suffix == ".star" else None
+
+    monkeypatch.setattr(benchmark.Benchmark, "code", Toy())
     monkeypatch.setattr(paths, "commit", lambda: "1" * 40)  # whatever was changed in this checkout
     monkeypatch.setitem(RUNTIMES, "apptainer", host)  # of a run that passes for one in a container
     return tmp_path / "runs"
@@ -171,7 +173,7 @@ def packed_toys() -> list[Path]:
 def submission(toy: Path, tmp_path: Path, packed_toys: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An accepted submission of the toy, to be damaged."""
     if not packed_toys:
-        directory = launch.prepare("toy", "tiny", "here", None, tmp_path_factory.mktemp("toy"))
+        directory = launch.prepare(make_plan(Request("toy", site="here")), tmp_path_factory.mktemp("toy"))
         boxed(directory)
         launch.submit(directory)
         launch.wait(directory, lambda state: None)

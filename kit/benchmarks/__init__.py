@@ -1,0 +1,88 @@
+"""The benchmarks, a folder each: benchmark.toml says what is asked, and the code beside it makes data and judges."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from kit.core.errors import KitError
+
+if TYPE_CHECKING:
+    from kit.benchmark import Stage
+    from kit.images.render import Image
+    from kit.plan import Plan
+
+Parameters = Mapping[str, int | float | str]
+
+
+class Code(Protocol):
+    """What the code of a benchmark offers. `kit/benchmarks/NAME/__init__.py` has one, as CODE.
+
+    `generate` and `evaluate` every benchmark writes itself. The rest has a default, for benchmarks that do without.
+    All of it runs on the login node: nothing here may need TensorFlow, MPI, or an image.
+    """
+
+    # Files of the kit, by their path in the package, whose text decides what `generate` writes.
+    GENERATOR: tuple[str, ...] = ()
+
+    @abstractmethod
+    def generate(self, folder: Path, parameters: Parameters) -> None:
+        """Writes the data of a size, of these parameters, into an empty folder; the same bytes every time."""
+
+    @abstractmethod
+    def evaluate(self, directory: Path, ranks: int) -> None:
+        """Judges a run whose stages all ended well, in its directory, and writes the files that metrics are read from.
+
+        `ranks` is how many had to form one job. KitError for whatever speaks against the run.
+        """
+
+    def data_parameters(self, parameters: Parameters) -> Parameters:
+        """Those parameters of a size that decide its data; all of them where a benchmark does not say."""
+        return parameters
+
+    def needed(self, workflow: str) -> list[str]:
+        """Files and folders that a published data set must hold for a size, and for its workflow where it has one."""
+        return []
+
+    def compose(self, plan: Plan, directory: Path, composer: tuple[Image, str] | None = None) -> list[Stage]:
+        """The stages of a size with a workflow, made ready in `directory`; with plan.pack only the one that it is made for.
+
+        `composer` is an image and a runtime in which the workflow's own program writes its commands, where it is not that
+        of the plan. KitError for a workflow that is not known.
+        """
+        raise KitError(f"benchmark {plan.benchmark.name}: has no workflows, but size {plan.size_name} names one")
+
+    def read_table(self, path: Path, block: str) -> Mapping[str, Any] | None:
+        """The blocks of a file that a metric is read from, by name and label, or `block` alone; None for an unknown format.
+
+        JSON files are not asked for.
+        """
+        return None
+
+    def stage_named(self, directory: Path, name: str) -> str:
+        """The stage of a run that a user calls `name`: an alias, or the name of its job; else the name as it is."""
+        return name
+
+    def isolate(self, directory: Path, stage: str, folder: Path) -> dict[str, str]:
+        """Copies what a stage of a run read into `folder`; {option of the stage: file in `folder`}.
+
+        KitError for a stage that cannot run alone.
+        """
+        raise KitError(f"{directory}: no stage of this benchmark can be run alone, so stage {stage} cannot")
+
+    def evaluate_scaling(self, directory: Path) -> None:
+        """Judges a scaling run, and writes scaling/scaling.json; only where benchmark.toml has [scaling]."""
+        raise KitError(f"{directory}: nothing judges how this benchmark scales")
+
+    def pair(self, first: Path, second: Path) -> tuple[dict[str, float], list[str]]:
+        """What only two runs together can say: numbers by name, higher is more alike, and sentences."""
+        return {}, []
+
+    def contradictions(self, files: Mapping[str, Path]) -> Iterable[tuple[str, str]]:
+        """(file, what is wrong with it) of the files that a submission carries, by their names in the run.
+
+        What can be computed from them again is computed again. Some may be missing, and none can be trusted.
+        """
+        return ()

@@ -311,6 +311,9 @@ def run(
     isolated: Annotated[
         Path | None, typer.Option(metavar="PACK", help="Run one stage alone, on a pack that kit data pack made for it.")
     ] = None,
+    allow_cpu: Annotated[
+        bool, typer.Option("--allow-cpu", help="Run an image for GPUs where there are none: a trial, and never a result.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the job script and do nothing.")] = False,
     wait: Annotated[bool | None, typer.Option(help="Wait for the end; by default only without a scheduler.")] = None,
     resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Go on with a run that was cut off.")] = None,
@@ -319,9 +322,8 @@ def run(
     ] = None,
 ) -> None:
     """Run a benchmark: make the data, render the job script, hand it over. Prints the run directory."""
-    from kit.benchmark import load_benchmark
     from kit.cli.progress import working
-    from kit.images.render import load_image
+    from kit.plan import Request, repeated
     from kit.runs import launch
 
     runs = runs or launch.runs_folder()
@@ -330,19 +332,16 @@ def run(
     elif benchmark is None:
         raise KitError("which benchmark? kit run relion, or kit run cloudmask; kit list shows all")
     else:
-        chosen = load_image(load_benchmark(benchmark).image(image), arg)
-        changes = {"nodes": nodes, "ranks": ranks, "threads": threads}
-        if dry_run:
-            places = (Path("/RUN"), Path("/DATA"))
-            out(launch.render(benchmark, size, site, partition, *places, chosen, seed, isolated, changes), end="")
-            return
-        first = load_benchmark(benchmark).size(size).seed if seed is None else seed
-        for number in range(repeat):
-            if repeat > 1:
-                seed = (first or 0) + number
-            with working(f"{benchmark} {size} in {chosen.name}: data and job script"):
-                directory = launch.prepare(benchmark, size, site, partition, runs, chosen, seed, isolated, changes)
-            for warning in launch.warnings(directory):
+        request = Request(
+            benchmark, size, site, partition, image, tuple(arg), nodes, ranks, threads, seed, isolated, allow_cpu=allow_cpu
+        )
+        for plan in repeated(request, repeat):
+            if dry_run:
+                out(launch.script(plan, *launch.DRY), end="")
+                return
+            with working(f"{benchmark} {size} in {plan.image.name}: data and job script"):
+                directory = launch.prepare(plan, runs)
+            for warning in launch.warnings_of(directory):
                 say(f"kit: warning: {warning}")
             start(directory, wait)
 
@@ -388,26 +387,34 @@ def scaling(
 
     Where there is no scheduler it waits and reports; elsewhere kit collect RUN does, when the job has ended.
     """
-    from kit.benchmark import load_benchmark
     from kit.cli.progress import working
-    from kit.images.render import load_image
+    from kit.plan import Request, make_plan
     from kit.runs import launch
     from kit.runs.collect import collect as verb
     from kit.runs.record import load_run
 
     try:
-        scale = [int(number) for number in ranks.split(",")], epochs
+        scale = tuple(int(number) for number in ranks.split(","))
     except ValueError:
         raise KitError(f"--ranks {ranks}: numbers with commas between them are needed, 1,2,4 for example") from None
-    chosen = load_image(load_benchmark(benchmark).image(image))
-    changes = {"nodes": nodes, "threads": threads}
+    plan = make_plan(
+        Request(
+            benchmark,
+            size,
+            site,
+            partition,
+            image,
+            nodes=nodes,
+            threads=threads,
+            scaling=scale,
+            epochs=epochs,
+        )
+    )
     if dry_run:
-        places = (Path("/RUN"), Path("/DATA"))
-        out(launch.render(benchmark, size, site, partition, *places, chosen, changes=changes, scale=scale), end="")
+        out(launch.script(plan, *launch.DRY), end="")
         return
-    with working(f"{benchmark} {size} in {chosen.name}: data and job script"):
-        runs = runs or launch.runs_folder()
-        directory = launch.prepare(benchmark, size, site, partition, runs, chosen, changes=changes, scale=scale)
+    with working(f"{benchmark} {size} in {plan.image.name}: data and job script"):
+        directory = launch.prepare(plan, runs or launch.runs_folder())
     start(directory, None)
     if load_run(directory).state.name == "finished":
         result = verb(directory)
@@ -600,9 +607,9 @@ def data_pack(
     to: Annotated[Path, typer.Option(metavar="PACK", help="The new folder.")],
 ) -> None:
     """Pack what one heavy stage of a valid run read, with checksums: kit run --isolated PACK runs it alone, anywhere."""
-    from kit.data.isolated import pack
+    from kit.data.isolated import isolate
 
-    pack(directory.absolute(), stage, to.absolute())
+    isolate(directory.absolute(), stage, to.absolute())
     out(to)
 
 

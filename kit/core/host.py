@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from pathlib import Path
 
@@ -27,3 +28,8 @@ def memory_gb() -> float:
 
 def operating_system() -> str:
     return platform.freedesktop_os_release().get("PRETTY_NAME", platform.system())
+
+
+def this_machine() -> tuple[int, float]:
+    """Cores that this process may use, and gigabytes of memory."""
+    return len(os.sched_getaffinity(0)), memory_gb()

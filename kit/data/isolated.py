@@ -35,7 +35,7 @@ class Pack(Model):
     data: Sha256  # hash of the data set that they began with
 
 
-def pack(directory: Path, stage: str, folder: Path) -> None:
+def isolate(directory: Path, stage: str, folder: Path) -> None:
     """Writes what `stage` of a valid run read into a new folder, with checksums; it appears whole or not at all.
 
     KitError for a run that is not valid: what its stages wrote is nobody's data.
@@ -44,19 +44,17 @@ def pack(directory: Path, stage: str, folder: Path) -> None:
     if run.state.name != "valid":
         raise KitError(f"{directory}: {run.state}: only a valid run leaves data for others; kit collect judges it")
     benchmark, _ = resolved(directory)
-    if hasattr(benchmark.code, "stage_of"):  # by the name of its job
-        stage = benchmark.code.stage_of(directory, stage)
+    stage = benchmark.code.stage_named(directory, stage)
     if stage not in [known.name for known in benchmark.stages]:
         raise unknown(f"stage of {directory}", stage, [known.name for known in benchmark.stages])
-    judged = {metric.stage for metric in benchmark.metrics}
-    if not hasattr(benchmark.code, "pack") or stage not in judged:
+    if stage not in {metric.stage for metric in benchmark.metrics}:
         raise KitError(f"benchmark {benchmark.name}, stage {stage}: cannot be run alone, since no metric judges it")
     if folder.exists():
         raise KitError(f"{folder}: exists; a pack is never overwritten")
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
-        inputs = benchmark.code.pack(directory, stage, partial)
+        inputs = benchmark.code.isolate(directory, stage, partial)
         facts = Pack(
             benchmark=run.benchmark,
             size=run.size,

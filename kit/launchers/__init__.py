@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import ModuleType
 from typing import Protocol
 
 from kit.launchers import mpirun, srun
@@ -12,9 +11,8 @@ from kit.launchers import mpirun, srun
 class Launcher(Protocol):
     """What a launcher module offers."""
 
-    @staticmethod
-    def command(ranks: int, ranks_per_node: int, threads: int, args: Sequence[str]) -> list[str]:
+    def command(self, ranks: int, ranks_per_node: int, threads: int, args: Sequence[str]) -> list[str]:
         """The words before a rank's command."""
 
 
-LAUNCHERS: dict[str, ModuleType] = {"mpirun": mpirun, "srun": srun}
+LAUNCHERS: dict[str, Launcher] = {"mpirun": mpirun, "srun": srun}

@@ -8,17 +8,27 @@ import time
 from pathlib import Path
 from typing import Any
 
-from kit.benchmark import Benchmark, Metric, read_value
-from kit.data.isolated import PACK
+from kit.benchmark import Benchmark, Metric
 from kit.core.errors import KitError
-from kit.core.files import kind, open_plain, sha256_plain
-from kit.images.render import load_image
-from kit.core.files import read_json
-from kit.script.render import commands
-from kit.script.layout import layout, on_gpus
-from kit.runs.record import FILE, SBOM, MetricRecord, Run, StageRecord, State, directory_name, load_run, read_stages, resolved, save_run
-from kit.runs.states import current_state, too_fast
+from kit.core.files import kind, open_plain, read_json, sha256_plain
+from kit.data.isolated import PACK
+from kit.plan import plan_of
+from kit.runs.record import (
+    FILE,
+    SBOM,
+    MetricRecord,
+    Run,
+    StageRecord,
+    State,
+    directory_name,
+    load_run,
+    read_stages,
+    resolved,
+    save_run,
+)
+from kit.runs.states import become, current_state, too_fast
 from kit.runs.system import describe
+from kit.script.render import commands
 
 # What a submission carries of a run beside the files that its metrics were read from.
 CARRIED = ("job.sh", "job.out", "stages.jsonl", "benchmark.json", "site.json", PACK, SBOM)
@@ -44,9 +54,8 @@ def collect(directory: Path) -> Run:
             files[name] = sha256_plain(directory, name)
         except KitError as error:
             state = state if state.name == "failed" else State(name="failed", stage="collect", reason=str(error))
-    run = run.model_copy(
+    run = become(run, state).model_copy(
         update={
-            "state": state,
             "stages": attempts,
             "metrics": metrics,
             "files": files,
@@ -110,10 +119,7 @@ def evidence(directory: Path, run: Run, benchmark: Benchmark, attempts: list[Sta
     done = {attempt.name: attempt for attempt in attempts if attempt.exit_code == 0}
     last = max(attempt.end or 0.0 for attempt in attempts)
     windows: dict[str, tuple[float, float]] = {metric.file: (attempts[0].start, last) for metric in benchmark.metrics}
-    size, (_, site) = benchmark.size(run.size), resolved(directory)
-    here = (run.rendering.cores, run.rendering.memory_gb) if run.rendering else None
-    plan = layout(size, site.partition(run.partition)[1], site, on_gpus(benchmark, run.image.name), here)
-    texts = commands(benchmark, size, load_image(run.image.name), plan)
+    texts = commands(plan_of(directory, run))
     for stage in benchmark.stages:
         for output in texts[stage.name][1]:
             windows[output] = done[stage.name].start, done[stage.name].end or last
@@ -156,7 +162,7 @@ def judge_results(
         if run.scaling:
             benchmark.code.evaluate_scaling(directory)
         else:
-            benchmark.code.evaluate(directory, benchmark.size(run.size).parameters, run.ranks)
+            benchmark.code.evaluate(directory, run.ranks)
     except KitError as error:
         return State(name="failed", stage="collect", reason=str(error)), []
     except (OSError, ValueError, KeyError, IndexError) as error:  # an output of a stage is not what it should be
@@ -164,7 +170,7 @@ def judge_results(
     metrics = []
     for metric in benchmark.metrics:
         try:
-            metrics.append(read_metric(directory, metric, attempts))
+            metrics.append(read_metric(directory, benchmark, metric, attempts))
         except KitError as error:
             return State(name="failed", stage=metric.stage, reason=f"metric {metric.name}: {error}"), metrics
     problems = [metric.problem for metric in metrics if metric.problem]
@@ -179,11 +185,11 @@ def judge_results(
     return State(name="valid"), metrics
 
 
-def read_metric(directory: Path, metric: Metric, attempts: list[StageRecord]) -> MetricRecord:
+def read_metric(directory: Path, benchmark: Benchmark, metric: Metric, attempts: list[StageRecord]) -> MetricRecord:
     """A metric of a run; KitError when its file or label is missing, is no file of the run, or was there before it."""
     path = directory / metric.file
     digest = sha256_plain(directory, metric.file) if os.path.lexists(path) else ""
-    value = read_value(path, metric.label)
+    value = benchmark.read_value(path, metric.label)
     if attempts and path.stat().st_mtime < min(attempt.start for attempt in attempts) - CLOCKS:
         raise KitError(f"{path}: older than the run; this run did not write it")
     return metric_record(metric, value, digest)

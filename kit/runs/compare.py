@@ -17,11 +17,11 @@ from typing import Any
 
 from scipy import stats
 
-from kit.core import paths
 from kit.benchmark import Benchmark
+from kit.core import paths
 from kit.core.errors import KitError
-from kit.core.schema import Model, parse
 from kit.core.files import read_json
+from kit.core.schema import Model, parse
 from kit.runs.record import Run, load_run, resolved
 
 FILE = "repeats.json"
@@ -98,10 +98,7 @@ def described(run: Run) -> str:
 
 def pair(benchmark: Benchmark, first: Path, second: Path) -> tuple[dict[str, float], list[str]]:
     """What only both runs together can say, from the benchmark's own code: numbers, higher is more alike, and sentences."""
-    if not hasattr(benchmark.code, "pair"):
-        return {}, []
-    numbers, sentences = benchmark.code.pair(first, second)
-    return dict(numbers), list(sentences)
+    return benchmark.code.pair(first, second)
 
 
 def measure(directories: Sequence[Path]) -> Repeats:

@@ -1,4 +1,4 @@
-"""From a benchmark, a size and a site to a run directory, and from there to a running job."""
+"""From a plan to a run directory, and from there to a running job."""
 
 from __future__ import annotations
 
@@ -8,32 +8,31 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
 from kit import __version__
-from kit.data import generated
-from kit.data.isolated import PACK, Pack, load_pack
+from kit.benchmark import load_benchmark
 from kit.core import paths
-from kit.training import scaling
-from kit.benchmark import Benchmark, load_benchmark
+from kit.core.checksums import MANIFEST, sha256
 from kit.core.errors import KitError
-from kit.images.built import Built
-from kit.images.render import Image, load_image
-from kit.core.checksums import sha256
-from kit.core.checksums import MANIFEST
 from kit.core.files import write_atomic, write_json
-from kit.script.layout import layout, memory_here, on_gpus
-from kit.script.render import rendered
-from kit.script.quoting import words
-from kit.script.layout import warnings as render_warnings
-from kit.runs.record import SBOM, ImageRecord, Rendering, Run, State, directory_name, load_run, resolved, save_run
-from kit.runs.states import current_state, with_state
-from kit.runtimes import RUNTIMES
+from kit.data import generated
+from kit.data.isolated import PACK
+from kit.images.built import Built
+from kit.images.render import Image
 from kit.images.sbom import sbom
+from kit.plan import Plan, plan_of
+from kit.runs.record import SBOM, ImageRecord, Rendering, Run, State, directory_name, load_run, save_run
+from kit.runs.states import become, current_state
+from kit.runtimes import RUNTIMES
 from kit.schedulers import SCHEDULERS
-from kit.site import Site, load_site
+from kit.script.layout import warnings
+from kit.script.quoting import words
+from kit.script.render import rendered
+
+DRY = (Path("/RUN"), Path("/DATA"))  # what stands for the run directory and the data in a script that nobody will run
 
 
 def describe_image(image: Image, runtime: str) -> tuple[ImageRecord, str]:
@@ -54,51 +53,28 @@ def describe_image(image: Image, runtime: str) -> tuple[ImageRecord, str]:
     return record, bill
 
 
-def render(
-    benchmark_name: str,
-    size_name: str,
-    site_name: str,
-    partition_name: str | None,
-    directory: Path,
-    data_folder: Path,
-    image: Image | None = None,
-    seed: int | None = None,
-    isolated: Path | None = None,
-    changes: Mapping[str, int | None] | None = None,
-    scale: tuple[Sequence[int], int] | None = None,
-) -> str:
-    """The job script, without leaving anything: what `--dry-run` prints."""
-    benchmark, site = asked(benchmark_name, size_name, changes, scale).with_seed(size_name, seed), load_site(site_name)
-    image = image or load_image(benchmark.image(None))
-    source = rendering(image, site, directory, data_folder, changes or {})
-    pack = packed(benchmark.name, size_name, isolated)
+def script(plan: Plan, directory: Path, data: Path) -> str:
+    """The job script of a plan, without leaving anything: what `--dry-run` prints."""
+    source = rendering(plan, directory, data)
     with tempfile.TemporaryDirectory() as name:
         place = Path(name) / directory.name
         place.mkdir()
-        return rendered(benchmark, size_name, image, site, partition_name, source, place, pack)[2]
+        return rendered(plan, source, place)[1]
 
 
-def asked(
-    benchmark_name: str,
-    size_name: str,
-    changes: Mapping[str, int | None] | None = None,
-    scale: tuple[Sequence[int], int] | None = None,
-) -> Benchmark:
-    """The benchmark with what is asked of a size, before its stages are known."""
-    benchmark = load_benchmark(benchmark_name).with_layout(size_name, **(changes or {}))
-    return scaling.plan(benchmark, size_name, *scale) if scale else benchmark
-
-
-def rendering(image: Image, site: Site, directory: Path, data_folder: Path, changes: Mapping[str, int | None]) -> Rendering:
+def rendering(plan: Plan, directory: Path, data: Path) -> Rendering:
     """What this machine and this command give to a job script."""
+    cores, memory_gb = plan.here
     return Rendering(
         command=called(),
         directory=str(directory),
-        data=str(data_folder),
-        cores=len(os.sched_getaffinity(0)),
-        memory_gb=memory_here(),
-        machine=RUNTIMES[site.container.runtime].facts(image),
-        **changes,
+        data=str(data),
+        nodes=plan.request.nodes,
+        ranks=plan.request.ranks,
+        threads=plan.request.threads,
+        cores=cores,
+        memory_gb=memory_gb,
+        machine=RUNTIMES[plan.site.container.runtime].facts(plan.image),
     )
 
 
@@ -107,97 +83,61 @@ def called() -> str:
     return f"kit {words(sys.argv[1:])}"
 
 
-def prepare(
-    benchmark_name: str,
-    size_name: str,
-    site_name: str,
-    partition_name: str | None,
-    runs: Path,
-    image: Image | None = None,
-    seed: int | None = None,
-    isolated: Path | None = None,
-    changes: Mapping[str, int | None] | None = None,
-    scale: tuple[Sequence[int], int] | None = None,
-) -> Path:
-    """Makes a new run directory with everything in it but the run; returns its path.
-
-    With `isolated`, the folder of a pack, it is a run of the one stage that the pack is made for. `changes` replace nodes,
-    ranks or threads of the size. With `scale`, numbers of ranks and of epochs, it measures how the benchmark scales.
-    """
-    benchmark, site = asked(benchmark_name, size_name, changes, scale), load_site(site_name)
-    image = image or load_image(benchmark.image(None))
-    name, partition = site.partition(partition_name)
-    layout(benchmark.size(size_name), partition, site, on_gpus(benchmark, image.name))  # refused before data are made
-    image_record, bill = describe_image(image, site.container.runtime)
+def prepare(plan: Plan, runs: Path) -> Path:
+    """Makes a new run directory below `runs` with everything in it but the run; returns its path."""
+    image_record, bill = describe_image(plan.image, plan.site.container.runtime)
     created = datetime.now(UTC)
-    pack = packed(benchmark.name, size_name, isolated)
+    isolated = plan.request.isolated
     # Whatever the seed of the run, the data are the same.
-    folder = isolated.absolute() if isolated else generated.make(benchmark, size_name)
-    benchmark = benchmark.with_seed(size_name, seed)
-    part = pack.stage if pack else "scaling" if scale else ""
-    work = f"{size_name}/{part}" if part else size_name
-    directory = (runs / benchmark.name / directory_name(work, site.name, created)).absolute()
+    folder = isolated.absolute() if isolated else generated.make(load_benchmark(plan.benchmark.name), plan.size_name)
+    directory = (runs / plan.benchmark.name / directory_name(plan.work, plan.site.name, created)).absolute()
     try:
         directory.mkdir(parents=True)
     except OSError as error:
         raise KitError(f"{directory}: cannot be made: {error.strerror}") from None
-    source = rendering(image, site, directory, folder, changes or {})
+    source = rendering(plan, directory, folder)
     try:
-        benchmark, plan, script = rendered(benchmark, size_name, image, site, partition_name, source, directory, pack)
+        plan, text = rendered(plan, source, directory)
     except BaseException:
         shutil.rmtree(directory)  # nothing ran in it
         raise
     (directory / "data").symlink_to(folder)
     if isolated:
         shutil.copyfile(isolated / PACK, directory / PACK)
-    write_json(directory / "benchmark.json", benchmark.model_dump(mode="json"))
-    write_json(directory / "site.json", site.model_dump(mode="json"))
+    write_json(directory / "benchmark.json", plan.benchmark.model_dump(mode="json"))
+    write_json(directory / "site.json", plan.site.model_dump(mode="json"))
     write_atomic(directory / SBOM, bill)
-    write_atomic(directory / "job.sh", script)
+    write_atomic(directory / "job.sh", text)
     save_run(
         directory,
         Run(
             kit=__version__,
             commit=paths.commit(),
             created=created,
-            benchmark=benchmark.name,
-            size=size_name,
-            alone=pack.stage if pack else "",
-            scaling=sorted(set(scale[0])) if scale else [],
-            site=site.name,
-            partition=name,
-            ranks=plan.ranks,
-            threads=plan.threads,
-            seed=benchmark.size(size_name).seed,
+            benchmark=plan.benchmark.name,
+            size=plan.size_name,
+            isolated=plan.pack.stage if plan.pack else "",
+            scaling=sorted(set(plan.request.scaling)),
+            site=plan.site.name,
+            partition=plan.partition_name,
+            ranks=plan.layout.ranks,
+            threads=plan.layout.threads,
+            seed=plan.seed,
             image=image_record,
             data=f"sha256:{sha256(folder / MANIFEST)}",  # every file has been verified against it
             rendering=source,
-            script=f"sha256:{hashlib.sha256(script.encode()).hexdigest()}",
+            script=f"sha256:{hashlib.sha256(text.encode()).hexdigest()}",
             state=State(name="rendered"),
-            scheduler=partition.scheduler,
+            scheduler=plan.partition.scheduler,
         ),
     )
     return directory
 
 
-def warnings(directory: Path) -> list[str]:
+def warnings_of(directory: Path) -> list[str]:
     """What speaks against a run that is about to start, and does not forbid it."""
-    run, (benchmark, site) = load_run(directory), resolved(directory)
-    plan = layout(benchmark.size(run.size), site.partition(run.partition)[1], site, on_gpus(benchmark, run.image.name))
-    return render_warnings(benchmark, plan)
-
-
-def packed(benchmark_name: str, size_name: str, folder: Path | None) -> Pack | None:
-    """The pack in a folder; KitError when it is damaged, or made of another benchmark or size."""
-    if folder is None:
-        return None
-    pack = load_pack(folder)
-    if (pack.benchmark, pack.size) != (benchmark_name, size_name):
-        raise KitError(
-            f"{folder}: made of a run of {pack.benchmark}, size {pack.size}; run that: "
-            f"kit run {pack.benchmark} --size {pack.size} --isolated {folder}"
-        )
-    return pack
+    plan = plan_of(directory)
+    return warnings(plan.benchmark, plan.layout)
 
 
 def submit(directory: Path) -> Run:
@@ -213,7 +153,7 @@ def submit(directory: Path) -> Run:
     if f"sha256:{sha256(script)}" != run.script:
         raise KitError(f"{script}: changed since it was rendered; its results could not be trusted. Start a new run")
     job = SCHEDULERS[run.scheduler].submit(script)
-    run = with_state(run.model_copy(update={"job": job}), "submitted")
+    run = become(run.model_copy(update={"job": job}), State(name="submitted"))
     save_run(directory, run)
     return run
 
@@ -231,7 +171,7 @@ def wait(directory: Path, progress: Callable[[State], None]) -> State:
     except KeyboardInterrupt:
         cancel(directory)
         raise
-    save_run(directory, run.model_copy(update={"state": state}))
+    save_run(directory, become(run, state))
     return state
 
 
@@ -248,7 +188,7 @@ def cancel(directory: Path) -> State:
     state = current_state(directory, run)
     if state.name == "incomplete":  # between two stages, or before the first
         state = State(name="failed", stage=state.stage, exit_code=130, reason="interrupted")
-    save_run(directory, run.model_copy(update={"state": state}))
+    save_run(directory, become(run, state))
     return state
 
 

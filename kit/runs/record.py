@@ -116,7 +116,7 @@ class Run(Model):
     created: Annotated[AwareDatetime, AfterValidator(in_utc)]
     benchmark: Name
     size: Name
-    alone: OneLine = ""  # the one stage that ran, from a pack; empty for the whole of the size
+    isolated: OneLine = ""  # the one stage that ran, from a pack; empty for the whole of the size
     scaling: list[int] = []  # the numbers of ranks that were measured; empty for a run of the benchmark
     site: Name
     partition: Name
@@ -140,7 +140,7 @@ class Run(Model):
         """What was run: a size, or one stage of it, or how it scales."""
         if self.scaling:
             return f"{self.size}/scaling"
-        return f"{self.size}/{self.alone}" if self.alone else self.size
+        return f"{self.size}/{self.isolated}" if self.isolated else self.size
 
 
 def directory_name(work: str, site: str, created: datetime) -> str:

@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from kit.benchmark import Benchmark
 from kit.runs.record import Run, StageRecord, State, StateName, read_stages, resolved
 
+ENDED: frozenset[StateName] = frozenset({"failed", "incomplete", "finished", "valid"})
+# What run.json may say of a run after what it said before. It is written when a job is handed over, when somebody waited
+# for its end, and by a verdict, so that what lies between may never stand in it; saying the same again is always allowed.
+NEXT: dict[StateName, frozenset[StateName]] = {
+    "rendered": frozenset({"submitted"}),
+    "submitted": frozenset({"running", *ENDED}),
+    "running": ENDED,
+    "failed": frozenset({"submitted", *ENDED}),  # resumed; or judged again, from all of its files
+    "incomplete": frozenset({"submitted", *ENDED}),
+    "finished": ENDED,
+    "valid": ENDED,
+}
 
-def with_state(run: Run, name: StateName, **details: Any) -> Run:
-    return run.model_copy(update={"state": State(name=name, **details)})
+
+def become(run: Run, state: State) -> Run:
+    """The run in another state. A state that cannot follow is a defect of the kit, and never written."""
+    if state.name != run.state.name and state.name not in NEXT[run.state.name]:
+        raise AssertionError(f"a run that is {run.state.name} cannot become {state.name}")
+    return run.model_copy(update={"state": state})
 
 
 def judge(benchmark: Benchmark, attempts: list[StageRecord], job_gone: bool) -> State:

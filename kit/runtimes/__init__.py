@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from types import ModuleType
 from typing import Protocol
 
 from kit.images.render import Image
@@ -13,16 +12,14 @@ from kit.runtimes import apptainer, docker, host
 class Runtime(Protocol):
     """What a runtime module offers."""
 
-    @staticmethod
-    def facts(image: Image) -> dict[str, str]:
+    def facts(self, image: Image) -> dict[str, str]:
         """What the words take from this machine. With them the same words can be written on another one."""
 
-    @staticmethod
-    def problem(image: Image, machine: Mapping[str, str]) -> str:
+    def problem(self, image: Image, machine: Mapping[str, str]) -> str:
         """What is wrong with such facts that somebody else states; empty where nothing is."""
 
-    @staticmethod
     def command(
+        self,
         image: Image,
         binds: Sequence[str],
         environment: Mapping[str, str],
@@ -33,4 +30,4 @@ class Runtime(Protocol):
         """The words before a program; `binds` are folders seen at the same path inside. This machine's without `machine`."""
 
 
-RUNTIMES: dict[str, ModuleType] = {"apptainer": apptainer, "docker": docker, "host": host}
+RUNTIMES: dict[str, Runtime] = {"apptainer": apptainer, "docker": docker, "host": host}

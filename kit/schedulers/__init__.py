@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import ModuleType
 from typing import Literal, Protocol
 
 from kit.schedulers import local, slurm
@@ -15,17 +14,14 @@ JobState = Literal["pending", "running", "gone"]
 class Scheduler(Protocol):
     """What a scheduler module offers. The directives stand in templates/<name>.sh.j2."""
 
-    @staticmethod
-    def submit(script: Path) -> str:
+    def submit(self, script: Path) -> str:
         """Hands the script over, from the run directory it lies in; returns the job's id."""
 
-    @staticmethod
-    def state(job: str) -> JobState:
+    def state(self, job: str) -> JobState:
         """What the scheduler says of a job now."""
 
-    @staticmethod
-    def cancel(job: str) -> None:
+    def cancel(self, job: str) -> None:
         """Asks the scheduler to end a job."""
 
 
-SCHEDULERS: dict[str, ModuleType] = {"local": local, "slurm": slurm}
+SCHEDULERS: dict[str, Scheduler] = {"local": local, "slurm": slurm}

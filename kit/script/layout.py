@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-import os
 from dataclasses import dataclass
 
 from kit.benchmark import Benchmark, Size
 from kit.core.errors import KitError
+from kit.core.host import this_machine
 from kit.site import Partition, Site
 
 
@@ -38,7 +38,7 @@ def layout(
     `on_gpus` says whether the ranks compute on the GPUs that the partition may have. `here` are cores and gigabytes of
     memory where the site does not say them: those of this machine if not given.
     """
-    cores_here, memory_gb = here or (len(os.sched_getaffinity(0)), memory_here())
+    cores_here, memory_gb = here or this_machine()
     if size.nodes > partition.max_nodes:
         raise KitError(
             f"site {site.name}: {size.nodes} nodes are needed, but the partition has at most {partition.max_nodes}; "
@@ -77,15 +77,6 @@ def fill(size: Size, gpus: int, cores: int) -> int:
     """
     room = size.nodes * gpus + 1 if gpus else size.nodes * max(1, cores // size.threads)
     return max(3, room - 1 + room % 2)
-
-
-def on_gpus(benchmark: Benchmark, image: str) -> bool:
-    return benchmark.images[benchmark.image(image)].get("acceleration") == "--gpu"
-
-
-def memory_here() -> float:
-    """Gigabytes of memory of this machine."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
 
 
 def warnings(benchmark: Benchmark, plan: Layout) -> list[str]:

@@ -1,8 +1,8 @@
 """Is a submission what it says? Every check is a function from a submission to its findings; no input makes one fail.
 
 The folder is surveyed first, without opening anything: what is no plain file of a name that a submission can hold is
-refused and never read. Then the run is rendered again from what it says it was asked (kit/rerender.py), and every fact
-that stands twice is compared.
+refused and never read. Then the run is rendered again from what it says it was asked (rerender.py), and every fact that
+stands twice is compared.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kit.benchmark import Benchmark, read_value
+from kit.benchmark import Benchmark
 from kit.core.checksums import sha256
 from kit.core.errors import KitError, plain
 from kit.core.files import json_text, kind, read_json
@@ -44,7 +44,7 @@ from kit.submissions.layout import (
     packed,
     read_manifest,
 )
-from kit.submissions.rerender import Answer, Request, answer
+from kit.submissions.rerender import Answer, Question, answer
 
 MOST_FINDINGS = 20  # of one check: a stranger's folder could give any number
 SKEW = 3600.0  # seconds by which the clocks of two nodes may differ
@@ -108,8 +108,8 @@ class Submission:
             site, pack = self.parsed(Site, "run/site.json"), self.parsed(Pack, f"run/{PACK}")
             if self.run is None or site is None or len(self.place) < 4:
                 return None
-            request = Request(run=self.run, site=site, pack=pack, organisation=self.place[0], system=self.place[2])
-            return answer(request, self.allow_dirty)
+            question = Question(run=self.run, site=site, pack=pack, organisation=self.place[0], system=self.place[2])
+            return answer(question, self.allow_dirty)
         except KitError as error:
             return error
         except Exception as error:  # whatever a stranger wrote, it is asked for once
@@ -399,7 +399,7 @@ def carried(sub: Submission) -> Iterator[Finding]:
     if benchmark is None:
         return
     logs = {f"logs/{stage.name}.{end}" for stage in benchmark.stages for end in ("out", "err")}
-    expected = {*CARRIED, *logs, *(metric.file for metric in benchmark.metrics)} - ({PACK} if not run.alone else set())
+    expected = {*CARRIED, *logs, *(metric.file for metric in benchmark.metrics)} - ({PACK} if not run.isolated else set())
     for name in sorted(expected - set(run.files)):
         yield Finding(packed(name), "missing: every run of this size has it")
     for name in run.files:
@@ -450,7 +450,7 @@ def metrics(sub: Submission) -> Iterator[Finding]:
             continue
         source = sub.path / name
         try:
-            again = read_value(source, metric.label, known)
+            again = benchmark.read_value(source, metric.label, known)
         except KitError as error:
             yield Finding(name, str(error).removeprefix(f"{source}: "))
             continue
@@ -473,7 +473,7 @@ def metrics(sub: Submission) -> Iterator[Finding]:
 
 def contradictions(sub: Submission) -> Iterator[Finding]:
     """What is carried agrees with itself: what can be computed from it again is computed again."""
-    if sub.run and sub.benchmark and hasattr(sub.benchmark.code, "contradictions"):
+    if sub.run and sub.benchmark:
         names = {metric.file for metric in sub.benchmark.metrics}
         files = {name: sub.path / packed(name) for name in names if sub.there(packed(name))}
         for name, problem in sub.benchmark.code.contradictions(files):

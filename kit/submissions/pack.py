@@ -105,7 +105,7 @@ def derived(run: Run, benchmark: Benchmark, organisation: str, system: str) -> d
             "version": __version__,
             "tag": run.commit,
         },
-        "data": [f"kit run {run.benchmark} --size {run.size}{' --isolated PACK' if run.alone else ''}  # {run.data}"],
+        "data": [f"kit run {run.benchmark} --size {run.size}{' --isolated PACK' if run.isolated else ''}  # {run.data}"],
         "size": run.size,
         "ranks": run.ranks,
         "threads": run.threads,

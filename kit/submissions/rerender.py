@@ -1,7 +1,7 @@
 """A run rendered again from what it says it was asked: what its script, its benchmark and its texts have to be.
 
 A check does this with the kit of the commit that the run names. Where that is not the one that checks, its tree is taken
-from the history of this checkout, and this module of it answers: `python -m kit.submissions.rerender` reads a request, as
+from the history of this checkout, and this module of it answers: `python -m kit.submissions.rerender` reads a question, as
 JSON, and prints what it came to.
 """
 
@@ -29,15 +29,15 @@ from kit.core.schema import Model, parse
 from kit.data.isolated import Pack
 from kit.images.built import runtime_here
 from kit.images.render import Image, load_image
-from kit.runs.launch import asked
-from kit.runs.record import Run, directory_name
+from kit.plan import Request, make_plan
+from kit.runs.record import Rendering, Run, directory_name
 from kit.runtimes import RUNTIMES
 from kit.script.render import commands, rendered
 from kit.site import Site
 from kit.submissions.pack import derived
 
 
-class Request(Model):
+class Question(Model):
     run: Run
     site: Site
     pack: Pack | None
@@ -55,9 +55,9 @@ class Answer(Model):
     derived: dict[str, str]  # the texts that follow from the run
 
 
-def again(request: Request) -> Answer:
+def again(question: Question) -> Answer:
     """What a run has to be, by this kit; KitError where it could not have been asked for."""
-    run, site = request.run, request.site
+    run, site = question.run, question.site
     source = run.rendering
     if source is None:
         raise KitError(
@@ -70,46 +70,55 @@ def again(request: Request) -> Answer:
     problem = runtime.problem(image, source.machine)
     if problem:
         raise KitError(f"run.json: rendering.machine: {problem}")
-    if (request.pack is not None) != bool(run.alone):
-        raise KitError(f"run.json: alone is '{run.alone}', but {'no' if request.pack is None else 'a'} pack.json is here")
-    if request.pack and (request.pack.benchmark, request.pack.size, request.pack.stage) != (
-        run.benchmark,
-        run.size,
-        run.alone,
-    ):
+    pack = question.pack
+    if (pack is not None) != bool(run.isolated):
+        raise KitError(f"run.json: isolated is '{run.isolated}', but {'no' if pack is None else 'a'} pack.json is here")
+    if pack and (pack.benchmark, pack.size, pack.stage) != (run.benchmark, run.size, run.isolated):
         raise KitError("run/pack.json: is of another benchmark, size or stage than run.json")
-    changes = {key: getattr(source, key) for key in ("nodes", "ranks", "threads")}
-    benchmark = asked(run.benchmark, run.size, changes)
-    benchmark.image(image.name)
-    benchmark = benchmark.with_seed(run.size, run.seed)
+    asked = make_plan(requested(run, source), site, pack, (source.cores, source.memory_gb))
     wanted = directory_name(run.work, run.site, run.created)
     if not (Path(source.directory).is_absolute() and Path(source.directory).name == wanted):
         raise KitError(f"run.json: rendering.directory is {source.directory!r}, and {wanted} is what the kit makes for it")
-    name, partition = site.partition(run.partition)
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder) / Path(source.directory).name
         place.mkdir()
-        composer = composing(image, benchmark) if benchmark.size(run.size).workflow else None
-        benchmark, plan, script = rendered(benchmark, run.size, image, site, name, source, place, request.pack, composer)
+        composer = composing(image, asked.benchmark) if asked.size.workflow else None
+        final, script = rendered(asked, source, place, composer)
     facts = {
         "kit": __version__,
         "site": site.name,
-        "ranks": plan.ranks,
-        "threads": plan.threads,
-        "seed": benchmark.size(run.size).seed,
-        "scheduler": partition.scheduler,
+        "ranks": final.layout.ranks,
+        "threads": final.layout.threads,
+        "seed": final.seed,
+        "scheduler": final.partition.scheduler,
         "script": f"sha256:{hashlib.sha256(script.encode()).hexdigest()}",
         "image.version": image.source.VERSION,
         "image.arguments": image.arguments,
         "image.recipe": f"sha256:{image.hash}",
     }
-    texts = commands(benchmark, benchmark.size(run.size), image, plan)
     return Answer(
-        benchmark=json_text(benchmark.model_dump(mode="json")),
+        benchmark=json_text(final.benchmark.model_dump(mode="json")),
         script=script,
-        commands={stage: text for stage, (text, _) in texts.items()},
+        commands={stage: text for stage, (text, _) in commands(final).items()},
         facts=facts,
-        derived=derived(run, benchmark, request.organisation, request.system),
+        derived=derived(run, final.benchmark, question.organisation, question.system),
+    )
+
+
+def requested(run: Run, source: Rendering) -> Request:
+    """What was asked for, from what a run says of it."""
+    return Request(
+        benchmark=run.benchmark,
+        size=run.size,
+        site=run.site,
+        partition=run.partition,
+        image=run.image.name,
+        arguments=tuple(f"{key}={value}" for key, value in run.image.arguments.items()),
+        nodes=source.nodes,
+        ranks=source.ranks,
+        threads=source.threads,
+        seed=run.seed,
+        allow_cpu=True,  # whether it may be a result is the verdict's business
     )
 
 
@@ -127,9 +136,9 @@ def composing(image: Image, benchmark: Benchmark) -> tuple[Image, str]:
     )
 
 
-def answer(request: Request, allow_dirty: bool) -> Answer:
+def answer(question: Question, allow_dirty: bool) -> Answer:
     """`again`, by the kit of the commit that the run names; KitError where that commit is none to go by."""
-    commit = request.run.commit
+    commit = question.run.commit
     if not re.fullmatch(r"[0-9a-f]{40,64}(-dirty)?", commit):
         raise KitError(f"run.json: commit is {commit or 'missing'}; run the kit from a git checkout")
     if commit.endswith("-dirty") and not allow_dirty:
@@ -138,24 +147,24 @@ def answer(request: Request, allow_dirty: bool) -> Answer:
             "again (--allow-dirty accepts it for a trial of your own)"
         )
     if commit == paths.commit() or commit.endswith("-dirty"):
-        return in_process(request.model_dump_json())
-    return elsewhere(request.model_dump_json(), tree(commit))
+        return in_process(question.model_dump_json())
+    return elsewhere(question.model_dump_json(), tree(commit))
 
 
 @functools.lru_cache(maxsize=4)
-def in_process(request: str) -> Answer:
-    return again(Request.model_validate_json(request))
+def in_process(question: str) -> Answer:
+    return again(Question.model_validate_json(question))
 
 
 @functools.lru_cache(maxsize=4)
-def elsewhere(request: str, folder: Path) -> Answer:
+def elsewhere(question: str, folder: Path) -> Answer:
     if not (folder / "kit/submissions/rerender.py").is_file():
         raise KitError(f"run.json: its commit is of a kit that cannot render again; check it with that kit: {folder}")
     result = subprocess.run(
         [sys.executable, "-m", "kit.submissions.rerender"],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(folder)},
-        input=request,
+        input=question,
         capture_output=True,
         text=True,
         timeout=600,
@@ -194,7 +203,7 @@ def tree(commit: str) -> Path:
 
 if __name__ == "__main__":
     try:
-        print(again(parse(Request, json.load(sys.stdin), "request")).model_dump_json())
+        print(again(parse(Question, json.load(sys.stdin), "question")).model_dump_json())
     except KitError as error:
         print(f"kit: {error}", file=sys.stderr)
         sys.exit(1)

@@ -1,5 +1,5 @@
 # relion-accelerated: RELION 3.1.3 for AVX2 and AVX-512 processors, built from source, with CTFFIND 4.1.14.
-# Written by `make recipes` from kit/images/; change it there.
+# Written by `make recipes` from kit/images/recipes/; change it there.
 
 FROM intel/oneapi-hpckit:2025.1.0-0-devel-ubuntu24.04 AS oneapi
 

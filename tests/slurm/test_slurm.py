@@ -17,6 +17,7 @@ from kit.benchmarks.relion.judge import formed_ranks
 from kit.core import paths
 from kit.images.built import sif_of
 from kit.images.render import load_image
+from kit.plan import Request, make_plan
 from kit.runs import launch
 from kit.runs.record import read_stages
 from kit.schedulers import slurm
@@ -99,12 +100,12 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fixture
         copy.hardlink_to(image)
     else:
         shutil.copy(image, copy)
-    monkeypatch.setattr(relion, "GENERATOR", ())
+    monkeypatch.setattr(relion.CODE, "GENERATOR", ())
     monkeypatch.setattr(paths, "PACKAGE", package)
     monkeypatch.setattr(paths, "cache", lambda: cache)
     for parent in (tmp_path, *tmp_path.parents[:2]):  # pytest keeps its folders from others
         parent.chmod(0o755)
-    return launch.prepare("relion", "tiny", str(package / "test.toml"), None, tmp_path / "runs")
+    return launch.prepare(make_plan(Request("relion", site=str(package / "test.toml"))), tmp_path / "runs")
 
 
 @pytest.mark.parametrize("run", ["mpirun"], indirect=True)

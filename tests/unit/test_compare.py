@@ -11,6 +11,7 @@ import pytest
 from conftest import boxed
 
 from kit.core.errors import KitError
+from kit.plan import Request, make_plan
 from kit.runs import launch
 from kit.runs.collect import collect
 from kit.runs.compare import Comparison, Row, allowed_below_mean, allowed_difference, compare, load_repeats, measure, spread
@@ -52,7 +53,7 @@ def test_without_repeats_nothing_is_compared() -> None:
 
 def collected(runs: Path, seed: int | None, size: str = "noisy") -> Path:
     """A run of the toy, valid as if it had been in a container."""
-    directory = launch.prepare("toy", size, "here", None, runs, seed=seed)
+    directory = launch.prepare(make_plan(Request("toy", size, "here", seed=seed)), runs)
     boxed(directory)
     launch.submit(directory)
     launch.wait(directory, lambda state: None)

@@ -24,6 +24,7 @@ from kit.core import paths
 from kit.core.checksums import sha256
 from kit.core.errors import KitError
 from kit.core.files import json_text, open_plain
+from kit.plan import Request, make_plan
 from kit.runs import launch
 from kit.runs.collect import collect
 from kit.runs.record import load_run, read_stages, save_run, stage_lines
@@ -70,7 +71,7 @@ ZEROS = "sha256:" + "0" * 64
         (["size"], "slow", "rendering.directory is"),
         (["size"], "huge", "unknown size of benchmark toy 'huge'"),
         (["benchmark"], "relion", "application"),
-        (["alone"], "no_such_stage", "alone is 'no_such_stage', but no pack.json is here"),
+        (["isolated"], "no_such_stage", "isolated is 'no_such_stage', but no pack.json is here"),
         (["ranks"], -3, "key 'ranks'"),
         (["ranks"], 512, "ranks is 512, but 1"),
         (["threads"], 7, "threads is 7, but 1"),
@@ -612,7 +613,7 @@ def test_placeholders_are_whole_words(toy: Path, tmp_path: Path, description: st
 
 
 def valid_run(toy: Path) -> Path:
-    directory = launch.prepare("toy", "tiny", "here", None, toy)
+    directory = launch.prepare(make_plan(Request("toy", site="here")), toy)
     boxed(directory)
     launch.submit(directory)
     launch.wait(directory, lambda state: None)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from kit.core.errors import KitError
 from kit.core.schema import parse
-from kit.images.render import load_image
+from kit.plan import Request, make_plan
 from kit.runs import launch
 from kit.runs.record import Rendering
 from kit.script.quoting import words
@@ -28,8 +28,7 @@ for name in cd module apptainer mpirun srun; do eval "$name() { show $name \"\$@
 exec 3>&1 1>&2
 PATH=/nowhere
 """
-IMAGE = load_image("cloudmask")
-BENCHMARK = launch.asked("cloudmask", "tiny")
+REQUEST = Request("cloudmask")
 HOSTILE = [
     "x\ntouch PWNED #",
     "x\rtouch PWNED",
@@ -130,7 +129,7 @@ def hostile_site(folder: Path, given: dict[str, Any], directory: str, command: s
         source = Rendering(
             command=words([command]), directory=directory, data="/data", cores=1, memory_gb=1, machine=machine
         )
-        text = rendered(BENCHMARK, "tiny", IMAGE, site, None, source, folder)[2]
+        text = rendered(make_plan(REQUEST, site), source, folder)[1]
     except KitError:
         return  # a sentence that names the key is as good as a script
     probes = "\nin_image probe\nlaunch probe\n" + "".join(f'show env {key} "${key}"\n' for key in site.environment)
@@ -178,7 +177,7 @@ def test_any_words(given: list[str]) -> None:
 
 def test_command_line_stays_in_its_comment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["kit", "run", "cloudmask", "--runs", "x\ntouch PWNED #", "--dry-run"])
-    text = launch.render("cloudmask", "tiny", "local", None, Path("/RUN"), Path("/DATA"))
+    text = launch.script(make_plan(REQUEST), *launch.DRY)
     assert "touch PWNED" in text.split("\n")[2]
     read_back(text.encode(), "", tmp_path)
 

@@ -13,6 +13,7 @@ from kit.benchmark import load_benchmark
 from kit.core.errors import KitError
 from kit.images.recipes import RECIPES
 from kit.images.render import FORMATS, context_root, load_image, recipe, stale_recipes
+from kit.plan import Request, make_plan
 from kit.runs import launch
 from kit.script.layout import layout
 from kit.site import load_site
@@ -29,7 +30,7 @@ def script(benchmark: str, site: str, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setattr("kit.runtimes.apptainer.no_privileges", list)
     monkeypatch.setattr("kit.runtimes.apptainer.singularity", lambda: ["apptainer"])
     monkeypatch.setattr("sys.argv", ["kit", "run", benchmark, "--site", site])
-    text = launch.render(benchmark, SIZES[benchmark], site, None, Path("/work/run"), Path("/work/data"))
+    text = launch.script(make_plan(Request(benchmark, SIZES[benchmark], site)), Path("/work/run"), Path("/work/data"))
     return re.sub(r"\S*/images/([a-z-]+)-[0-9a-f]{12}(\.recipe)?\.sif", r"/images/\1.sif", text)
 
 
@@ -102,10 +103,11 @@ def test_recipes_are_pinned() -> None:
 
 def test_values_are_quoted(tmp_path: Path) -> None:
     """A folder with a blank and a shell character in it is one word of the script; one with a colon is refused."""
-    text = launch.render("relion", "particles", "local", None, Path("/a b/$(x)"), Path("/data"))
+    plan = make_plan(Request("relion", "particles"))
+    text = launch.script(plan, Path("/a b/$(x)"), Path("/data"))
     assert "cd '/a b/$(x)'" in text
     with pytest.raises(KitError, match="cannot have a quote, comma, colon"):
-        launch.render("relion", "particles", "local", None, Path("/a:b"), Path("/data"))
+        launch.script(plan, Path("/a:b"), Path("/data"))
 
 
 def test_dry_run_leaves_nothing(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from conftest import boxed
 
 from kit.core.errors import KitError
+from kit.plan import Request, make_plan
 from kit.runs import launch
 from kit.runs.collect import collect
 from kit.runs.record import Run, State, load_run, read_stages, save_run
@@ -19,7 +20,7 @@ from kit.submissions.pack import pack
 
 
 def prepared(runs: Path, size: str = "tiny") -> Path:
-    return launch.prepare("toy", size, "here", None, runs)
+    return launch.prepare(make_plan(Request("toy", size, "here")), runs)
 
 
 def ended(directory: Path) -> Run:

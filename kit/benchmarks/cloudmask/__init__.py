@@ -1,16 +1,16 @@
 """CloudMask: a U-Net that masks cloud in Sentinel-3 SLSTR scenes, from products to sea-surface temperature.
 
-The login node calls `generate` and `evaluate`; the stages run in the image as `python -m kit.stages.cloudmask`:
-extract, convert, patches (shards.py), train, infer, score, sst.
+The stages (extract, convert, patches, train, infer, score, sst) are `python -m kit.stages.cloudmask` in the image. Each
+method loads what it needs when it is called.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
-# The files whose text decides what `generate` writes, and the parameters that do.
-GENERATOR = ("benchmarks/cloudmask/scenes.py", "stages/cloudmask/products.py", "stages/cloudmask/matchups.py")
+from kit.benchmarks import Code, Parameters
+
 DATA_PARAMETERS = (
     "rows",
     "columns",
@@ -22,35 +22,34 @@ DATA_PARAMETERS = (
 )
 
 
-def data_parameters(parameters: dict[str, Any]) -> dict[str, Any]:
-    return {key: parameters[key] for key in DATA_PARAMETERS}
+class CloudMask(Code):
+    GENERATOR = ("benchmarks/cloudmask/scenes.py", "stages/cloudmask/products.py", "stages/cloudmask/matchups.py")
+
+    def data_parameters(self, parameters: Parameters) -> Parameters:
+        return {key: parameters[key] for key in DATA_PARAMETERS}
+
+    def generate(self, folder: Path, parameters: Parameters) -> None:
+        from kit.benchmarks.cloudmask.scenes import generate
+
+        generate(folder, dict(parameters))
+
+    def needed(self, workflow: str) -> list[str]:
+        return ["training", "inference"]
+
+    def evaluate(self, directory: Path, ranks: int) -> None:
+        from kit.benchmarks.cloudmask.figures import evaluate
+
+        evaluate(directory, ranks)
+
+    def evaluate_scaling(self, directory: Path) -> None:
+        from kit.benchmarks.cloudmask.scaling import evaluate
+
+        evaluate(directory)
+
+    def contradictions(self, files: Mapping[str, Path]) -> Iterable[tuple[str, str]]:
+        from kit.benchmarks.cloudmask.consistency import contradictions
+
+        return contradictions(files)
 
 
-def generate(folder: Path, parameters: dict[str, Any]) -> None:
-    from kit.benchmarks.cloudmask.scenes import generate
-
-    generate(folder, parameters)
-
-
-def needed(workflow: str) -> list[str]:
-    """What a published data set must hold."""
-    return ["training", "inference"]
-
-
-def evaluate(directory: Path, parameters: dict[str, Any], ranks: int) -> None:
-    from kit.benchmarks.cloudmask.figures import evaluate
-
-    evaluate(directory, ranks)
-
-
-def evaluate_scaling(directory: Path) -> None:
-    from kit.benchmarks.cloudmask.scaling import evaluate
-
-    evaluate(directory)
-
-
-def contradictions(files: dict[str, Path]) -> Any:
-    """What of the files that a submission carries speaks against what else it carries; see there."""
-    from kit.benchmarks.cloudmask.consistency import contradictions
-
-    return contradictions(files)
+CODE = CloudMask()

@@ -46,7 +46,7 @@ def evaluate(directory: Path, ranks: int) -> None:
 def one_job(directory: Path, name: str, ranks: int) -> dict[str, Any]:
     """What a stage wrote into the file `name`; KitError unless its ranks formed one job, on what the image is there for."""
     run, (benchmark, _) = load_run(directory), resolved(directory)
-    device = benchmark.images[run.image.name]["device"]
+    device = benchmark.images[run.image.name].words["device"]
     facts: dict[str, Any] = read_json(directory / name)
     if facts.get("ranks") != ranks:
         raise KitError(f"{directory / name}: {ranks} ranks were asked for, {facts.get('ranks')} formed one job")

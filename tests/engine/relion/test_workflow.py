@@ -157,6 +157,7 @@ def test_a_rule_belongs_to_a_select_job(other: Path, tmp_path: Path) -> None:
 
 
 def test_a_run_that_can_not_be_composed_leaves_nothing(other: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from kit import plan
     from kit.benchmark import Benchmark
     from kit.runs import launch
 
@@ -165,9 +166,10 @@ def test_a_run_that_can_not_be_composed_leaves_nothing(other: Path, tmp_path: Pa
     size = benchmark.sizes["tiny"].model_copy(update={"workflow": "other", "floor_seconds": {}})
     metrics = [metric for metric in benchmark.metrics if metric.stage == "collect"]
     changed: Benchmark = benchmark.model_copy(update={"sizes": {"tiny": size}, "metrics": metrics})
-    monkeypatch.setattr(launch, "load_benchmark", lambda name: changed)
+    for module in (launch, plan):
+        monkeypatch.setattr(module, "load_benchmark", lambda name: changed)
     with pytest.raises(KitError, match=r"motioncorr_job\.star: missing"):
-        launch.prepare("relion", "tiny", "local", None, tmp_path / "runs")
+        launch.prepare(plan.make_plan(plan.Request("relion")), tmp_path / "runs")
     assert list((tmp_path / "runs/relion").iterdir()) == []
 
 

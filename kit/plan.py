@@ -1,0 +1,150 @@
+"""From what is asked to what will run: a request becomes a plan in one step, and everything behind takes the plan."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+from kit.benchmark import Benchmark, Size, load_benchmark
+from kit.core.errors import KitError
+from kit.core.host import this_machine
+from kit.data.isolated import Pack, load_pack
+from kit.images.render import Image, load_image
+from kit.runs.record import Run, load_run, resolved
+from kit.script.layout import Layout, layout
+from kit.site import Partition, Site, load_site
+from kit.training import scaling
+
+
+@dataclass(frozen=True)
+class Request:
+    """What somebody asks for, in names and numbers. None leaves a choice to the benchmark, its size or the site."""
+
+    benchmark: str
+    size: str = "tiny"
+    site: str = "local"
+    partition: str | None = None
+    image: str | None = None
+    arguments: tuple[str, ...] = ()  # of the image's recipe, as key=value
+    nodes: int | None = None
+    ranks: int | None = None
+    threads: int | None = None
+    seed: int | None = None
+    isolated: Path | None = None  # the pack of the one stage that is to run
+    scaling: tuple[int, ...] = ()  # numbers of ranks to measure, in place of a run of the benchmark
+    epochs: int = 0  # of each point of a scaling run
+    allow_cpu: bool = False  # an image for GPUs where there are none
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a request comes to. Nothing of it changes; `composed` returns another, with the stages of a workflow."""
+
+    request: Request
+    benchmark: Benchmark  # with what was asked of its size
+    image: Image
+    site: Site
+    partition_name: str
+    partition: Partition
+    layout: Layout
+    here: tuple[int, float]  # cores and gigabytes of memory of the machine that planned
+    pack: Pack | None = None
+
+    @property
+    def size_name(self) -> str:
+        return self.request.size
+
+    @property
+    def size(self) -> Size:
+        return self.benchmark.size(self.request.size)
+
+    @property
+    def seed(self) -> int | None:
+        """The random seed of the stages, where the benchmark has one."""
+        return self.size.seed
+
+    @property
+    def work(self) -> str:
+        """What runs: a size, or one stage of it, or how it scales."""
+        part = self.pack.stage if self.pack else "scaling" if self.request.scaling else ""
+        return f"{self.size_name}/{part}" if part else self.size_name
+
+    def composed(self, benchmark: Benchmark) -> Plan:
+        return dataclasses.replace(self, benchmark=benchmark)
+
+
+def make_plan(
+    request: Request, site: Site | None = None, pack: Pack | None = None, here: tuple[int, float] | None = None
+) -> Plan:
+    """The plan of a request. It reads files of the kit and of the user, and writes nothing.
+
+    `site` and `pack` stand in for those that the request names, and `here` for cores and memory (GB) of this machine: a
+    check plans the run of another machine. KitError for what is not known, or does not go together.
+    """
+    benchmark = load_benchmark(request.benchmark).with_layout(
+        request.size, nodes=request.nodes, ranks=request.ranks, threads=request.threads
+    )
+    if request.scaling:
+        benchmark = scaling.plan(benchmark, request.size, request.scaling, request.epochs)
+    benchmark = benchmark.with_seed(request.size, request.seed)
+    image = load_image(benchmark.image(request.image), request.arguments)
+    site = site or load_site(request.site)
+    if request.isolated is not None and pack is None:
+        pack = fitting_pack(request.isolated, request)
+    partition_name, partition = site.partition(request.partition)
+    if image.device != "cpu" and not partition.gpus and not request.allow_cpu:
+        raise KitError(
+            f"site {site.name}: image {image.name} computes on GPUs, and the partition {partition_name} has none (key "
+            "'gpus'); take another partition or image, or --allow-cpu for a trial that cannot become a result"
+        )
+    here = here or this_machine()
+    return Plan(
+        request=request,
+        benchmark=benchmark,
+        image=image,
+        site=site,
+        partition_name=partition_name,
+        partition=partition,
+        layout=layout(benchmark.size(request.size), partition, site, image.device != "cpu", here),
+        here=here,
+        pack=pack,
+    )
+
+
+def repeated(request: Request, count: int) -> list[Plan]:
+    """The plans of a request that is made `count` times: from the second on each has the next random seed."""
+    first = make_plan(request)
+    seeds = [(first.seed or 0) + number for number in range(1, count)]
+    plans = [make_plan(dataclasses.replace(request, seed=seed)) for seed in seeds]
+    return [make_plan(dataclasses.replace(request, seed=first.seed or 0)) if plans else first, *plans]
+
+
+def fitting_pack(folder: Path, request: Request) -> Pack:
+    """The pack in a folder; KitError when it is damaged, or made of another benchmark or size."""
+    pack = load_pack(folder)
+    if (pack.benchmark, pack.size) != (request.benchmark, request.size):
+        raise KitError(
+            f"{folder}: made of a run of {pack.benchmark}, size {pack.size}; run that: "
+            f"kit run {pack.benchmark} --size {pack.size} --isolated {folder}"
+        )
+    return pack
+
+
+def plan_of(directory: Path, run: Run | None = None) -> Plan:
+    """The plan of a run that was rendered: benchmark and site are its own copies, with its stages."""
+    run = run or load_run(directory)
+    benchmark, site = resolved(directory)
+    partition_name, partition = site.partition(run.partition)
+    image = load_image(run.image.name, [f"{key}={value}" for key, value in run.image.arguments.items()])
+    here = (run.rendering.cores, run.rendering.memory_gb) if run.rendering else this_machine()
+    return Plan(
+        request=Request(run.benchmark, run.size, run.site, run.partition, run.image.name, seed=run.seed, allow_cpu=True),
+        benchmark=benchmark,
+        image=image,
+        site=site,
+        partition_name=partition_name,
+        partition=partition,
+        layout=layout(benchmark.size(run.size), partition, site, image.device != "cpu", here),
+        here=here,
+    )
