@@ -86,3 +86,13 @@ def examine(fix: bool, say: Callable[[str], None]) -> list[Item]:
             item = function()
         items.append(item)
     return items
+
+
+def report(items: list[Item]) -> str:
+    """A line for each thing, and one below it that says how to mend what is missing."""
+    lines = []
+    for item in items:
+        lines.append(f"{'ok     ' if item.ok else 'MISSING'} {item.name:<12} {item.detail}")
+        if not item.ok:
+            lines.append(f"        to mend it: {item.remedy}")
+    return "\n".join(lines)

@@ -16,6 +16,7 @@ import tempfile
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, unquote, urlparse
 
 from pydantic import Field, model_validator
@@ -103,6 +104,21 @@ def data_sets() -> list[DataSet]:
     return [
         parse(DataSet, {"benchmark": file.parents[1].name, "name": file.stem, **read_toml(file)}, file) for file in files
     ]
+
+
+def row(data_set: DataSet) -> dict[str, Any]:
+    """A data set as JSON holds it, and whether it is here."""
+    return {**data_set.model_dump(), "here": data_set.folder.is_dir()}
+
+
+def report(found: Sequence[DataSet]) -> str:
+    """Data sets as text: title, size, origin and licence, and where they are."""
+    lines = []
+    for entry in found:
+        here = f"here: {entry.folder}" if entry.folder.is_dir() else "not here"
+        lines.append(f"{entry.full_name}  {entry.title}\n  {entry.gigabytes:g} GB, {here}")
+        lines.append(f"  from {entry.origin}\n  licence: {entry.licence}")
+    return "\n".join(lines)
 
 
 def load_data_set(name: str) -> DataSet:

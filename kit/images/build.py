@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from kit.core.checksums import sha256
 from kit.core.errors import KitError
 from kit.core.files import write_json
 from kit.images.built import Record, docker_client, docker_has, no_privileges, record_path, sif_labels, singularity
-from kit.images.render import Image, bases, context_files, context_root, recipe
+from kit.images.render import Image, bases, context_files, context_root, load_image, recipe
 
 SQUASHFS = "-comp zstd -Xcompression-level 12"
 
@@ -69,6 +70,50 @@ def require_space(folder: Path, gigabytes: float) -> None:
 def build_failed(image: Image, log: Path) -> KitError:
     last = "\n".join(f"    {line}" for line in log.read_text(errors="replace").splitlines()[-15:])
     return KitError(f"building {image.name} failed; the last lines of its log:\n{last}\nThe whole log: {log}")
+
+
+def steps(
+    names: Sequence[str],
+    arguments: Sequence[str],
+    format: str,
+    source: str,
+    force: bool,
+    say: Callable[[str], None],
+) -> list[tuple[str, Callable[[], object]]]:
+    """What is to be done to build images as `docker`, `sif` or `all`: a sentence on each step, and what does it.
+
+    A step returns what it built, as text. Where no Docker engine answers, `all` is each SIF from its definition alone.
+    KitError for names, formats and sources that do not go together, before anything is built.
+    """
+    if format not in ("docker", "sif", "all"):
+        raise KitError(f"unknown format '{format}': known: docker, sif, all")
+    images = [load_image(name, arguments) for name in names]
+    if source not in ("docker", "recipe"):
+        if len(images) > 1:
+            raise KitError(f"--from {source}: an archive holds one image; name one")
+        format = "sif"
+    if format == "all":
+        try:
+            docker_client()
+        except KitError as error:
+            say(f"kit: {error}\nkit: going on without it: each SIF is built from its definition alone")
+            format, source = "sif", "recipe"
+    found: list[tuple[str, Callable[[], object]]] = []
+    for image in images:
+        minutes = image.source.BUILD_MINUTES
+        if format != "sif" or source == "docker":
+            what = f"{image.name}: Docker image (about {minutes} minutes on 2 cores if it is not there yet)"
+            found.append((what, functools.partial(built_docker, image, force)))
+        if format != "docker":
+            minutes = minutes + 3 if source == "recipe" else 3
+            what = f"{image.name}: SIF (about {minutes} minutes if it is not there yet)"
+            found.append((what, functools.partial(build_sif, image, source, force)))
+    return found
+
+
+def built_docker(image: Image, force: bool) -> str:
+    """Tag and digest of a Docker image that is built where it is not there yet."""
+    return f"{image.tag} {build_docker(image, force)}"
 
 
 def build_docker(image: Image, force: bool = False) -> str:

@@ -129,6 +129,13 @@ class Built:
         return [(int(entry["Size"]), str(entry["CreatedBy"])) for entry in reversed(history) if entry["Size"]]
 
 
+def known_format(name: str) -> Literal["docker", "sif"]:
+    """The format of a built image that has this name; KitError for another."""
+    if name not in ("docker", "sif"):
+        raise KitError(f"unknown format '{name}': known: docker, sif")
+    return "docker" if name == "docker" else "sif"
+
+
 def inspect(image: Image, format: Literal["docker", "sif"]) -> dict[str, Any]:
     """What an image says of itself: digest, size (bytes), labels, Debian and Python packages as `name=version`."""
     built = Built(image, format)

@@ -76,6 +76,14 @@ class Image:
 FORMATS: dict[Format, str] = {"docker": "containers/{name}/Dockerfile", "singularity": "recipes/{name}.def"}
 
 
+def known_format(name: str) -> Format:
+    """The format of that name; KitError for another."""
+    for format in FORMATS:
+        if name == format:
+            return format
+    raise KitError(f"unknown format '{name}': known: {', '.join(FORMATS)}")
+
+
 def load_image(name: str, arguments: Sequence[str] = ()) -> Image:
     """An image by name and `key=value` arguments; KitError names what is known where one is not."""
     image = Image(name)

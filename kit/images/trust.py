@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import tarfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from kit.core.checksums import sha256
@@ -13,7 +14,7 @@ from kit.core.errors import KitError
 from kit.core.files import read_json, sha256_plain, write_atomic, write_json
 from kit.core.schema import parse
 from kit.images.built import Built, Record, built_sif, docker_has, record_path, sif_labels, singularity
-from kit.images.render import Image
+from kit.images.render import Image, load_image
 from kit.images.sbom import sbom
 
 CHECKSUMS = "SHA256SUMS"
@@ -47,6 +48,12 @@ def oci_archive(image: Image, path: Path) -> Path:
         raise KitError(f"{path}: cannot be written: {result.stderr.strip()}")
     partial.rename(path)
     return path
+
+
+def verify(what: str, arguments: Sequence[str] = ()) -> list[str]:
+    """What is in order about an exported folder, or else about the built image of this name; KitError for what is not."""
+    folder = Path(what)
+    return verify_export(folder) if folder.is_dir() else verify_image(load_image(what, arguments))
 
 
 def verify_image(image: Image) -> list[str]:

@@ -212,3 +212,11 @@ def metric_record(metric: Metric, value: float, digest: str) -> MetricRecord:
         source=metric.source,
         problem=metric.problem(value),
     )
+
+
+def report(directory: Path, run: Run) -> str:
+    """The verdict and every metric as text, with what is wrong with it."""
+    lines = [f"{directory}: {run.state}"]
+    for metric in run.metrics:
+        lines.append(f"  {metric.name:<28} {metric.value:>12.4g} {metric.unit:<12} {metric.problem or ''}".rstrip())
+    return "\n".join(lines)

@@ -20,7 +20,7 @@ from scipy import stats
 from kit.benchmark import Benchmark
 from kit.core import paths
 from kit.core.errors import KitError
-from kit.core.files import read_json
+from kit.core.files import read_json, write_json
 from kit.core.schema import Model, parse
 from kit.runs.record import Run, load_run, resolved
 
@@ -137,6 +137,12 @@ def measure(directories: Sequence[Path]) -> Repeats:
         steps={metric.name: metric.step for metric in chosen if metric.step},
         pairs=pairs,
     )
+
+
+def add_repeats(path: Path, directory: Path, repeats: Repeats) -> None:
+    """Adds repeats to a file of them, which may not be there yet, under the work of one of their runs."""
+    known = read_json(path) if path.is_file() else {}
+    write_json(path, {**known, load_run(directory).work: repeats.model_dump(mode="json")})
 
 
 def spread(repeats: Repeats) -> str:

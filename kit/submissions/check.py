@@ -558,3 +558,9 @@ def as_json(folder: Path, findings: list[Finding]) -> str:
     return json.dumps(
         {"folder": str(folder), "accepted": not findings, "findings": [vars(finding) for finding in findings]}, indent=2
     )
+
+
+def report(folder: Path, findings: list[Finding]) -> str:
+    """The findings as text, a line each, and the verdict."""
+    verdict = f"refused, {len(findings)} finding(s)" if findings else "accepted"
+    return "\n".join([*map(str, findings), f"{folder}: {verdict}"])

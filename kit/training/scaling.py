@@ -15,6 +15,14 @@ from kit.core.errors import KitError
 FILE = "scaling/scaling.json"  # what the benchmark's evaluate_scaling writes, with the points by name
 
 
+def rank_numbers(text: str) -> tuple[int, ...]:
+    """The numbers of ranks in a text such as 1,2,4; KitError for any other."""
+    try:
+        return tuple(int(number) for number in text.split(","))
+    except ValueError:
+        raise KitError(f"--ranks {text}: numbers with commas between them are needed, 1,2,4 for example") from None
+
+
 def points(ranks: Sequence[int]) -> dict[str, int]:
     """Names of the points, and their ranks. The largest strong point is the largest weak one as well."""
     strong = {f"strong_{number}": number for number in ranks}

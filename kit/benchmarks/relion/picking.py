@@ -13,7 +13,7 @@ import contextlib
 import itertools
 import re
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -158,11 +158,14 @@ def in_order(project: Path, pattern: str) -> list[Path]:
     return sorted(project.glob(pattern), key=lambda path: [int(number) for number in re.findall(r"/job(\d+)", str(path))])
 
 
-def topaz(project: Path, diameter: float) -> Path:
-    """Picks on the micrographs of a project by Topaz in its image; returns its table. `diameter` in angstrom.
+def topaz(project: Path, diameter: float | None) -> Path:
+    """Picks on the micrographs of a project by Topaz in its image; returns its table.
+
+    `diameter` is that of a particle, in angstrom; None where generated data know it.
 
     It looks at every pixel when it normalises a micrograph, since a random part would give other picks each time.
     """
+    diameter = known_diameter(project) if diameter is None else diameter
     paths, pixel = micrographs(project)
     diameter = checked(diameter)
     target = project / FOLDER / "topaz"
@@ -214,6 +217,17 @@ def checked(diameter: float) -> float:
     if not 0 < diameter < LARGEST:
         raise KitError(f"--diameter {diameter:g}: angstrom, above 0 and below {LARGEST:g}, are needed")
     return diameter
+
+
+def named(texts: Iterable[str]) -> dict[str, Path]:
+    """Picks by name from the NAME=PATH of an option; KitError for what is not that, or a name that is there twice."""
+    found: dict[str, Path] = {}
+    for text in texts:
+        name, _, path = text.partition("=")
+        if not name or not path or name in found:
+            raise KitError(f"--with {text}: NAME=PATH is needed, each name once, cryolo=CBOX for example")
+        found[name] = Path(path)
+    return found
 
 
 def compare(project: Path, others: Mapping[str, Path], diameter: float | None) -> dict[str, Any]:

@@ -425,6 +425,8 @@ def ancestry(directory: Path, job: str | None = None) -> Any:
 
 def draw(directory: Path, target: Path, job: str | None = None) -> None:
     """The flow chart of a project, or of one job's ancestry, as SVG or PNG by the name of `target`."""
+    if target.suffix not in (".svg", ".png"):
+        raise KitError(f"--chart {target}: a name that ends in .svg or .png is needed")
     import matplotlib
 
     matplotlib.use("Agg")
@@ -502,8 +504,29 @@ def iteration_name(row: Row) -> str:
     return f"{number} (final)".strip() if row["final"] else number
 
 
+def is_particles(path: Path) -> bool:
+    """Whether a path is that of a file of particles, and not of a project."""
+    return path.name.endswith((".star", ".star.gz"))
+
+
+def facts(path: Path, job: str | None = None) -> Any:
+    """The tables of a project, the iterations of one job of it, or what a file of particles holds: as JSON has them."""
+    if is_particles(path):
+        return particles(path)
+    if job:
+        return iterations(path, job)
+    return {"jobs": jobs(path), "classes": classes(path), "sizes": sizes(path)}
+
+
+def text(path: Path, job: str | None = None) -> str:
+    """The same as text."""
+    if is_particles(path):
+        return particle_report(particles(path))
+    return iteration_report(iterations(path, job)) if job else report(path)
+
+
 def report(directory: Path) -> str:
-    """The tables as text."""
+    """The tables of a project as text."""
     found = jobs(directory)
     out = list(
         lines(

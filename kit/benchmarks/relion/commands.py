@@ -1,0 +1,83 @@
+"""RELION beyond its runs: tables of a project, and picks of several pickers side by side.
+
+`kit relion ...`, imported when it is used (kit/cli/groups.py).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kit.cli import complete
+from kit.cli.options import Json
+from kit.cli.output import out, out_json, say
+
+app = typer.Typer()
+
+
+@app.command()
+def project(
+    directory: Annotated[
+        Path,
+        typer.Argument(metavar="PROJECT", help="A RELION project, or a run of relion; or a STAR file of particles."),
+    ],
+    chart: Annotated[
+        Path | None, typer.Option(help="Draw the flow chart of the jobs into this SVG or PNG file instead.")
+    ] = None,
+    job: Annotated[str | None, typer.Option(help="Only this job: its iterations, or its ancestors in the chart.")] = None,
+    clean: Annotated[bool, typer.Option("--gentle-clean", help="Let RELION move what no job needs to Trash/.")] = False,
+    image: Annotated[
+        str,
+        typer.Option(
+            help="The image whose RELION cleans: of the project's version.", autocompletion=complete.images_of_benchmark
+        ),
+    ] = "relion-basic",
+    as_json: Json = False,
+) -> None:
+    """Tables of a RELION project: jobs and what each took, class distributions, data sizes; and its flow chart."""
+    from kit.benchmarks.relion import tables
+
+    directory = directory.absolute()
+    if clean:
+        rows = tables.clean(directory, image)
+        if as_json:
+            out_json(rows)
+        else:
+            out(tables.clean_report(directory, rows))
+    elif chart and not tables.is_particles(directory):
+        tables.draw(directory, chart, job)
+        out(chart)
+    elif as_json:
+        out_json(tables.facts(directory, job))
+    else:
+        out(tables.text(directory, job))
+
+
+@app.command()
+def picks(
+    directory: Annotated[Path, typer.Argument(metavar="PROJECT", help="A RELION project with micrographs, or a run.")],
+    topaz: Annotated[bool, typer.Option("--topaz", help="Pick by Topaz first (kit image build topaz).")] = False,
+    others: Annotated[
+        list[str],
+        typer.Option("--with", metavar="NAME=PATH", help="Picks of another picker: .star, .box, .cbox, Topaz's .txt."),
+    ] = [],  # noqa: B006
+    diameter: Annotated[float | None, typer.Option(help="Of a particle, in angstrom; generated data know it.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Hold the picks of several pickers against the truth, where it is known, and each other; and draw them."""
+    from kit.benchmarks.relion import picking
+    from kit.cli.progress import working
+
+    directory = directory.absolute()
+    named = picking.named(others)
+    if topaz:
+        with working("Topaz: picking (seconds a micrograph)"):
+            picking.topaz(directory, diameter)
+    result = picking.compare(directory, named, diameter)
+    if as_json:
+        out_json(result)
+    else:
+        out(picking.report(result))
+    say(f"{result['picture']}: drawn" if result["picture"] else "not drawn: no picks, or no micrograph of theirs")

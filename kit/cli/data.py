@@ -1,0 +1,93 @@
+"""`kit data`: published data sets, generated ones, and packs of what one stage read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kit.cli import complete
+from kit.cli.options import Benchmark, Json, RunDirectory
+from kit.cli.output import out, out_json, say
+
+app = typer.Typer(
+    help="Data: fetch and verify published sets, make generated ones, pack what one stage of a run read.",
+    no_args_is_help=True,
+)
+
+
+@app.command()
+def pack(
+    directory: RunDirectory,
+    stage: Annotated[str, typer.Option(help="The stage that is to run alone, class3d for example.")],
+    to: Annotated[Path, typer.Option(metavar="PACK", help="The new folder.")],
+) -> None:
+    """Pack what one heavy stage of a valid run read, with checksums: kit run --isolated PACK runs it alone, anywhere."""
+    from kit.data import isolated
+
+    isolated.isolate(directory.absolute(), stage, to.absolute())
+    out(to)
+
+
+@app.command("list")
+def list_sets(as_json: Json = False) -> None:
+    """List the published data sets: size, licence, origin, and whether they are here."""
+    from kit.data import published
+
+    found = published.data_sets()
+    if as_json:
+        out_json([published.row(entry) for entry in found])
+    else:
+        out(published.report(found))
+
+
+@app.command()
+def get(
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="BENCHMARK/NAME[:COUNT]",
+            help="A data set that kit data list shows; with :20 as many scenes or files of each folder.",
+            autocompletion=complete.data_sets,
+        ),
+    ],
+    mirror: Annotated[str, typer.Option(metavar="URL", help="Fetch its files from below this URL instead.")] = "",
+) -> None:
+    """Fetch a published data set; cut off, the same command goes on where it was. Prints its folder."""
+    from kit.data import published
+
+    out(published.get(published.load_data_set(name), mirror, say))
+
+
+@app.command()
+def make(
+    benchmark: Benchmark,
+    size: Annotated[str, typer.Option(help="The size whose data are made.", autocompletion=complete.sizes)] = "tiny",
+) -> None:
+    """Make the data of a size now, and not when its first run is prepared. Prints their folder."""
+    from kit.benchmark import load_benchmark
+    from kit.cli.progress import working
+    from kit.data import generated
+
+    with working(f"{benchmark} {size}: data"):
+        folder = generated.make(load_benchmark(benchmark), size)
+    out(folder)
+
+
+@app.command()
+def verify(
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="PACK|BENCHMARK/NAME",
+            help="A pack, or a data set that was fetched.",
+            autocompletion=complete.data_sets,
+        ),
+    ],
+) -> None:
+    """Hash every file again: of a pack, which says what it holds, or of a data set."""
+    from kit.data.verify import verify as in_order
+
+    for line in in_order(what):
+        out(line)

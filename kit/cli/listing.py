@@ -1,0 +1,37 @@
+"""`kit list` and `kit doctor`: what there is to choose from, and what this machine has."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from kit.cli.options import Json
+from kit.cli.output import out, out_json, say
+
+
+def list_all(as_json: Json = False) -> None:
+    """List the benchmarks with their sizes, the sites and the images."""
+    from kit import catalogue
+
+    found = catalogue.catalogue()
+    if as_json:
+        out_json(catalogue.as_json(found))
+    else:
+        out(catalogue.report(found))
+
+
+def doctor(
+    fix: Annotated[bool, typer.Option("--fix", help="Install what is missing, where root is needed and given.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Say what this machine has of what the kit needs, and the command that brings what is missing."""
+    from kit.doctor import examine, report
+
+    items = examine(fix, say)
+    if as_json:
+        out_json([vars(item) for item in items])
+    else:
+        out(report(items))
+    if not all(item.ok for item in items):
+        raise typer.Exit(1)

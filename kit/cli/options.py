@@ -1,0 +1,50 @@
+"""Arguments and options that several commands have, declared once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kit.cli import complete
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the job script and do nothing.")]
+
+RunDirectory = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory, as `kit run` prints it.")]
+Runs = Annotated[Path | None, typer.Option(help="Where run directories are made [default: $KIT_RUNS, else runs].")]
+
+Benchmark = Annotated[str, typer.Argument(help="A benchmark; kit list shows all.", autocompletion=complete.benchmarks)]
+BenchmarkOrNone = Annotated[
+    str | None, typer.Argument(help="A benchmark; kit list shows all.", autocompletion=complete.benchmarks)
+]
+Size = Annotated[str, typer.Option(help="How much of it; every benchmark has tiny.", autocompletion=complete.sizes)]
+
+Site = Annotated[str, typer.Option(help="A site's name, or the path of its .toml file.", autocompletion=complete.sites)]
+Partition = Annotated[
+    str | None,
+    typer.Option(help="A partition of the site; the first if not given.", autocompletion=complete.partitions),
+]
+Threads = Annotated[int | None, typer.Option(min=1, help="Threads of a rank, other than the size's.")]
+
+ImageName = Annotated[str, typer.Argument(help="An image; kit image list shows all.", autocompletion=complete.images)]
+BenchmarkImage = Annotated[
+    str | None,
+    typer.Option(
+        help="An image the benchmark runs on; its first if not given.", autocompletion=complete.images_of_benchmark
+    ),
+]
+Arguments = Annotated[
+    list[str], typer.Option("--arg", metavar="KEY=VALUE", help="A choice the recipe leaves open; kit image list shows them.")
+]
+BuiltFormat = Annotated[str, typer.Option(help="docker or sif.")]
+
+AllowDirty = Annotated[
+    bool,
+    typer.Option(
+        "--allow-dirty",
+        envvar="KIT_ALLOW_DIRTY",
+        help="For a trial of your own: accept a run of a kit whose files were changed since its commit.",
+    ),
+]

@@ -1,0 +1,182 @@
+"""`kit run` and what follows a run: its state, its end, its verdict; and how a benchmark scales."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kit.cli import complete
+from kit.cli.options import (
+    Arguments,
+    BenchmarkImage,
+    BenchmarkOrNone,
+    DryRun,
+    Json,
+    Partition,
+    RunDirectory,
+    Runs,
+    Site,
+    Size,
+    Threads,
+)
+from kit.cli.output import out, out_json, say
+from kit.core.errors import KitError
+
+
+def run(
+    benchmark: BenchmarkOrNone = None,
+    size: Size = "tiny",
+    site: Site = "local",
+    partition: Partition = None,
+    image: BenchmarkImage = None,
+    arg: Arguments = [],  # noqa: B006
+    nodes: Annotated[int | None, typer.Option(min=1, help="Other than the size's.")] = None,
+    ranks: Annotated[
+        int | None, typer.Option(min=0, help="Other than the size's; 0: as many as the nodes have room for.")
+    ] = None,
+    threads: Threads = None,
+    seed: Annotated[int | None, typer.Option(help="Another random seed than the size's, for a repeat.")] = None,
+    repeat: Annotated[int, typer.Option(min=1, help="This many runs, each with a seed of its own.")] = 1,
+    isolated: Annotated[
+        Path | None, typer.Option(metavar="PACK", help="Run one stage alone, on a pack that kit data pack made for it.")
+    ] = None,
+    allow_cpu: Annotated[
+        bool, typer.Option("--allow-cpu", help="Run an image for GPUs where there are none: a trial, never a result.")
+    ] = False,
+    dry_run: DryRun = False,
+    wait: Annotated[bool | None, typer.Option(help="Wait for the end; by default only without a scheduler.")] = None,
+    resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Go on with a run that was cut off.")] = None,
+    runs: Runs = None,
+) -> None:
+    """Run a benchmark: make the data, render the job script, hand it over. Prints the run directory."""
+    from kit.cli.progress import working
+    from kit.plan import Request, repeated
+    from kit.runs import launch
+
+    runs = runs or launch.runs_folder()
+    if resume is not None:
+        start(resume.absolute(), wait)
+    elif benchmark is None:
+        raise KitError("which benchmark? kit run BENCHMARK; kit list shows all")
+    else:
+        request = Request(
+            benchmark, size, site, partition, image, tuple(arg), nodes, ranks, threads, seed, isolated, allow_cpu=allow_cpu
+        )
+        for plan in repeated(request, repeat):
+            if dry_run:
+                out(launch.script(plan, *launch.DRY), end="")
+                return
+            with working(f"{benchmark} {size} in {plan.image.name}: data and job script"):
+                directory = launch.prepare(plan, runs)
+            for warning in launch.warnings_of(directory):
+                say(f"kit: warning: {warning}")
+            start(directory, wait)
+
+
+def start(directory: Path, wait: bool | None) -> None:
+    """Hands the job of a run over, follows it where there is no scheduler, and prints the run directory."""
+    from kit.cli.progress import following
+    from kit.runs import launch
+
+    started = launch.submit(directory)
+    say(f"{directory}: job {started.job} ({started.scheduler})")
+    if wait if wait is not None else started.scheduler == "local":
+        with following(directory) as progress:
+            state = launch.wait(directory, progress)
+        if state.name != "finished":
+            raise KitError(
+                f"{directory}: {state}\nIts logs are in {directory}/logs; "
+                f"go on where it stopped with: kit run --resume {directory}"
+            )
+    out(directory)
+
+
+def scaling(
+    benchmark: Annotated[str, typer.Argument(help="A benchmark that trains a network.", autocompletion=complete.scalable)],
+    ranks: Annotated[str, typer.Option(metavar="N,N,...", help="Numbers of ranks, each a divisor of the largest.")],
+    size: Annotated[str, typer.Option(help="The size whose data it runs on.", autocompletion=complete.sizes)] = "tiny",
+    site: Site = "local",
+    partition: Partition = None,
+    image: BenchmarkImage = None,
+    nodes: Annotated[
+        int | None,
+        typer.Option(min=1, help="For the largest number of ranks; srun gives fewer ranks fewer nodes, mpirun all of them."),
+    ] = None,
+    threads: Threads = None,
+    epochs: Annotated[int, typer.Option(min=1, help="Of each point; the first step of the first is not counted.")] = 3,
+    dry_run: DryRun = False,
+    runs: Runs = None,
+) -> None:
+    """Measure strong and weak scaling in one job: speed-up, efficiency, and where the time went. Prints the run directory.
+
+    Where there is no scheduler it waits and reports; elsewhere kit collect RUN does, when the job has ended.
+    """
+    from kit.cli.progress import working
+    from kit.plan import Request, make_plan
+    from kit.runs import launch
+    from kit.runs.collect import collect as verb
+    from kit.runs.record import load_run
+    from kit.training.scaling import rank_numbers
+
+    request = Request(
+        benchmark,
+        size,
+        site,
+        partition,
+        image,
+        nodes=nodes,
+        threads=threads,
+        scaling=rank_numbers(ranks),
+        epochs=epochs,
+    )
+    plan = make_plan(request)
+    if dry_run:
+        out(launch.script(plan, *launch.DRY), end="")
+        return
+    with working(f"{benchmark} {size} in {plan.image.name}: data and job script"):
+        directory = launch.prepare(plan, runs or launch.runs_folder())
+    start(directory, None)
+    if load_run(directory).state.name == "finished":
+        result = verb(directory)
+        if result.state.name != "valid":
+            raise KitError(f"{directory}: {result.state}")
+        say((directory / "scaling/scaling.md").read_text())
+        say(f"{directory}/figures/scaling.png: drawn")
+
+
+def status(directories: Annotated[list[Path], typer.Argument(metavar="RUN...")], as_json: Json = False) -> None:
+    """Say where runs stand."""
+    from kit.runs.record import load_run
+    from kit.runs.states import current_state
+
+    states = {str(directory): current_state(directory, load_run(directory)) for directory in directories}
+    if as_json:
+        out_json({name: state.model_dump() for name, state in states.items()})
+        return
+    for name, state in states.items():
+        out(f"{name}: {state}")
+
+
+def cancel(directory: RunDirectory) -> None:
+    """End the job of a run; it can be resumed."""
+    from kit.runs import launch
+
+    out(f"{directory}: {launch.cancel(directory.absolute())}")
+
+
+def collect(directory: RunDirectory, as_json: Json = False) -> None:
+    """Read a run's results from its files, judge them, and write run.json. Fails unless the run is valid."""
+    from kit.cli.progress import working
+    from kit.runs.collect import collect as verb
+    from kit.runs.collect import report
+
+    with working(f"{directory.name}: reading results"):
+        result = verb(directory.absolute())
+    if as_json:
+        out_json(result.model_dump(mode="json"))
+    else:
+        out(report(directory, result))
+    if result.state.name != "valid":
+        raise typer.Exit(1)
