@@ -58,7 +58,7 @@ submission: setup ## run every benchmark at SIZE=tiny on SITE=local and leave ch
 	printf '  %s\n' "$${folders[@]}"
 
 test: images ## all tests, on real engines; installs what they need
-	@containers/host/docker.sh
+	@kit/images/host/docker.sh
 	@tests/slurm/start.sh
 	@.venv/bin/pytest
 
@@ -77,7 +77,7 @@ lint: .venv/.done ## ruff, mypy, shellcheck, hadolint
 	@.venv/bin/ruff check kit tests bench
 	@.venv/bin/ruff format --check kit tests bench
 	@.venv/bin/mypy kit
-	@.venv/bin/shellcheck -e SC2016 containers/*/*.sh containers/*/source/*.sh tests/slurm/*.sh tests/golden/*.sh .ci/run
+	@.venv/bin/shellcheck -e SC2016 $$(git ls-files 'kit/*.sh') tests/slurm/*.sh tests/golden/*.sh .ci/run
 	@.venv/bin/hadolint containers/*/Dockerfile
 
 bench: images ## measure the speed and size the kit promises (build/bench/kit.json)

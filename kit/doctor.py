@@ -24,7 +24,7 @@ class Item:
 
 
 def script(name: str) -> str:
-    return shlex.quote(str(paths.shipped("containers") / "host" / name))
+    return shlex.quote(str(paths.host_script(name)))
 
 
 def docker_engine() -> Item:

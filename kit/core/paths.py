@@ -10,13 +10,18 @@ from typing import Any
 from kit.core.errors import KitError
 
 PACKAGE = Path(__file__).resolve().parent.parent
-# In a checkout these folders stand beside the package; a wheel carries them inside it.
+# The kit's git checkout; None where the package is installed from a wheel.
 CHECKOUT = PACKAGE.parent if (PACKAGE.parent / "pyproject.toml").is_file() else None
 
 
 def shipped(name: str) -> Path:
-    """A folder that comes with the kit: templates, containers or recipes."""
+    """A folder that comes with the kit and stands beside its package in a checkout: templates."""
     return (CHECKOUT or PACKAGE) / name
+
+
+def host_script(name: str) -> Path:
+    """A script that installs on this machine what images need: docker.sh, apptainer.sh or base.sh."""
+    return PACKAGE / "images" / "host" / name
 
 
 def cache() -> Path:

@@ -18,6 +18,7 @@ from kit.core.checksums import sha256
 from kit.core.errors import KitError
 from kit.core.files import write_json
 from kit.images.built import Record, docker_client, docker_has, no_privileges, record_path, sif_labels, singularity
+from kit.images.recipes.parts import CERTIFICATES
 from kit.images.render import Image, bases, context_files, context_root, load_image, recipe
 
 SQUASHFS = "-comp zstd -Xcompression-level 12"
@@ -33,9 +34,9 @@ def build_folder(image: Image, bootstrap: str = "docker") -> Iterator[Path]:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, target)
             target.chmod(0o755 if os.access(path, os.X_OK) else 0o644)  # whatever the umask of the checkout was
-        if "containers/certificates" in image.source.CONTEXT:
+        if CERTIFICATES in image.source.CONTEXT:
             for certificate in sorted(Path("/usr/local/share/ca-certificates").glob("*.crt")):
-                shutil.copy(certificate, folder / "containers/certificates")
+                shutil.copy(certificate, folder / CERTIFICATES)
         (folder / "Dockerfile").write_text(recipe(image, "docker"))
         labels = "".join(f"    {key} {value}\n" for key, value in build_labels(image).items())
         definition = recipe(image, "singularity", bootstrap).replace("%labels\n", f"%labels\n{labels}")
@@ -229,7 +230,7 @@ def ensure_base(image: Image) -> None:
     for suite in bases(image):
         if docker_has(f"debian:{suite}-slim"):
             continue
-        script = paths.shipped("containers") / "host" / "base.sh"
+        script = paths.host_script("base.sh")
         result = subprocess.run([str(script), suite], capture_output=True, text=True)
         if result.returncode:
             raise KitError(f"the base image debian:{suite}-slim cannot be had:\n{result.stdout}{result.stderr}".rstrip())

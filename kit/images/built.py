@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from kit.core import paths
 from kit.core.checksums import sha256
 from kit.core.errors import KitError
 from kit.core.schema import Model
@@ -27,7 +28,7 @@ def docker_client() -> Any:
     except (docker.errors.DockerException, OSError) as error:
         raise KitError(
             f"no Docker engine answers ({error}). Start it, join its group (sudo usermod -aG docker $USER), "
-            "or let the kit install one: sudo containers/host/docker.sh"
+            f"or let the kit install one: sudo {paths.host_script('docker.sh')}"
         ) from None
 
 
@@ -72,7 +73,7 @@ def singularity() -> list[str]:
         return [name]
     raise KitError(
         "neither apptainer nor singularity is on the PATH. On a cluster: module load apptainer; "
-        "on a Debian machine: sudo containers/host/apptainer.sh"
+        f"on a Debian machine: sudo {paths.host_script('apptainer.sh')}"
     )
 
 

@@ -1,9 +1,10 @@
 """Images by name, and the two texts that one recipe renders to; the hash of both is the address of what a build makes.
 
-A recipe (kit/images/recipes/) renders to containers/<name>/Dockerfile and recipes/<name>.def. Both are committed. A build
-never uses those files as they lie: it renders again, with this machine's circumstances (where the base image comes from,
-which certificates its network needs), into a fresh folder. What it makes is kept outside the checkout under the hash of the
-committed recipe and of everything the recipe copies in.
+A recipe (kit/images/recipes/<name>/) renders to containers/<name>/Dockerfile and recipes/<name>.def. Both are committed,
+and those folders hold nothing else: whatever a recipe copies in lies inside the package, so that an installed kit builds
+images too. A build never uses the committed files as they lie: it renders again, with this machine's circumstances (where
+the base image comes from, which certificates its network needs), into a fresh folder. What it makes is kept outside the
+checkout under the hash of the committed recipe and of everything the recipe copies in.
 """
 
 from __future__ import annotations
@@ -114,7 +115,8 @@ def arguments_text(known: Mapping[str, Any]) -> str:
 
 
 def context_root() -> Path:
-    return paths.CHECKOUT or paths.PACKAGE.parent
+    """The folder that holds the package `kit`: a checkout, or where a wheel was installed. COPY counts from here."""
+    return paths.PACKAGE.parent
 
 
 def context_files(source: ModuleType) -> list[Path]:
@@ -125,7 +127,7 @@ def context_files(source: ModuleType) -> list[Path]:
         if not paths_here:
             raise KitError(
                 f"{context_root() / entry}: missing, but the recipe of {source.NAME} copies it in; "
-                "build from a whole checkout"
+                "install the kit again, whole"
             )
         for path in paths_here:
             found += [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]
@@ -206,7 +208,9 @@ def stale_recipes() -> list[Path]:
 
 
 def write_recipes() -> list[Path]:
-    """Writes every stale recipe; returns the files whose text changed."""
+    """Writes every stale recipe; returns the files whose text changed. KitError outside a checkout, which keeps them."""
+    if paths.CHECKOUT is None:
+        raise KitError("this kit is no checkout, which would hold the recipes of all images; name one image to print it")
     changed = stale_recipes()
     for path in changed:
         name = path.stem if path.suffix == ".def" else path.parent.name

@@ -45,7 +45,7 @@ RUN mkdir -p /usr/src/relion && \
 # Our own kernels, and where RELION hands over to them: each change is
 # explained in patch.sh
 
-COPY containers/relion-accelerated/source /opt/build
+COPY kit/images/recipes/relion_accelerated/source /opt/build
 
 RUN /opt/build/patch.sh /usr/src/relion /opt/build
 
@@ -81,7 +81,7 @@ COPY --from=relion /opt/intel/oneapi/mkl/latest/lib /opt/intel/mkl/lib
 
 COPY --from=ctffind /opt/ctffind/bin/ctffind /usr/local/bin/ctffind
 
-COPY containers/relion-accelerated/selftest.sh /opt/kit/selftest.sh
+COPY kit/images/recipes/relion_accelerated/selftest.sh /opt/kit/selftest.sh
 
 # RELION starts CTFFIND through csh unless told otherwise; containers
 # are often entered as root

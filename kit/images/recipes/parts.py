@@ -20,6 +20,15 @@ class Argument:
     free: bool = False
 
 
+def folder(module: str) -> str:
+    """The folder of a recipe's module, as COPY names it: from the folder that holds the package."""
+    return module.replace(".", "/")
+
+
+# Files that several images copy in.
+CERTIFICATES = "kit/images/certificates"
+INVENTORY = "kit/images/recipes/inventory.py"
+
 # Documentation goes, the licences stay: the image has to carry them. Caches go: they are what two builds differ in.
 CLEAN = [
     "find /usr/share/doc -type f ! -name copyright -delete",

@@ -285,7 +285,7 @@ def test_topaz_picks_on_a_run(made_runs: Path) -> None:
 )
 def test_cryolo_is_for_who_accepts_its_licence(tmp_path: Path, arguments: list[str], answer: str) -> None:
     """Whoever accepts it gets as far as a base image without its package manager allows."""
-    recipe = (ROOT / "recipes/cryolo.def").read_text()
+    recipe = (ROOT / "kit/images/byhand/cryolo.def").read_text()
     base = "Bootstrap: docker-daemon\nFrom: debian:bookworm-slim"
     (tmp_path / "cryolo.def").write_text(re.sub(r"Bootstrap: docker\nFrom: \S+", base, recipe))
     words = ["apptainer", "build", "--fakeroot", *arguments, "cryolo.sif", "cryolo.def"]

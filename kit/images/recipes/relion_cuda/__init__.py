@@ -18,7 +18,8 @@ VERSION = "3.1.3"
 DESCRIPTION = "RELION 3.1.3 for NVIDIA GPUs (CUDA 11.8), built from source, with CTFFIND 4.1.14"
 LICENSES = "GPL-2.0-or-later AND LicenseRef-Janelia-1.2 AND LicenseRef-NVIDIA-CUDA-EULA"
 SUITE = "bookworm"
-CONTEXT = ("containers/relion-cuda/patch.sh", "containers/relion-cuda/selftest.sh")
+FOLDER = parts.folder(__name__)
+CONTEXT = (f"{FOLDER}/patch.sh", f"{FOLDER}/selftest.sh")
 TEST = "/opt/kit/selftest.sh"
 BUILD_MINUTES = 40
 SOURCES = (parts.RELION, parts.CTFFIND)
@@ -49,7 +50,7 @@ def stages(base: dict[str, Any], arguments: dict[str, str]) -> list[Any]:
     )
     build += shell(commands=["apt-get update", NON_FREE, *parts.install(tools), *parts.SOURCES])
     build += shell(commands=parts.fetch(parts.RELION, "/usr/src/relion"))
-    build += copy(src="containers/relion-cuda/patch.sh", dest="/opt/build/patch.sh")
+    build += copy(src=f"{FOLDER}/patch.sh", dest="/opt/build/patch.sh")
     build += shell(commands=["/opt/build/patch.sh /usr/src/relion"])
     build += shell(
         commands=[
@@ -82,7 +83,7 @@ def stages(base: dict[str, Any], arguments: dict[str, str]) -> list[Any]:
     final += shell(commands=["apt-get update", NON_FREE, *parts.install(packages), *parts.CLEAN])
     final += copy(_from="relion", src="/opt/relion", dest="/opt/relion")
     final += copy(_from="ctffind", src="/opt/ctffind/bin/ctffind", dest="/usr/local/bin/ctffind")
-    final += copy(src="containers/relion-cuda/selftest.sh", dest="/opt/kit/selftest.sh")
+    final += copy(src=f"{FOLDER}/selftest.sh", dest="/opt/kit/selftest.sh")
     final += parts.relion_environment(
         PATH=parts.RELION_PATH,
         NVIDIA_VISIBLE_DEVICES="all",

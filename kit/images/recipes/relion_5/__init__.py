@@ -14,7 +14,8 @@ VERSION = "5.1.0"
 DESCRIPTION = "RELION 5.1.0, plain CPU build of Debian unstable in double precision, with CTFFIND 4.1.14"
 LICENSES = "GPL-2.0-or-later AND LicenseRef-Janelia-1.2"
 SUITE = "sid"
-CONTEXT = ("containers/relion-5/selftest.sh",)
+FOLDER = parts.folder(__name__)
+CONTEXT = (f"{FOLDER}/selftest.sh",)
 TEST = "/opt/kit/selftest.sh"
 BUILD_MINUTES = 4
 SOURCES = (parts.CTFFIND,)
@@ -30,7 +31,7 @@ def stages(base: dict[str, Any], arguments: dict[str, str]) -> list[Any]:
     packages = "'relion=5.1.0*' ghostscript libfftw3-single3 libtiff6 libwxbase3.2-1t64"
     final += shell(commands=[NO_DATE, *parts.install(packages), *parts.CLEAN])
     final += copy(_from="ctffind", src="/opt/ctffind/bin/ctffind", dest="/usr/local/bin/ctffind")
-    final += copy(src="containers/relion-5/selftest.sh", dest="/opt/kit/selftest.sh")
+    final += copy(src=f"{FOLDER}/selftest.sh", dest="/opt/kit/selftest.sh")
     final += parts.relion_environment()
     # CTFFIND of Debian 13 runs here: the C library of unstable is newer.
     return [parts.ctffind("trixie", base, "libwxgtk3.2-dev"), final]

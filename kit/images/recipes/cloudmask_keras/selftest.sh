@@ -3,7 +3,7 @@
 set -eu
 /opt/venv/bin/python3 -c '
 import numpy as np, tensorflow as tf
-from kit.benchmarks.cloudmask.model import PARAMETERS, unet
+from kit.stages.cloudmask.network import PARAMETERS, unet
 assert tf.keras.version().startswith("3."), tf.keras.version()
 model = unet()
 assert model.count_params() == PARAMETERS, model.count_params()

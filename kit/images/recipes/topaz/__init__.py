@@ -14,11 +14,12 @@ VERSION = "0.3.20"
 DESCRIPTION = "Topaz 0.3.20 with its pretrained pickers, over Debian's PyTorch (CPU)"
 LICENSES = "GPL-3.0-or-later AND BSD-3-Clause"
 SUITE = "bookworm"
+FOLDER = parts.folder(__name__)
 CONTEXT = (
-    "containers/certificates",
-    "containers/cloudmask/inventory.py",
-    "containers/topaz/requirements.txt",
-    "containers/topaz/selftest.sh",
+    parts.CERTIFICATES,
+    parts.INVENTORY,
+    f"{FOLDER}/requirements.txt",
+    f"{FOLDER}/selftest.sh",
 )
 TEST = "/opt/kit/selftest.sh"
 BUILD_MINUTES = 4
@@ -40,9 +41,9 @@ def stages(base: dict[str, Any], arguments: dict[str, str]) -> list[Any]:
     build += comment(
         "Sites whose network re-signs TLS put their authority's .crt here while building; it stays in this stage"
     )
-    build += copy(src="containers/certificates", dest="/usr/local/share/ca-certificates/site")
-    build += copy(src="containers/topaz/requirements.txt", dest="/opt/build/requirements.txt")
-    build += copy(src="containers/cloudmask/inventory.py", dest="/opt/build/inventory.py")
+    build += copy(src=parts.CERTIFICATES, dest="/usr/local/share/ca-certificates/site")
+    build += copy(src=f"{FOLDER}/requirements.txt", dest="/opt/build/requirements.txt")
+    build += copy(src=parts.INVENTORY, dest="/opt/build/inventory.py")
     build += comment("The denoisers are not picking")
     build += shell(
         commands=[
@@ -61,7 +62,7 @@ def stages(base: dict[str, Any], arguments: dict[str, str]) -> list[Any]:
     packages = "python3 python3-h5py python3-pandas python3-pil python3-scipy python3-torch python3-tqdm"
     final += shell(commands=[*parts.install(packages), *NO_BUILD_TOOLS, *parts.CLEAN])
     final += copy(_from="build", src="/opt/venv", dest="/opt/venv")
-    final += copy(src="containers/topaz/selftest.sh", dest="/opt/kit/selftest.sh")
+    final += copy(src=f"{FOLDER}/selftest.sh", dest="/opt/kit/selftest.sh")
     final += comment("Packages of the user's home must not shadow those of the image")
     final += environment(variables={**parts.PYTHON_ENVIRONMENT, "TQDM_DISABLE": "1"})
     return [build, final]

@@ -15,10 +15,11 @@ VERSION = "0.28.1"
 DESCRIPTION = "Horovod 0.28.1 with NCCL and TensorFlow 2.15.1 with CUDA 12.2 over Open MPI 4.1, with the CloudMask benchmark"
 LICENSES = "Apache-2.0 AND BSD-3-Clause AND LicenseRef-NVIDIA-CUDA-EULA"
 SUITE = cloudmask.SUITE
+FOLDER = parts.folder(__name__)
 CONTEXT = (
     *(entry for entry in cloudmask.CONTEXT if not entry.endswith(("requirements.txt", "selftest.sh"))),
-    "containers/cloudmask-cuda/requirements.txt",
-    "containers/cloudmask-cuda/selftest.sh",
+    f"{FOLDER}/requirements.txt",
+    f"{FOLDER}/selftest.sh",
 )
 TEST = "/opt/kit/selftest.sh"
 BUILD_MINUTES = 25
@@ -30,7 +31,7 @@ NCCL = "/opt/venv/lib/python3.11/site-packages/nvidia/nccl"
 def stages(base: dict[str, Any], arguments: dict[str, str]) -> list[Any]:
     build = cloudmask.environment_stage(
         base,
-        folder="containers/cloudmask-cuda",
+        folder=FOLDER,
         before=[relion_cuda.NON_FREE, *parts.install("g++-11 nvidia-cuda-toolkit")],
         horovod=[
             # The package carries the library by its version only; who links to it asks for the plain name.
@@ -43,7 +44,7 @@ def stages(base: dict[str, Any], arguments: dict[str, str]) -> list[Any]:
     )
     final = cloudmask.final_stage(
         base,
-        selftest="containers/cloudmask-cuda/selftest.sh",
+        selftest=f"{FOLDER}/selftest.sh",
         variables={
             **cloudmask.MPI,
             "NVIDIA_VISIBLE_DEVICES": "all",

@@ -14,7 +14,8 @@ VERSION = "3.1.3"
 DESCRIPTION = "RELION 3.1.3, plain CPU build of Debian 13 in double precision, with CTFFIND 4.1.14"
 LICENSES = "GPL-2.0-or-later AND LicenseRef-Janelia-1.2"
 SUITE = "trixie"
-CONTEXT = ("containers/relion-basic/selftest.sh",)
+FOLDER = parts.folder(__name__)
+CONTEXT = (f"{FOLDER}/selftest.sh",)
 TEST = "/opt/kit/selftest.sh"
 BUILD_MINUTES = 3
 SOURCES = (parts.CTFFIND,)
@@ -29,6 +30,6 @@ def stages(base: dict[str, Any], arguments: dict[str, str]) -> list[Any]:
     packages = "'relion=3.1.3-4*' ghostscript libfftw3-single3 libtiff6 libwxbase3.2-1t64"
     final += shell(commands=[*parts.install(packages), *parts.CLEAN])
     final += copy(_from="ctffind", src="/opt/ctffind/bin/ctffind", dest="/usr/local/bin/ctffind")
-    final += copy(src="containers/relion-basic/selftest.sh", dest="/opt/kit/selftest.sh")
+    final += copy(src=f"{FOLDER}/selftest.sh", dest="/opt/kit/selftest.sh")
     final += parts.relion_environment()
     return [parts.ctffind(SUITE, base, "libwxgtk3.2-dev"), final]

@@ -9,4 +9,4 @@ assert hvd.nccl_built()
 hvd.init()
 assert hvd.size() == 2, hvd.size()
 '
-/opt/venv/bin/python3 -c 'import kit.benchmarks.cloudmask'
+/opt/venv/bin/python3 -c 'import kit.stages.cloudmask'

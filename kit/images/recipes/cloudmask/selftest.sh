@@ -9,4 +9,4 @@ assert hvd.size() == 2, hvd.size()
 total = hvd.allreduce(tf.constant(float(hvd.rank() + 1)), op=hvd.Sum)
 assert float(total) == 3.0, total
 '
-/opt/venv/bin/python3 -c 'import kit.benchmarks.cloudmask'
+/opt/venv/bin/python3 -c 'import kit.stages.cloudmask'

@@ -15,16 +15,16 @@ VERSION = "0.28.1"
 DESCRIPTION = "Horovod 0.28.1 and TensorFlow 2.15.1 (CPU) over Open MPI 4.1, with the CloudMask benchmark"
 LICENSES = "Apache-2.0 AND BSD-3-Clause"
 SUITE = "bookworm"
+FOLDER = parts.folder(__name__)
 CONTEXT = (
-    "containers/certificates",
-    "containers/cloudmask/requirements.txt",
-    "containers/cloudmask/horovod.txt",
-    "containers/cloudmask/inventory.py",
-    "containers/cloudmask/selftest.sh",
+    parts.CERTIFICATES,
+    f"{FOLDER}/requirements.txt",
+    f"{FOLDER}/horovod.txt",
+    parts.INVENTORY,
+    f"{FOLDER}/selftest.sh",
     "kit/__init__.py",
-    "kit/stages/__init__.py",
-    # Its code alone: what the benchmark asks for (benchmark.toml) changes no image.
-    "kit/stages/cloudmask/*.py",
+    # What runs inside, of every benchmark; what judges it on the login node changes no image.
+    "kit/stages/**/*.py",
 )
 TEST = "/opt/kit/selftest.sh"
 BUILD_MINUTES = 9
@@ -38,12 +38,12 @@ def stages(base: dict[str, Any], arguments: dict[str, str]) -> list[Any]:
 
 
 def environment_stage(
-    base: dict[str, Any], folder: str = "containers/cloudmask", before: Sequence[str] = (), horovod: Sequence[str] = ()
+    base: dict[str, Any], folder: str = FOLDER, before: Sequence[str] = (), horovod: Sequence[str] = ()
 ) -> Any:
     """A stage that leaves /opt/venv with Horovod in it. `folder` holds requirements.txt; `before` runs ahead of it,
     `horovod` ahead of the build of Horovod, in the same shell."""
     tools = "ca-certificates cmake g++ libopenmpi-dev make python3-dev python3-venv"
-    build = packages_stage(base, SUITE, f"{folder}/requirements.txt", tools, before, ["containers/cloudmask/horovod.txt"])
+    build = packages_stage(base, SUITE, f"{folder}/requirements.txt", tools, before, [f"{FOLDER}/horovod.txt"])
     build += comment("Horovod is built against the TensorFlow and the Open MPI that it will run with")
     build += shell(
         commands=[
@@ -71,8 +71,8 @@ def packages_stage(
     build += comment(
         "Sites whose network re-signs TLS put their authority's .crt here while building; it stays in this stage"
     )
-    build += copy(src="containers/certificates", dest="/usr/local/share/ca-certificates/site")
-    for file in (requirements, *more, "containers/cloudmask/inventory.py"):
+    build += copy(src=parts.CERTIFICATES, dest="/usr/local/share/ca-certificates/site")
+    for file in (requirements, *more, parts.INVENTORY):
         build += copy(src=file, dest=f"/opt/build/{file.rsplit('/', 1)[1]}")
     build += comment("Every Python package by version and checksum")
     build += shell(
@@ -104,20 +104,19 @@ def tidy(python: str) -> Any:
 
 def final_stage(
     base: dict[str, Any],
-    selftest: str = "containers/cloudmask/selftest.sh",
+    selftest: str = f"{FOLDER}/selftest.sh",
     suite: str = SUITE,
     packages: str = "libopenmpi3 openmpi-bin python3 python3-distutils",
     variables: Mapping[str, str] = MPI,
 ) -> Any:
-    """Only what runs: `packages` of Debian, /opt/venv, and the code of the benchmark."""
+    """Only what runs: `packages` of Debian, /opt/venv, and the code of the stages."""
     final = hpccm.Stage()
     final += baseimage(image=f"debian:{suite}-slim", **base)
     final += shell(commands=[*parts.install(packages), *parts.CLEAN])
     final += copy(_from="build", src="/opt/venv", dest="/opt/venv")
     final += copy(src=selftest, dest="/opt/kit/selftest.sh")
     final += copy(src="kit/__init__.py", dest="/opt/kit/python/kit/__init__.py")
-    final += copy(src="kit/stages/__init__.py", dest="/opt/kit/python/kit/stages/__init__.py")
-    final += copy(src="kit/stages/cloudmask", dest="/opt/kit/python/kit/stages/cloudmask")
+    final += copy(src="kit/stages", dest="/opt/kit/python/kit/stages")
     final += comment("Packages of the user's home must not shadow those of the image")
     final += environment(
         variables={

@@ -19,7 +19,8 @@ VERSION = "3.1.3"
 DESCRIPTION = "RELION 3.1.3 for AVX2 and AVX-512 processors, built from source, with CTFFIND 4.1.14"
 LICENSES = "GPL-2.0-or-later AND LicenseRef-Janelia-1.2"
 SUITE = "trixie"
-CONTEXT = ("containers/relion-accelerated/source", "containers/relion-accelerated/selftest.sh")
+FOLDER = parts.folder(__name__)
+CONTEXT = (f"{FOLDER}/source", f"{FOLDER}/selftest.sh")
 TEST = "/opt/kit/selftest.sh"
 BUILD_MINUTES = 13
 SOURCES = (parts.RELION, parts.CTFFIND)
@@ -50,7 +51,7 @@ def stages(base: dict[str, Any], arguments: dict[str, str]) -> list[Any]:
     build += shell(commands=[*parts.install(tools), *parts.SOURCES])
     build += shell(commands=parts.fetch(parts.RELION, "/usr/src/relion"))
     build += comment("Our own kernels, and where RELION hands over to them: each change is explained in patch.sh")
-    build += copy(src="containers/relion-accelerated/source", dest="/opt/build")
+    build += copy(src=f"{FOLDER}/source", dest="/opt/build")
     build += shell(commands=["/opt/build/patch.sh /usr/src/relion /opt/build"])
     if oneapi:
         build += comment("The compilers of oneAPI beside Debian's libraries, so that the final stage is the same")
@@ -95,7 +96,7 @@ def stages(base: dict[str, Any], arguments: dict[str, str]) -> list[Any]:
         if mkl:
             final += copy(_from="relion", src="/opt/intel/oneapi/mkl/latest/lib", dest="/opt/intel/mkl/lib")
     final += copy(_from="ctffind", src="/opt/ctffind/bin/ctffind", dest="/usr/local/bin/ctffind")
-    final += copy(src="containers/relion-accelerated/selftest.sh", dest="/opt/kit/selftest.sh")
+    final += copy(src=f"{FOLDER}/selftest.sh", dest="/opt/kit/selftest.sh")
     libraries = {"LD_LIBRARY_PATH": "/opt/intel/lib:/opt/intel/mkl/lib"} if oneapi else {}
     final += parts.relion_environment(PATH=parts.RELION_PATH, **libraries)
     first = []
