@@ -5,9 +5,9 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 
 KIT := .venv/bin/kit
-# What the tests need; the others are built on demand.
-IMAGES := relion-basic relion-accelerated cloudmask
-ON_DEMAND := relion-cuda relion-5 topaz cloudmask-cuda cloudmask-keras
+# What the tests need; the others are built on demand. Asked when a recipe runs: before `make setup` there is no kit.
+IMAGES = $$($(KIT) image list --names --tested)
+ALL_IMAGES = $$($(KIT) image list --names)
 BENCHMARKS := relion cloudmask
 SIZE ?= tiny
 SITE ?= local
@@ -38,13 +38,13 @@ images: setup ## build the images that the tests need, as Docker images and SIFs
 	@$(KIT) image build $(IMAGES)
 
 images/all: setup ## build every image (the CUDA ones: about another hour, 20 GB of disk)
-	@$(KIT) image build $(IMAGES) $(ON_DEMAND)
+	@$(KIT) image build $(ALL_IMAGES)
 
 image/%: setup ## build one image: make image/relion-cuda; kit image list names them
 	@$(KIT) image build $*
 
 submission: setup ## run every benchmark at SIZE=tiny on SITE=local and leave checked folders below submissions/
-	@$(KIT) image build relion-basic cloudmask
+	@$(KIT) image build relion-basic horovod
 	@folders=(); \
 	for benchmark in $(BENCHMARKS); do \
 	    echo "== $$benchmark, size $(SIZE), site $(SITE) (about 6 minutes at size tiny)"; \
@@ -66,7 +66,7 @@ test/unit: .venv/.done ## the tests that need neither images nor an engine (abou
 	@.venv/bin/pytest tests/unit
 
 test/engine: images ## the tests on real images and engines (about 30 minutes)
-	@containers/host/docker.sh
+	@kit/images/host/docker.sh
 	@.venv/bin/pytest tests/engine
 
 test/slurm: images ## the tests on a real Slurm, which is installed and started (3 minutes)

@@ -78,7 +78,7 @@ def in_image(work: Path, ranks: int, threads: int, *words: str, busy: bool = Fal
     command = [*singularity(), "exec", *no_privileges(), "--no-home", *binds, "--env", f"OMP_NUM_THREADS={threads}"]
     command += ["--env", "OMPI_MCA_mpi_yield_when_idle=0"] if busy else []
     launcher = ["mpirun", "-n", str(ranks), "--oversubscribe", "--bind-to", "none"]
-    python = [str(built_sif(load_image("cloudmask"))), *launcher, "/opt/venv/bin/python3", *words]
+    python = [str(built_sif(load_image("horovod"))), *launcher, "/opt/venv/bin/python3", *words]
     result = subprocess.run([*command, *python], capture_output=True, text=True, timeout=3600)
     if result.returncode:
         raise SystemExit(f"{' '.join(words)}:\n{result.stdout[-2000:]}{result.stderr[-2000:]}")

@@ -245,6 +245,10 @@ class Benchmark(Model):
     def image(self, name: str | None) -> str:
         """The image asked for, or the first; KitError when the benchmark does not run on it."""
         if name is not None and name not in self.images:
+            from kit.images.render import current
+
+            name = current(name)
+        if name is not None and name not in self.images:
             raise unknown(f"image for benchmark {self.name}", name, self.images)
         return name or next(iter(self.images))
 

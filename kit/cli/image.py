@@ -16,14 +16,20 @@ app = typer.Typer(help="Container images: recipe, build, inspect, export, verify
 
 
 @app.command("list")
-def list_images(as_json: Json = False) -> None:
-    """List the images and the arguments of their recipes."""
+def list_images(
+    names: Annotated[bool, typer.Option("--names", help="Names alone, one a line.")] = False,
+    tested: Annotated[bool, typer.Option("--tested", help="Only those that the tests need.")] = False,
+    as_json: Json = False,
+) -> None:
+    """List the images, what each computes on, and the arguments of their recipes."""
     from kit.images import describe
 
-    if as_json:
-        out_json(describe.as_json())
+    if names:
+        out("\n".join(describe.as_json(tested)))
+    elif as_json:
+        out_json(describe.as_json(tested))
     else:
-        out(describe.report())
+        out(describe.report(tested))
 
 
 @app.command()

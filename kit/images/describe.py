@@ -8,25 +8,27 @@ from typing import Any
 from kit.images.recipes import RECIPES
 
 
-def arguments() -> dict[str, Any]:
-    """The arguments of each image's recipe: {image: {key: Argument}}."""
-    return {name: getattr(recipe, "ARGUMENTS", {}) for name, recipe in RECIPES.items()}
-
-
-def as_json() -> dict[str, Any]:
-    """Description and known values of the arguments of every image."""
+def as_json(tested: bool = False) -> dict[str, Any]:
+    """Every image, or those that the tests need: description, device, and the known values of its arguments."""
     return {
-        name: {"description": RECIPES[name].DESCRIPTION, "arguments": {k: list(a.known) for k, a in known.items()}}
-        for name, known in arguments().items()
+        name: {
+            "description": recipe.DESCRIPTION,
+            "device": recipe.DEVICE,
+            "tested": recipe.TESTED,
+            "arguments": {key: list(argument.known) for key, argument in recipe.ARGUMENTS.items()},
+        }
+        for name, recipe in RECIPES.items()
+        if recipe.TESTED or not tested
     }
 
 
-def report() -> str:
+def report(tested: bool = False) -> str:
     """The same as text, a line for each image and for each argument."""
     lines = []
-    for name, known in arguments().items():
-        lines.append(f"{name:<20} {RECIPES[name].DESCRIPTION}")
-        lines += [f"  --arg {key}=...  {one.help} [default: {one.known[0]}]" for key, one in known.items()]
+    for name, said in as_json(tested).items():
+        lines.append(f"{name:<20} {said['device']:<5} {said['description']}")
+        arguments = RECIPES[name].ARGUMENTS.items()
+        lines += [f"  --arg {key}=...  {one.help} [default: {one.known[0]}]" for key, one in arguments]
     return "\n".join(lines)
 
 

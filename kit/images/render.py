@@ -13,15 +13,19 @@ import functools
 import hashlib
 import logging
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from kit import __version__
 from kit.core import paths
 from kit.core.errors import KitError, unknown
+
+if TYPE_CHECKING:  # HPCCM takes its time to load, and most commands need none
+    from kit.images.recipes import Recipe
+    from kit.images.recipes.parts import Device
 
 Format = Literal["docker", "singularity"]
 
@@ -37,7 +41,7 @@ class Image:
     given: tuple[tuple[str, str], ...] = ()
 
     @property
-    def source(self) -> ModuleType:
+    def source(self) -> Recipe:
         from kit.images.recipes import RECIPES
 
         if self.name not in RECIPES:
@@ -45,9 +49,14 @@ class Image:
         return RECIPES[self.name]
 
     @property
+    def device(self) -> Device:
+        """What the image computes on."""
+        return self.source.DEVICE
+
+    @property
     def arguments(self) -> dict[str, str]:
         """Every argument of the recipe, the default where none was given."""
-        known = getattr(self.source, "ARGUMENTS", {})
+        known = self.source.ARGUMENTS
         return {**{key: argument.known[0] for key, argument in known.items()}, **dict(self.given)}
 
     @property
@@ -87,8 +96,9 @@ def known_format(name: str) -> Format:
 
 def load_image(name: str, arguments: Sequence[str] = ()) -> Image:
     """An image by name and `key=value` arguments; KitError names what is known where one is not."""
+    name = current(name)
     image = Image(name)
-    known = getattr(image.source, "ARGUMENTS", {})  # an unknown image is answered here, with the nearest names
+    known = image.source.ARGUMENTS  # an unknown image is answered here, with the nearest names
     given = {}
     for word in arguments:
         key, mark, value = word.partition("=")
@@ -104,10 +114,20 @@ def load_image(name: str, arguments: Sequence[str] = ()) -> Image:
             raise KitError(f"--arg {word}: {key} can hold letters, digits, spaces and any of -=.,+/: only")
         given[key] = value
     image = Image(name, tuple(sorted((k, v) for k, v in given.items() if v != known[k].known[0])))
-    problem = getattr(image.source, "problem", lambda arguments: None)(image.arguments)
+    problem = image.source.problem(image.arguments)
     if problem:
         raise KitError(f"image {name}: {problem}")
     return image
+
+
+@functools.cache
+def current(name: str) -> str:
+    """Today's name of an image; says once on stderr where `name` is one of the past."""
+    from kit.images.recipes import ALIASES
+
+    if name in ALIASES:
+        print(f"kit: the image {name} is called {ALIASES[name]} now", file=sys.stderr)
+    return ALIASES.get(name, name)
 
 
 def arguments_text(known: Mapping[str, Any]) -> str:
@@ -119,7 +139,7 @@ def context_root() -> Path:
     return paths.PACKAGE.parent
 
 
-def context_files(source: ModuleType) -> list[Path]:
+def context_files(source: Recipe) -> list[Path]:
     """The files a recipe copies in, sorted."""
     found: list[Path] = []
     for entry in source.CONTEXT:

@@ -120,7 +120,7 @@ def test_points_train_as_the_stage_does(size: str) -> None:
     """Every option that the stage train passes is passed here, with its value, but for what makes a point."""
     benchmark = load_benchmark("cloudmask")
     assert benchmark.scaling
-    numbers = {**benchmark.size(size).parameters, **benchmark.images["cloudmask"].words}
+    numbers = {**benchmark.size(size).parameters, **benchmark.images["horovod"].words}
     stage = next(stage for stage in benchmark.stages if stage.name == "train")
     point = {"batch": numbers["batch_size"], "share": 1, "out": "train"}
 

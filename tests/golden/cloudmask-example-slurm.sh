@@ -20,11 +20,11 @@ export OMP_NUM_THREADS=1
 
 # in_image PROGRAM ...: one process in the image. launch PROGRAM ...: all 2 ranks of it.
 in_image() {
-    apptainer exec --no-home --pwd /work/run --bind /work/run --bind /work/data --bind /scratch --env OMP_NUM_THREADS=1 /images/cloudmask.sif "$@"
+    apptainer exec --no-home --pwd /work/run --bind /work/run --bind /work/data --bind /scratch --env OMP_NUM_THREADS=1 /images/horovod.sif "$@"
 }
 launch() {
     srun --nodes=1 --ntasks=2 --ntasks-per-node=2 --cpus-per-task=1 --distribution=cyclic --kill-on-bad-exit=1 --mpi=pmix \
-        apptainer exec --no-home --pwd /work/run --bind /work/run --bind /work/data --bind /scratch --env OMP_NUM_THREADS=1 /images/cloudmask.sif "$@"
+        apptainer exec --no-home --pwd /work/run --bind /work/run --bind /work/data --bind /scratch --env OMP_NUM_THREADS=1 /images/horovod.sif "$@"
 }
 
 # stages.jsonl is the record of what ran: a line when a stage starts, a line when it ends, whatever way it ends.

@@ -9,10 +9,10 @@ export OMP_NUM_THREADS=1
 
 # in_image PROGRAM ...: one process in the image. launch PROGRAM ...: all 2 ranks of it.
 in_image() {
-    apptainer exec --no-home --pwd /work/run --bind /work/run --bind /work/data --env OMP_NUM_THREADS=1 /images/cloudmask.sif "$@"
+    apptainer exec --no-home --pwd /work/run --bind /work/run --bind /work/data --env OMP_NUM_THREADS=1 /images/horovod.sif "$@"
 }
 launch() {
-    apptainer exec --no-home --pwd /work/run --bind /work/run --bind /work/data --env OMP_NUM_THREADS=1 /images/cloudmask.sif \
+    apptainer exec --no-home --pwd /work/run --bind /work/run --bind /work/data --env OMP_NUM_THREADS=1 /images/horovod.sif \
         mpirun --allow-run-as-root -n 2 --oversubscribe --map-by node --bind-to none "$@"
 }
 

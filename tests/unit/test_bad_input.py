@@ -28,7 +28,7 @@ SITE = (ROOT / "kit/sites/local.toml").read_text()
         (["submission", "pack", "/nowhere"], "no such run directory"),
         (["image", "build", "relion-basics"], "unknown image 'relion-basics': did you mean relion-basic"),
         (["image", "build", "relion-basic", "--format", "tar"], "unknown format 'tar': known: docker, sif, all"),
-        (["image", "inspect", "x"], "unknown image 'x': known: cloudmask, cloudmask-cuda, cloudmask-keras, relion-5"),
+        (["image", "inspect", "x"], "unknown image 'x': known: horovod, horovod-cuda, keras, relion-5"),
         (
             ["image", "build", "relion-accelerated", "--arg", "toolchain=icc"],
             "unknown toolchain 'icc': known: gcc, clang, oneapi",
@@ -50,7 +50,7 @@ SITE = (ROOT / "kit/sites/local.toml").read_text()
             "/nowhere.tar: neither docker, recipe, nor an archive",
         ),
         (["image", "verify", "relion-acelerated"], "did you mean relion-accelerated"),
-        (["run", "relion", "--image", "cloudmask"], "unknown image for benchmark relion 'cloudmask'"),
+        (["run", "relion", "--image", "horovod"], "unknown image for benchmark relion 'horovod'"),
         (["compare", "/nowhere", "/tmp"], "/nowhere: no such run directory"),
         (["site", "show", "lokal"], "did you mean local?"),
     ],

@@ -94,11 +94,11 @@ def test_recipes_are_pinned() -> None:
     text = recipe(load_image("relion-basic"), "docker")
     assert "relion=3.1.3-4*" in text
     assert re.search(r"SHA256:[0-9a-f]{64}", text)
-    requirements = (ROOT / "kit/images/recipes/cloudmask/requirements.txt").read_text()
+    requirements = (ROOT / "kit/images/recipes/horovod/requirements.txt").read_text()
     names = re.findall(r"^([a-z0-9-]+)==", requirements, re.MULTILINE)
     assert {"tensorflow-cpu", "numpy", "h5py"} <= set(names)
     assert "tensorflow-cpu==2.15.1" in requirements
-    assert "horovod==0.28.1 --hash=sha256:" in (ROOT / "kit/images/recipes/cloudmask/horovod.txt").read_text()
+    assert "horovod==0.28.1 --hash=sha256:" in (ROOT / "kit/images/recipes/horovod/horovod.txt").read_text()
 
 
 def test_values_are_quoted(tmp_path: Path) -> None:

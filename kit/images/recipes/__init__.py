@@ -1,21 +1,24 @@
-"""The one source of every image: an HPCCM recipe that renders to a Dockerfile and to a Singularity definition."""
+"""The one source of every image: an HPCCM recipe that renders to a Dockerfile and to a Singularity definition.
+
+An image is a folder here, which holds its recipe and every file that is its own, and a line in RECIPES. Everything else
+that lists images asks RECIPES.
+"""
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import Any, Protocol
 
 from kit.images.recipes import (
-    cloudmask,
-    cloudmask_cuda,
-    cloudmask_keras,
+    horovod,
+    horovod_cuda,
+    keras,
     relion_5,
     relion_accelerated,
     relion_basic,
     relion_cuda,
     topaz,
 )
-from kit.images.recipes.parts import Argument
+from kit.images.recipes.parts import Argument, Device
 
 
 class Recipe(Protocol):
@@ -29,36 +32,40 @@ class Recipe(Protocol):
     LICENSES: str
     # The base image, whose Debian suite is made locally where no registry can be reached.
     SUITE: str
-    # Files, folders and patterns in the checkout that the recipe copies in; the recipe's hash covers them.
+    # What its programs compute on. The runtime lets them see it.
+    DEVICE: Device
+    # Files, folders and patterns that the recipe copies in, from the folder that holds the package; the recipe's hash
+    # covers them.
     CONTEXT: tuple[str, ...]
     # A command in the image that ends 0 when the bundled program works; %test and the health check run it.
     TEST: str
-    # A minute count for the sentence that warns of a long build.
+    # Whether the tests need it, so that `make images` builds it.
+    TESTED: bool
+    # A minute count for the sentence that warns of a long build, and what the SIF may weigh.
     BUILD_MINUTES: int
+    MEGABYTES: int
     # Programs built from source, which no package manager in the image knows: name, version, sha256, license.
     SOURCES: tuple[dict[str, str], ...]
-    # Choices the recipe leaves open; a module without any has no ARGUMENTS.
+    # Choices the recipe leaves open.
     ARGUMENTS: dict[str, Argument]
 
-    @staticmethod
-    def stages(base: dict[str, Any], arguments: dict[str, str]) -> list[Any]:
+    def stages(self, base: dict[str, Any], arguments: dict[str, str]) -> list[Any]:
         """HPCCM stages; `base` holds keywords for every baseimage, which the format decides."""
 
-    @staticmethod
-    def problem(arguments: dict[str, str]) -> str | None:
-        """Why these arguments do not go together; a module where all do has no `problem`."""
+    def problem(self, arguments: dict[str, str]) -> str | None:
+        """Why these arguments do not go together; `parts.no_problem` where all do."""
 
 
-RECIPES: dict[str, ModuleType] = {
-    module.NAME: module
-    for module in (
-        relion_basic,
-        relion_accelerated,
-        relion_cuda,
-        relion_5,
-        topaz,
-        cloudmask,
-        cloudmask_cuda,
-        cloudmask_keras,
-    )
+RECIPES: dict[str, Recipe] = {
+    relion_basic.NAME: relion_basic,
+    relion_accelerated.NAME: relion_accelerated,
+    relion_cuda.NAME: relion_cuda,
+    relion_5.NAME: relion_5,
+    topaz.NAME: topaz,
+    horovod.NAME: horovod,
+    horovod_cuda.NAME: horovod_cuda,
+    keras.NAME: keras,
 }
+
+# Names of the past, and what the image is called now.
+ALIASES = {"cloudmask": "horovod", "cloudmask-cuda": "horovod-cuda", "cloudmask-keras": "keras"}

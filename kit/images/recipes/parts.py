@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import hpccm
 from hpccm.primitives import baseimage, comment, environment, shell
@@ -18,6 +18,14 @@ class Argument:
     help: str
     several: bool = False
     free: bool = False
+
+
+Device = Literal["cpu", "cuda", "rocm"]
+
+
+def no_problem(arguments: dict[str, str]) -> str | None:
+    """The `problem` of a recipe whose arguments all go together."""
+    return None
 
 
 def folder(module: str) -> str:

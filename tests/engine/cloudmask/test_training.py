@@ -481,29 +481,29 @@ def test_whole_scenes_are_masked_as_the_references_patches_are(work: Path, two: 
 
 def test_cuda_image_trains_alike(work: Path) -> None:
     """On the GPUs where there are any, with --nv; without, its Horovod and TensorFlow compute on the processor."""
-    if not load_image("cloudmask-cuda").sif.is_file():
-        pytest.skip("not built here: make image/cloudmask-cuda")
-    for name in ("cloudmask", "cloudmask-cuda"):
+    if not load_image("horovod-cuda").sif.is_file():
+        pytest.skip("not built here: make image/horovod-cuda")
+    for name in ("horovod", "horovod-cuda"):
         stage(work, 2, *TRAIN, "--out", name, "--epochs", "1", "--batch-size", "2", name=name)
-    losses = [[e["loss"] for e in epochs(work / name)] for name in ("cloudmask", "cloudmask-cuda")]
+    losses = [[e["loss"] for e in epochs(work / name)] for name in ("horovod", "horovod-cuda")]
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
 
 
 def test_without_horovod_the_network_trains_alike(work: Path) -> None:
     """On today's TensorFlow and Keras 3, in one process: the same patches, the same steps, and masks from its weights."""
-    if not load_image("cloudmask-keras").sif.is_file():
-        pytest.skip("not built here: make image/cloudmask-keras")
+    if not load_image("keras").sif.is_file():
+        pytest.skip("not built here: make image/keras")
     single = ("--backend", "single")
-    for name, words in (("cloudmask", ()), ("cloudmask-keras", single)):
+    for name, words in (("horovod", ()), ("keras", single)):
         common = ("--epochs", "2", "--batch-size", "2", "--learning-rate", "0.0005")
         stage(work, 0, *TRAIN, "--out", f"on-{name}", *common, *words, name=name)
-    found = [facts(work / f"on-{name}") for name in ("cloudmask", "cloudmask-keras")]
+    found = [facts(work / f"on-{name}") for name in ("horovod", "keras")]
     assert [of["tensorflow"].split(".")[:2] for of in found] == [["2", "15"], ["2", "21"]]
     # Each version draws other first weights from a seed, so that the losses are near each other and not the same.
     assert found[1]["parameters"] == 1948609
     assert found[1]["loss"] == pytest.approx(found[0]["loss"], rel=0.3)
-    words = ("infer", "--data", "scenes", "--model-file", "on-cloudmask-keras/model.weights.h5", "--out", "keras-masks")
-    stage(work, 0, *CODE, *words, *single, name="cloudmask-keras")
+    words = ("infer", "--data", "scenes", "--model-file", "on-keras/model.weights.h5", "--out", "keras-masks")
+    stage(work, 0, *CODE, *words, *single, name="keras")
     assert len(list((work / "keras-masks").glob("*.nc"))) == PARAMETERS["inference_scenes"]
 
 

@@ -14,11 +14,16 @@ VERSION = "5.1.0"
 DESCRIPTION = "RELION 5.1.0, plain CPU build of Debian unstable in double precision, with CTFFIND 4.1.14"
 LICENSES = "GPL-2.0-or-later AND LicenseRef-Janelia-1.2"
 SUITE = "sid"
+DEVICE: parts.Device = "cpu"
 FOLDER = parts.folder(__name__)
-CONTEXT = (f"{FOLDER}/selftest.sh",)
+CONTEXT: tuple[str, ...] = (f"{FOLDER}/selftest.sh",)
 TEST = "/opt/kit/selftest.sh"
+TESTED = False
 BUILD_MINUTES = 4
-SOURCES = (parts.CTFFIND,)
+MEGABYTES = 350
+SOURCES: tuple[dict[str, str], ...] = (parts.CTFFIND,)
+ARGUMENTS: dict[str, parts.Argument] = {}
+problem = parts.no_problem
 
 # A mirror's snapshot of unstable is older than its Release file allows.
 NO_DATE = "echo 'Acquire::Check-Valid-Until \"false\";' > /etc/apt/apt.conf.d/99no-date"

@@ -19,12 +19,15 @@ VERSION = "3.1.3"
 DESCRIPTION = "RELION 3.1.3 for AVX2 and AVX-512 processors, built from source, with CTFFIND 4.1.14"
 LICENSES = "GPL-2.0-or-later AND LicenseRef-Janelia-1.2"
 SUITE = "trixie"
+DEVICE: parts.Device = "cpu"
 FOLDER = parts.folder(__name__)
-CONTEXT = (f"{FOLDER}/source", f"{FOLDER}/selftest.sh")
+CONTEXT: tuple[str, ...] = (f"{FOLDER}/source", f"{FOLDER}/selftest.sh")
 TEST = "/opt/kit/selftest.sh"
+TESTED = True
 BUILD_MINUTES = 13
-SOURCES = (parts.RELION, parts.CTFFIND)
-ARGUMENTS = {
+MEGABYTES = 300
+SOURCES: tuple[dict[str, str], ...] = (parts.RELION, parts.CTFFIND)
+ARGUMENTS: dict[str, parts.Argument] = {
     "toolchain": parts.Argument(
         ("gcc", "clang", "oneapi"), "compiler: Debian's GCC or Clang, or Intel oneAPI from its own base image"
     ),

@@ -14,11 +14,16 @@ VERSION = "3.1.3"
 DESCRIPTION = "RELION 3.1.3, plain CPU build of Debian 13 in double precision, with CTFFIND 4.1.14"
 LICENSES = "GPL-2.0-or-later AND LicenseRef-Janelia-1.2"
 SUITE = "trixie"
+DEVICE: parts.Device = "cpu"
 FOLDER = parts.folder(__name__)
-CONTEXT = (f"{FOLDER}/selftest.sh",)
+CONTEXT: tuple[str, ...] = (f"{FOLDER}/selftest.sh",)
 TEST = "/opt/kit/selftest.sh"
+TESTED = True
 BUILD_MINUTES = 3
-SOURCES = (parts.CTFFIND,)
+MEGABYTES = 250
+SOURCES: tuple[dict[str, str], ...] = (parts.CTFFIND,)
+ARGUMENTS: dict[str, parts.Argument] = {}
+problem = parts.no_problem
 
 
 def stages(base: dict[str, Any], arguments: dict[str, str]) -> list[Any]:

@@ -18,19 +18,23 @@ VERSION = "3.1.3"
 DESCRIPTION = "RELION 3.1.3 for NVIDIA GPUs (CUDA 11.8), built from source, with CTFFIND 4.1.14"
 LICENSES = "GPL-2.0-or-later AND LicenseRef-Janelia-1.2 AND LicenseRef-NVIDIA-CUDA-EULA"
 SUITE = "bookworm"
+DEVICE: parts.Device = "cuda"
 FOLDER = parts.folder(__name__)
-CONTEXT = (f"{FOLDER}/patch.sh", f"{FOLDER}/selftest.sh")
+CONTEXT: tuple[str, ...] = (f"{FOLDER}/patch.sh", f"{FOLDER}/selftest.sh")
 TEST = "/opt/kit/selftest.sh"
+TESTED = False
 BUILD_MINUTES = 40
-SOURCES = (parts.RELION, parts.CTFFIND)
+MEGABYTES = 1500
+SOURCES: tuple[dict[str, str], ...] = (parts.RELION, parts.CTFFIND)
 # Compute capabilities: Volta, Turing, Ampere (A100, A40), Ada, Hopper.
-ARGUMENTS = {
+ARGUMENTS: dict[str, parts.Argument] = {
     "architectures": parts.Argument(
         ("70,75,80,86,89,90", "70", "75", "80", "86", "89", "90"),
         "compute capabilities to build device code for, comma-separated",
         several=True,
     ),
 }
+problem = parts.no_problem
 
 # CUDA is in Debian's non-free component, on the same mirrors.
 NON_FREE = (

@@ -14,16 +14,21 @@ VERSION = "0.3.20"
 DESCRIPTION = "Topaz 0.3.20 with its pretrained pickers, over Debian's PyTorch (CPU)"
 LICENSES = "GPL-3.0-or-later AND BSD-3-Clause"
 SUITE = "bookworm"
+DEVICE: parts.Device = "cpu"
 FOLDER = parts.folder(__name__)
-CONTEXT = (
+CONTEXT: tuple[str, ...] = (
     parts.CERTIFICATES,
     parts.INVENTORY,
     f"{FOLDER}/requirements.txt",
     f"{FOLDER}/selftest.sh",
 )
 TEST = "/opt/kit/selftest.sh"
+TESTED = False
 BUILD_MINUTES = 4
-SOURCES = ()
+MEGABYTES = 600
+SOURCES: tuple[dict[str, str], ...] = ()
+ARGUMENTS: dict[str, parts.Argument] = {}
+problem = parts.no_problem
 
 # Debian's PyTorch brings the compiler and headers that extensions of it are built with; nothing here builds any.
 NO_BUILD_TOOLS = (

@@ -1,4 +1,4 @@
-"""cloudmask: TensorFlow 2.15.1 and Horovod 0.28.1 over Open MPI on Debian 12, with the kit's CloudMask code."""
+"""horovod: TensorFlow 2.15.1 and Horovod 0.28.1 over Open MPI on Debian 12, with the stages of the kit."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from hpccm.primitives import baseimage, comment, copy, environment, shell
 
 from kit.images.recipes import parts
 
-NAME = "cloudmask"
+NAME = "horovod"
 VERSION = "0.28.1"
-DESCRIPTION = "Horovod 0.28.1 and TensorFlow 2.15.1 (CPU) over Open MPI 4.1, with the CloudMask benchmark"
+DESCRIPTION = "Horovod 0.28.1 and TensorFlow 2.15.1 (CPU) over Open MPI 4.1, with the stages of the kit"
 LICENSES = "Apache-2.0 AND BSD-3-Clause"
 SUITE = "bookworm"
+DEVICE: parts.Device = "cpu"
 FOLDER = parts.folder(__name__)
-CONTEXT = (
+CONTEXT: tuple[str, ...] = (
     parts.CERTIFICATES,
     f"{FOLDER}/requirements.txt",
     f"{FOLDER}/horovod.txt",
@@ -27,8 +28,12 @@ CONTEXT = (
     "kit/stages/**/*.py",
 )
 TEST = "/opt/kit/selftest.sh"
+TESTED = True
 BUILD_MINUTES = 9
-SOURCES = ()
+MEGABYTES = 700
+SOURCES: tuple[dict[str, str], ...] = ()
+ARGUMENTS: dict[str, parts.Argument] = {}
+problem = parts.no_problem
 
 MPI = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
 

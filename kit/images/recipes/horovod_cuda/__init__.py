@@ -1,35 +1,40 @@
-"""cloudmask-cuda: the U-Net on NVIDIA GPUs, with CUDA, cuDNN and NCCL as PyPI packages them; it builds without a GPU.
+"""horovod-cuda: Horovod and TensorFlow on NVIDIA GPUs, with CUDA, cuDNN and NCCL as PyPI packages them.
 
-TensorFlow finds these packages by itself. Horovod is built against the same NCCL; its few device functions are compiled
-by Debian's CUDA 11.8 compiler, linked statically to its runtime, for the driver of the node.
+It builds without a GPU. TensorFlow finds these packages by itself. Horovod is built against the same NCCL; its few device
+functions are compiled by Debian's CUDA 11.8 compiler, linked statically to its runtime, for the driver of the node.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from kit.images.recipes import cloudmask, parts, relion_cuda
+from kit.images.recipes import horovod, parts, relion_cuda
 
-NAME = "cloudmask-cuda"
+NAME = "horovod-cuda"
 VERSION = "0.28.1"
-DESCRIPTION = "Horovod 0.28.1 with NCCL and TensorFlow 2.15.1 with CUDA 12.2 over Open MPI 4.1, with the CloudMask benchmark"
+DESCRIPTION = "Horovod 0.28.1 with NCCL and TensorFlow 2.15.1 with CUDA 12.2 over Open MPI 4.1, with the stages of the kit"
 LICENSES = "Apache-2.0 AND BSD-3-Clause AND LicenseRef-NVIDIA-CUDA-EULA"
-SUITE = cloudmask.SUITE
+SUITE = horovod.SUITE
+DEVICE: parts.Device = "cuda"
 FOLDER = parts.folder(__name__)
-CONTEXT = (
-    *(entry for entry in cloudmask.CONTEXT if not entry.endswith(("requirements.txt", "selftest.sh"))),
+CONTEXT: tuple[str, ...] = (
+    *(entry for entry in horovod.CONTEXT if not entry.endswith(("requirements.txt", "selftest.sh"))),
     f"{FOLDER}/requirements.txt",
     f"{FOLDER}/selftest.sh",
 )
 TEST = "/opt/kit/selftest.sh"
+TESTED = False
 BUILD_MINUTES = 25
-SOURCES = ()
+MEGABYTES = 4000
+SOURCES: tuple[dict[str, str], ...] = ()
+ARGUMENTS: dict[str, parts.Argument] = {}
+problem = parts.no_problem
 
 NCCL = "/opt/venv/lib/python3.11/site-packages/nvidia/nccl"
 
 
 def stages(base: dict[str, Any], arguments: dict[str, str]) -> list[Any]:
-    build = cloudmask.environment_stage(
+    build = horovod.environment_stage(
         base,
         folder=FOLDER,
         before=[relion_cuda.NON_FREE, *parts.install("g++-11 nvidia-cuda-toolkit")],
@@ -42,11 +47,11 @@ def stages(base: dict[str, Any], arguments: dict[str, str]) -> list[Any]:
             "export CC=gcc-11 CXX=g++-11 CUDAHOSTCXX=g++-11",
         ],
     )
-    final = cloudmask.final_stage(
+    final = horovod.final_stage(
         base,
         selftest=f"{FOLDER}/selftest.sh",
         variables={
-            **cloudmask.MPI,
+            **horovod.MPI,
             "NVIDIA_VISIBLE_DEVICES": "all",
             "NVIDIA_DRIVER_CAPABILITIES": "compute,utility",
             "LD_LIBRARY_PATH": f"{NCCL}/lib",
