@@ -14,7 +14,7 @@ CODE = ("-m", "kit.stages.cloudmask")
 
 def command(folder: Path, ranks: int, *words: str, name: str = "horovod") -> list[str]:
     image = ["apptainer", "exec", "--no-privs", "--no-home", "--bind", str(folder), "--pwd", str(folder)]
-    image += ["--nv"] if name.endswith("-cuda") and Path("/dev/nvidia0").exists() else []
+    image += ["--nv"] if load_image(name).device == "cuda" and Path("/dev/nvidia0").exists() else []
     launcher = ["mpirun", "-n", str(ranks), "--oversubscribe", "--bind-to", "none"] if ranks else []
     return [*image, "--env", "OMP_NUM_THREADS=1", str(built_sif(load_image(name))), *launcher, PYTHON, *words]
 

@@ -26,6 +26,11 @@ def memory_gb() -> float:
     return 0.0
 
 
+def gpus_here() -> bool:
+    """Whether this machine has a GPU with a driver of NVIDIA or AMD."""
+    return Path("/dev/nvidiactl").exists() or Path("/dev/kfd").exists()
+
+
 def operating_system() -> str:
     return platform.freedesktop_os_release().get("PRETTY_NAME", platform.system())
 

@@ -59,11 +59,6 @@ class Image:
         known = self.source.ARGUMENTS
         return {**{key: argument.known[0] for key, argument in known.items()}, **dict(self.given)}
 
-    @property
-    def device(self) -> str:
-        """What its programs compute on: cpu, cuda or rocm."""
-        return str(getattr(self.source, "DEVICE", "cpu"))
-
     @functools.cached_property
     def hash(self) -> str:
         """SHA-256 over both recipes and every file they copy in: the address of what a build of them makes."""

@@ -26,8 +26,12 @@ class Runtime(Protocol):
         args: Sequence[str],
         workdir: str,
         machine: Mapping[str, str] | None = None,
+        gpus: bool = True,
     ) -> list[str]:
-        """The words before a program; `binds` are folders seen at the same path inside. This machine's without `machine`."""
+        """The words before a program; `binds` are folders seen at the same path inside. This machine's without `machine`.
+
+        An image of `device` cuda or rocm is given the GPUs, unless `args` do so already, or the node has none: not `gpus`.
+        """
 
 
 RUNTIMES: dict[str, Runtime] = {"apptainer": apptainer, "docker": docker, "host": host}

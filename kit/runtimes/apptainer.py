@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from kit.images.built import no_privileges, sif_of, singularity
 from kit.images.render import Image
+
+if TYPE_CHECKING:  # HPCCM takes its time to load
+    from kit.images.recipes.parts import Device
+
+# What lets the programs of an image see the GPUs.
+DEVICES: dict[Device, list[str]] = {"cpu": [], "cuda": ["--nv"], "rocm": ["--rocm"]}
 
 
 def facts(image: Image) -> dict[str, str]:
@@ -30,6 +37,7 @@ def command(
     args: Sequence[str],
     workdir: str,
     machine: Mapping[str, str] | None = None,
+    gpus: bool = True,
 ) -> list[str]:
     # The environment is let through: MPI launchers tell a rank who it is by variables. The home folder is not: packages
     # in it would shadow those of the image.
@@ -39,4 +47,5 @@ def command(
         words += ["--bind", bind]
     for key, value in environment.items():
         words += ["--env", f"{key}={value}"]
-    return [*words, *args, machine["sif"]]
+    devices = [word for word in DEVICES[image.device] if gpus and word not in args]
+    return [*words, *devices, *args, machine["sif"]]

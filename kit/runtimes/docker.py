@@ -5,8 +5,19 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from kit.images.render import Image
+
+if TYPE_CHECKING:  # HPCCM takes its time to load
+    from kit.images.recipes.parts import Device
+
+# What lets the programs of an image see the GPUs. Those of AMD are plain devices, of the group video.
+DEVICES: dict[Device, list[str]] = {
+    "cpu": [],
+    "cuda": ["--gpus", "all"],
+    "rocm": ["--device", "/dev/kfd", "--device", "/dev/dri", "--group-add", "video"],
+}
 
 
 def facts(image: Image) -> dict[str, str]:
@@ -26,6 +37,7 @@ def command(
     args: Sequence[str],
     workdir: str,
     machine: Mapping[str, str] | None = None,
+    gpus: bool = True,
 ) -> list[str]:
     user = (machine or facts(image))["user"]
     # MPI ranks exchange through shared memory, of which a container has 64 MB unless told otherwise.
@@ -34,4 +46,6 @@ def command(
         words += ["--volume", f"{bind}:{bind}"]
     for key, value in {"HOME": workdir, **environment}.items():
         words += ["--env", f"{key}={value}"]
-    return [*words, *args, image.tag]
+    devices = DEVICES[image.device]
+    given = not gpus or any(word.startswith(("--gpus", "/dev/kfd", "--device=/dev/kfd")) for word in args)
+    return [*words, *([] if given else devices), *args, image.tag]

@@ -22,5 +22,6 @@ def command(
     args: Sequence[str],
     workdir: str,
     machine: Mapping[str, str] | None = None,
+    gpus: bool = True,
 ) -> list[str]:
     return ["env", *(f"{key}={value}" for key, value in environment.items()), *args]

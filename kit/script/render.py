@@ -109,7 +109,13 @@ def job_script(plan: Plan, source: Rendering) -> str:
     if scratch and scratch not in binds:
         binds.append(scratch)
     container = RUNTIMES[site.container.runtime].command(
-        plan.image, binds, {"OMP_NUM_THREADS": str(plan.layout.threads)}, site.container.args, directory, source.machine
+        plan.image,
+        binds,
+        {"OMP_NUM_THREADS": str(plan.layout.threads)},
+        site.container.args,
+        directory,
+        source.machine,
+        gpus=partition.gpus > 0,
     )
     return (
         environment()

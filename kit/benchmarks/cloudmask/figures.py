@@ -54,7 +54,7 @@ def one_job(directory: Path, name: str, ranks: int) -> dict[str, Any]:
     if strangers:
         raise KitError(
             f"{directory / name}: ranks computed on {', '.join(sorted(strangers))}, but {run.image.name} is there "
-            f"for a {device} each; see container.args of the site (--nv), or take another image"
+            f"for a {device} each; see what the site says of its partition (gpus, or container.args), or take another image"
         )
     return facts
 

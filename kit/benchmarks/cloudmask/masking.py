@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 from kit.core.errors import KitError
+from kit.core.host import gpus_here
 from kit.images.built import not_built, runtime_here, starter
 from kit.images.render import load_image
 from kit.runtimes import RUNTIMES
@@ -42,7 +43,7 @@ def mask(product: Path, model: Path, output: Path, image_name: str) -> str:
     if runtime is None:
         raise not_built(image, "sif" if starter() else "docker")
     binds = [str(path) for path in (product, model, output.parent)]
-    command = RUNTIMES[runtime].command(image, binds, {}, [], str(output.parent))
+    command = RUNTIMES[runtime].command(image, binds, {}, [], str(output.parent), gpus=gpus_here())
     program = ["/opt/venv/bin/python3", "-m", "kit.stages.cloudmask", "mask"]
     words = ["--product", str(product), "--model-file", str(model), "--out", str(output)]
     result = subprocess.run([*command, *program, *words], capture_output=True, text=True)

@@ -33,6 +33,7 @@ from kit.benchmarks.relion.phantom import write_star
 from kit.benchmarks.relion.star import read_star
 from kit.core.errors import KitError, plain, unknown
 from kit.core.files import read_json, write_atomic, write_json
+from kit.core.host import gpus_here
 from kit.core.schema import Model, parse
 from kit.images.built import built_sif
 from kit.images.render import Image
@@ -169,7 +170,7 @@ class RelionProject:
     def relion(self, *words: str, where: Path | None = None) -> str:
         """What a program of the image prints, in the project directory; KitError when it fails."""
         folder = str(where or self.directory)
-        command = RUNTIMES[self.runtime].command(self.image, [folder], {}, [], folder)
+        command = RUNTIMES[self.runtime].command(self.image, [folder], {}, [], folder, gpus=False)
         # A project that RELION does not take makes it wait for a lock.
         result = subprocess.run([*command, *words], capture_output=True, text=True, timeout=300)
         text = result.stdout + result.stderr
@@ -300,7 +301,9 @@ class RelionProject:
         stamp = folder / ".started"
         stamp.touch()
         where = str(self.directory)
-        started_by = RUNTIMES[self.runtime].command(self.image, [where], {"OMP_NUM_THREADS": "1"}, [], where)
+        started_by = RUNTIMES[self.runtime].command(
+            self.image, [where], {"OMP_NUM_THREADS": "1"}, [], where, gpus=gpus_here()
+        )
         container = shlex.join(started_by)
         if engine == "direct":
             mpi = shlex.join(LAUNCHERS["mpirun"].command(job.ranks, job.ranks, job.threads, []))

@@ -224,7 +224,8 @@ def test_cuda_image_gives_the_basic_answer_on_the_cpu(cuda: str, particles: Path
 @pytest.mark.usefixtures("device")
 def test_cuda_on_a_device_agrees(cuda: str, basic: Path, tmp_path: Path) -> None:
     site = tmp_path / "gpu.toml"
-    site.write_text(Path("kit/sites/local.toml").read_text() + '\n[container]\nargs = ["--nv"]\n')
+    text = Path("kit/sites/local.toml").read_text()
+    site.write_text(text.replace('launcher = "mpirun"\n', 'launcher = "mpirun"\ngpus = 1\n'))
     words = ["run", "relion", "--size", "particles", "--image", cuda, "--site", str(site), "--wait"]
     run = kit(*words, env={"KIT_RUNS": os.fspath(tmp_path)})
     kit("collect", run.stdout.strip())
