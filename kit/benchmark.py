@@ -11,7 +11,7 @@ from pydantic import ConfigDict, Field, model_validator
 from kit.benchmarks import Code
 from kit.core import paths
 from kit.core.errors import KitError, unknown
-from kit.core.files import read_json, read_toml
+from kit.core.files import read_json, read_text, read_toml
 from kit.core.schema import Model, parse
 
 
@@ -73,16 +73,30 @@ class Published(Model):
 
 
 class Scaling(Model):
-    """What `kit scaling` runs with several numbers of ranks, behind the stages up to `after`.
+    """What `kit scaling` runs with several numbers of ranks: a `stage`, behind those that stand before it.
 
-    The template `command` knows what those of stages know, and `batch` (patches of a rank in a step), `share` (of the data
-    that this point works on), `epochs` and `out`, its folder. It leaves `output` there.
+    Its command is rendered once a point, with other values of the parameters `batch_size` (patches of a rank in a step),
+    `epochs` and `patience` (0), and with `share` (of the data that this point works on) and `out`, the folder of the point,
+    which a run does not have. It leaves `output` there.
     """
 
-    after: str
-    command: str
+    stage: str
     output: str
     published: list[Published] = []
+
+
+class Otherwise(Model):
+    """What a metric is at one size, where that is not what it is at the others; what is left out stays."""
+
+    description: str = ""
+    stage: str = ""
+    file: str = ""
+    label: str = ""
+    at_least: float | None = None
+    at_most: float | None = None
+    reference: float | None = None
+    tolerance: float | None = Field(default=None, ge=0)
+    source: str = ""
 
 
 class Metric(Model):
@@ -92,7 +106,7 @@ class Metric(Model):
     A `file` `STAGE:NAME` is the NAME beside the first output of that stage. `label` is `block.column` of a STAR file
     (`block.column[row]`), or the dotted path of a JSON file. The gates
     `at_least`, `at_most` and `reference` with `tolerance` decide whether the run is valid; without one the metric is
-    only reported.
+    only reported. What differs at a size stands in `at`, by its name.
     """
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
@@ -110,20 +124,31 @@ class Metric(Model):
     tolerance: float | None = Field(default=None, ge=0)
     source: str = ""
     sizes: list[str] = []  # that it belongs to; all of them when empty
+    at: dict[str, Otherwise] = Field(default={}, exclude=True)  # of a file: nothing is left of it where one size is written
     fact: Literal["", "ranks"] = ""  # a number of the run that it must be
     compared: bool = False  # it differs between repeats, and `kit compare` holds it against them
     step: float = Field(default=0.0, ge=0)  # of a metric that is counted: no difference below one step means anything
 
     @model_validator(mode="after")
     def complete(self) -> Metric:
-        if self.tolerance is not None and self.reference is None:
-            raise ValueError("a tolerance needs a reference")
-        if (self.reference is not None or self.at_least is not None or self.at_most is not None) and not self.source:
-            raise ValueError("a reference or a gate needs its source")
+        for size in self.at:
+            if not self.belongs(size):
+                raise ValueError(f"says what it is at the size {size}, which is none of its sizes")
+        for metric in (self, *map(self.at_size, self.at)):
+            if metric.tolerance is not None and metric.reference is None:
+                raise ValueError("a tolerance needs a reference")
+            gates = (metric.reference, metric.at_least, metric.at_most)
+            if any(gate is not None for gate in gates) and not metric.source:
+                raise ValueError("a reference or a gate needs its source")
         return self
 
     def belongs(self, size: str) -> bool:
         return not self.sizes or size in self.sizes
+
+    def at_size(self, size: str) -> Metric:
+        """The metric as it is at one of its sizes."""
+        changes = self.at[size].model_dump(exclude_unset=True) if size in self.at else {}
+        return self.model_copy(update={**changes, "sizes": [], "at": {}})
 
     def problem(self, value: float) -> str | None:
         """Why a value fails the gates of this metric, or None."""
@@ -173,20 +198,21 @@ class Benchmark(Model):
     @model_validator(mode="after")
     def consistent(self) -> Benchmark:
         stages = [stage.name for stage in self.stages]
-        if self.scaling and self.scaling.after not in stages:
-            raise ValueError(f"scaling begins after the stage {self.scaling.after}, which does not exist")
+        twice = sorted({metric.name for metric in self.metrics if [m.name for m in self.metrics].count(metric.name) > 1})
+        if twice:
+            raise ValueError(f"more than one metric is named {twice[0]}; what differs at a size goes into [metrics.at.SIZE]")
         for name, size in self.sizes.items():
             if size.ranks == 0 and not self.leader:
                 raise ValueError(f"size {name} has 0 ranks, but no rank of this benchmark leads the others")
         for metric in self.metrics:
-            for name in metric.sizes:
+            for name in (*metric.sizes, *metric.at):
                 if name not in self.sizes:
                     raise ValueError(f"metric {metric.name} names the size {name}, which does not exist")
         for name, size in self.sizes.items():
             if size.workflow:
                 continue  # its stages are known when a run resolves them
-            for metric in self.metrics:
-                if metric.belongs(name) and metric.stage not in (*stages, "collect"):
+            for metric in self.metrics_at(name):
+                if metric.stage not in (*stages, "collect"):
                     raise ValueError(f"metric {metric.name} names the stage {metric.stage}, which does not exist")
             for stage in size.floor_seconds:
                 if stage not in stages:
@@ -208,15 +234,18 @@ class Benchmark(Model):
             size = size.model_copy(update={"floor_seconds": floors})
         folders = {stage.name: Path(stage.outputs[0]).parent.as_posix() for stage in stages}
         metrics = []
-        for metric in self.metrics:
-            if metric.belongs(size_name) and (not isolated or metric.stage in names):
+        for metric in self.metrics_at(size_name):
+            if not isolated or metric.stage in names:
                 stage, mark, name = metric.file.partition(":")
                 if mark and stage not in folders:
                     raise KitError(f"{where}: metric {metric.name} reads {metric.file}, but no stage is named {stage}")
                 file = (Path(folders[stage]) / name).as_posix() if mark else metric.file
-                metrics.append(metric.model_copy(update={"sizes": [], "file": file}))
+                metrics.append(metric.model_copy(update={"file": file}))
         whole = self.model_copy(update={"sizes": {size_name: size}, "metrics": metrics, "stages": stages})
         return parse(Benchmark, whole.model_dump(), where)
+
+    def metrics_at(self, size_name: str) -> list[Metric]:
+        return [metric.at_size(size_name) for metric in self.metrics if metric.belongs(size_name)]
 
     def size(self, name: str) -> Size:
         if name not in self.sizes:
@@ -299,7 +328,42 @@ def benchmark_names() -> list[str]:
 
 
 def load_benchmark(name: str) -> Benchmark:
+    """A benchmark by its benchmark.toml, with the defaults of its sizes and the shell that stands in files beside it."""
     if name not in benchmark_names():
         raise unknown("benchmark", name, benchmark_names())
     path = paths.PACKAGE / "benchmarks" / name / "benchmark.toml"
-    return parse(Benchmark, {"name": name, **read_toml(path)}, path)
+    data = with_shell(with_defaults(read_toml(path), path), path.parent)
+    found = parse(Benchmark, {"name": name, **data}, path)
+    if found.scaling and found.scaling.stage not in (stages := [stage.name for stage in found.stages]):
+        raise KitError(f"{path}: key 'scaling.stage': {unknown('stage', found.scaling.stage, stages)}")
+    return found
+
+
+def with_defaults(data: dict[str, Any], path: Path) -> dict[str, Any]:
+    """A benchmark.toml whose sizes have what its `[defaults]` say and they do not; tables are merged key by key."""
+    defaults, sizes = data.get("defaults", {}), data.get("sizes", {})
+    named = sizes.values() if isinstance(sizes, dict) else ()
+    if not all(isinstance(table, dict) for table in (defaults, sizes, *named)):
+        raise KitError(f"{path}: [defaults] and [sizes.NAME] need to be tables")
+    for key in defaults:
+        if key not in Size.model_fields:
+            raise KitError(f"{path}: key 'defaults.{key}': {unknown('key of a size', key, Size.model_fields)}")
+    merged = {}
+    for name, size in sizes.items():
+        tables = {key: {**value, **size[key]} for key, value in defaults.items() if isinstance(value, dict) and key in size}
+        merged[name] = {**defaults, **size, **tables}
+    return {key: value for key, value in data.items() if key != "defaults"} | {"sizes": merged}
+
+
+def with_shell(data: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """A benchmark.toml with the text of each file that stands in place of shell, as `{ file = "NAME.sh" }`."""
+
+    def text(table: dict[str, Any], key: str) -> dict[str, Any]:
+        value = table.get(key)
+        if not isinstance(value, dict) or set(value) != {"file"}:
+            return table
+        return {**table, key: read_text(folder / str(value["file"]))}
+
+    stages = data.get("stages", [])
+    found = text(data, "functions")
+    return {**found, "stages": [text(stage, "command") for stage in stages]} if isinstance(stages, list) else found

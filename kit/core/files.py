@@ -73,6 +73,16 @@ def sha256_plain(folder: Path, name: str) -> str:
         return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
 
 
+def read_text(path: Path) -> str:
+    """The content of a text file; KitError where it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise KitError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise KitError(f"{path}: not text (UTF-8)") from None
+
+
 def read_toml(path: Path) -> dict[str, Any]:
     """The content of a TOML file; KitError names file and line of a mistake."""
     try:

@@ -43,24 +43,26 @@ def plan(benchmark: Benchmark, size_name: str, ranks: Sequence[int], epochs: int
         )
     size = benchmark.size(size_name)
     names = [stage.name for stage in benchmark.stages]
-    stages = list(benchmark.stages[: names.index(benchmark.scaling.after) + 1])
+    place = names.index(benchmark.scaling.stage)
+    stages = list(benchmark.stages[:place])
     for name, number in points(ranks).items():
         strong = name.startswith("strong")
         batch = int(size.parameters["batch_size"])
         numbers = {
-            "batch": batch * most // number if strong else batch,
+            "batch_size": batch * most // number if strong else batch,
             "share": 1 if strong else number / most,
             "epochs": epochs,
+            "patience": 0,
             "out": name,
         }
         given = "".join(f"{{% set {key} = {json.dumps(value)} %}}" for key, value in numbers.items())
         stages.append(
             Stage(
                 name=name,
-                command=given + benchmark.scaling.command,
+                command=given + benchmark.stages[place].command,
                 outputs=[f"{name}/{benchmark.scaling.output}"],
                 ranks=number,
-                note=f"{number} rank{'s' if number > 1 else ''}, batch {numbers['batch']} of a rank",
+                note=f"{number} rank{'s' if number > 1 else ''}, batch {numbers['batch_size']} of a rank",
             )
         )
     changed = size.model_copy(update={"ranks": most, "floor_seconds": {}})

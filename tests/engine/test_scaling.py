@@ -96,7 +96,7 @@ def test_points_of_many_ranks() -> None:
     stages = {stage.name: stage for stage in plan(load_benchmark("cloudmask"), "small", [4, 1, 2], 3).stages}
     assert list(stages) == ["extract", "convert", "patches", *points([1, 2, 4])]
     for name, batch, share in (("strong_1", 4, 1), ("strong_4", 1, 1), ("weak_1", 1, 0.25), ("weak_2", 1, 0.5)):
-        assert f"set batch = {batch} " in stages[name].command
+        assert f"set batch_size = {batch} " in stages[name].command
         assert f"set share = {share} " in stages[name].command
 
 
@@ -117,26 +117,26 @@ def test_published_curves_have_all_their_points() -> None:
 
 @pytest.mark.parametrize("size", load_benchmark("cloudmask").sizes)
 def test_points_train_as_the_stage_does(size: str) -> None:
-    """Every option that the stage train passes is passed here, with its value, but for what makes a point."""
+    """Every option that the stage train passes is passed at each point, with its value, but for what makes a point."""
     benchmark = load_benchmark("cloudmask")
-    assert benchmark.scaling
     numbers = {**benchmark.size(size).parameters, **benchmark.images["horovod"].words}
-    stage = next(stage for stage in benchmark.stages if stage.name == "train")
-    point = {"batch": numbers["batch_size"], "share": 1, "out": "train"}
+    (stage,) = (stage for stage in benchmark.stages if stage.name == "train")
 
     def options(command: str) -> dict[str, object]:
-        words = environment().from_string(command).render({**numbers, **point}).replace("\\\n", " ").split()
+        words = environment().from_string(command).render(numbers).replace("\\\n", " ").split()
         at = words.index("kit.stages.cloudmask")
         named = {word for word in words if word.startswith("--")}
         return {**vars(parser().parse_args(words[at + 1 :])), "named": named}
 
-    of_stage, of_point = options(stage.command), options(benchmark.scaling.command)
-    assert of_stage["named"] <= of_point["named"]
-    assert of_point["named"] - of_stage["named"] == {"--share"}
-    for key, value in of_stage.items():
-        if key not in ("named", "patience"):
-            assert of_point[key] == value, key
-    assert of_point["patience"] == 0  # all points train as many epochs
+    of_stage = options(stage.command)
+    batch = numbers["batch_size"]
+    expected = {"strong_1": (4 * batch, 1), "strong_4": (batch, 1), "weak_1": (batch, 0.25), "weak_2": (batch, 0.5)}
+    found = {stage.name: stage for stage in plan(benchmark, size, [1, 2, 4], 3).stages}
+    for name, (batch_size, share) in expected.items():
+        own = {"named": {*of_stage["named"], "--share"}, "out": Path(name), "share": share, "batch_size": batch_size}  # type: ignore[misc]
+        # All points train as many epochs.
+        assert options(found[name].command) == {**of_stage, **own, "epochs": 3, "patience": 0}
+        assert found[name].outputs == [f"{name}/train.json"]
 
 
 @pytest.mark.parametrize("ranks", [[4], [2, 3], [0, 2], [], [2, 2]])

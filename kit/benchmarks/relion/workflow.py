@@ -23,7 +23,7 @@ from kit.benchmarks.relion import plan as planning
 from kit.benchmarks.relion.plan import ALIGNING, SINGLE, UNTHREADED
 from kit.benchmarks.relion.project import Job, RelionProject, in_words, note, read_job_star
 from kit.core.errors import KitError, unknown
-from kit.core.files import read_json, read_toml, write_json
+from kit.core.files import read_json, read_text, read_toml, write_json
 from kit.core.schema import Model, parse
 from kit.data.isolated import Pack
 from kit.images.render import Image
@@ -245,24 +245,7 @@ def produced(jobs: Mapping[str, Job], source: str, where: str) -> str:
 MODEL, OPTIMISER = "model.star", "optimiser.star"
 MAP = "map.mrc"  # the map of the largest class that a Select job keeps
 MAPS = "Maps"  # of a project: references that were brought to the size of the images
-SELECT = r"""
-in_image relion_star_printtable {model} data_model_classes rlnClassDistribution rlnEstimatedResolution rlnReferenceImage |
-    awk '$1 >= {least} && ($2 <= {worst}) {{ print $1, NR, $3 }}' | sort -rg | head -n {best} >{job}classes.txt
-[ -s {job}classes.txt ] || {{ echo "{job}: no class of {model} passes the rule {rule}" >&2; exit 65; }}
-printf 'data_\n\nloop_\n_rlnReferenceImage #1\n' >{job}class_averages.star
-parts=
-while read -r _ class image; do
-    in_image relion_star_handler --i {data} --o {job}class$class.star \
-        --select rlnClassNumber --minval $class --maxval $class </dev/null
-    parts="$parts {job}class$class.star"
-    echo "$image" >>{job}class_averages.star
-done <{job}classes.txt
-in_image relion_star_handler --combine --i "$parts" --o {job}particles.star
-"""
-LARGEST = """
-read -r _ class image <{job}classes.txt
-cp "$image" {job}{map}
-"""
+SELECT = Path(__file__).parent / "select.sh"  # a template, as the commands of stages are
 
 
 def fit(source: str, target: str, wanted: Fit, render: Callable[[str], str]) -> list[str]:
@@ -291,17 +274,19 @@ def not_empty(job: str) -> list[str]:
 def select(rule: Rule, job: Job) -> list[str]:
     """The commands of a Select job by rule. RELION reads its own tables; what is compared are numbers of its columns."""
     model = job.inputs[0].replace(OPTIMISER, MODEL)
-    largest = LARGEST.format(job=job.name, map=MAP) if model.startswith("Class3D") else ""
-    text = SELECT.format(
-        model=model,
-        data=model.replace("_model.star", "_data.star"),
-        job=job.name,
-        least=rule.least_fraction,
-        worst=rule.worst_resolution if math.isfinite(rule.worst_resolution) else 999999,
-        best=rule.best or 9999,
-        rule=shlex.quote(", ".join(f"{key} {value}" for key, value in rule if value not in (None, math.inf))),
-    )
-    return [(text + largest).strip()]
+    numbers = {
+        "model": model,
+        "data": model.replace("_model.star", "_data.star"),
+        "job": job.name,
+        "least": rule.least_fraction,
+        "worst": rule.worst_resolution if math.isfinite(rule.worst_resolution) else 999999,
+        "best": rule.best or 9999,
+        "rule": shlex.quote(", ".join(f"{key} {value}" for key, value in rule if value not in (None, math.inf))),
+    }
+    commands = [environment().from_string(read_text(SELECT)).render(numbers).strip()]
+    if model.startswith("Class3D"):  # the map of the class that holds most
+        commands += [f"read -r _ class image <{job.name}classes.txt", f'cp "$image" {job.name}{MAP}']
+    return commands
 
 
 def record(directory: Path, stage: str, job: Job, commands: list[str]) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from kit.benchmark import load_benchmark
 from kit.benchmarks.cloudmask import scenes
 from kit.core import paths
 from kit.stages.cloudmask import infer, matchups, sst
@@ -366,17 +367,17 @@ def test_each_retrieval_stands_for_itself(data: Path, converted: Path, true_mask
 def test_the_size_that_has_match_ups_compares_them() -> None:
     """The table is fetched with the products, and the stage is given the file that comes."""
     folder = paths.PACKAGE / "benchmarks/cloudmask"
-    benchmark = tomllib.loads((folder / "benchmark.toml").read_text())
-    size = benchmark["sizes"]["one_day"]
-    sources = tomllib.loads((folder / f"datasets/{size['dataset']}.toml").read_text())["sources"]
-    assert f"data/{Path(sources[0]['url']).name}" == size["parameters"]["matchups"]
-    (stage,) = (stage for stage in benchmark["stages"] if stage["name"] == "sst")
+    benchmark = load_benchmark("cloudmask")
+    size = benchmark.size("one_day")
+    sources = tomllib.loads((folder / f"datasets/{size.dataset}.toml").read_text())["sources"]
+    assert f"data/{Path(sources[0]['url']).name}" == size.parameters["matchups"]
+    (stage,) = (stage for stage in benchmark.stages if stage.name == "sst")
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined)
-    command = environment.from_string(stage["command"]).render(size["parameters"])
+    command = environment.from_string(stage.command).render(size.parameters)
     assert "--matchups data/sst_matchups.h5" in command
-    reported = [metric for metric in benchmark["metrics"] if metric["file"] == "sst/sst.json"]
+    reported = [metric for metric in benchmark.metrics if metric.file == "sst/sst.json"]
     assert len(reported) == 4
-    assert all("one_day" in metric["sizes"] for metric in reported)
+    assert all("one_day" in metric.sizes for metric in reported)
 
 
 @pytest.mark.parametrize(
@@ -388,9 +389,9 @@ def test_the_size_that_has_match_ups_compares_them() -> None:
     ],
 )
 def test_a_size_can_choose(stage: str, change: dict[str, object], option: str) -> None:
-    benchmark = tomllib.loads((paths.PACKAGE / "benchmarks/cloudmask/benchmark.toml").read_text())
-    (command,) = (entry["command"] for entry in benchmark["stages"] if entry["name"] == stage)
+    benchmark = load_benchmark("cloudmask")
+    (command,) = (entry.command for entry in benchmark.stages if entry.name == stage)
     template = jinja2.Environment(undefined=jinja2.StrictUndefined).from_string(command)
-    for size in benchmark["sizes"].values():
-        assert option not in template.render(size["parameters"])
-        assert option in template.render({**size["parameters"], **change})
+    for size in benchmark.sizes.values():
+        assert option not in template.render(size.parameters)
+        assert option in template.render({**size.parameters, **change})
