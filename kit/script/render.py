@@ -26,7 +26,7 @@ def stage_numbers(plan: Plan) -> dict[str, Any]:
     most = variant.max_ranks or layout.ranks
     if layout.ranks > most:
         raise KitError(
-            f"image {plan.image.name}: {layout.ranks} ranks are asked for, and it runs {most} at most; "
+            f"image {plan.image.name}: {layout.ranks} ranks are asked for, and it runs {'one process' if most == 1 else most}; "
             f"--ranks {most}, with --threads {layout.ranks * layout.threads // most} for as many cores"
         )
     return {
