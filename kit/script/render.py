@@ -25,8 +25,9 @@ def stage_numbers(plan: Plan) -> dict[str, Any]:
     variant, layout = plan.benchmark.images[plan.image.name], plan.layout
     most = variant.max_ranks or layout.ranks
     if layout.ranks > most:
+        room = "one process" if most == 1 else f"{most} at most"
         raise KitError(
-            f"image {plan.image.name}: {layout.ranks} ranks are asked for, and it runs {'one process' if most == 1 else most}; "
+            f"image {plan.image.name}: {layout.ranks} ranks are asked for, and it runs {room}; "
             f"--ranks {most}, with --threads {layout.ranks * layout.threads // most} for as many cores"
         )
     return {
