@@ -13,7 +13,7 @@ SIZE ?= tiny
 SITE ?= local
 SUBMISSIONS ?= submissions
 
-.PHONY: help setup recipes images images/all submission test test/unit test/engine test/slurm lint bench bench/relion bench/cloudmask bench/levers bench/repeats clean
+.PHONY: help setup recipes images images/all submission test test/unit test/engine test/slurm lint docs bench bench/relion bench/cloudmask bench/levers bench/repeats clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z\/%-]+:.*## / {printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -80,6 +80,12 @@ lint: .venv/.done ## ruff, mypy, shellcheck, hadolint
 	@.venv/bin/shellcheck -e SC2016 $$(find kit -name '*.sh' -not -path 'kit/benchmarks/*') tests/slurm/*.sh tests/golden/*.sh .ci/run
 	@.venv/bin/shellcheck -s bash -e SC1083,SC2016 kit/benchmarks/*/*.sh
 	@.venv/bin/hadolint containers/*/Dockerfile
+
+docs: .venv/.done ## build the documentation as a website in build/docs; a broken link or anchor is an error
+	@rm -rf build/pages
+	@mkdir -p build/pages
+	@cp -r README.md CONTRIBUTING.md CHANGELOG.md SECURITY.md docs build/pages/
+	@.venv/bin/mkdocs build --strict
 
 bench: images ## measure the speed and size the kit promises (build/bench/kit.json)
 	@.venv/bin/python bench/promises.py

@@ -63,11 +63,12 @@ def in_docker(name: str, script: str, bind: Path | None = None, environment: dic
     return str(output.decode(errors="replace"))
 
 
-def commands(page: Path) -> list[str]:
-    """The commands that a page of the documentation shows."""
+def commands(page: Path | str) -> list[str]:
+    """The commands that a page of the documentation shows, or its text."""
+    text = page.read_text() if isinstance(page, Path) else page
     return [
-        line.removeprefix("$ ").partition("#")[0].strip()
-        for block in re.findall(r"```console\n(.*?)```", page.read_text(), re.DOTALL)
+        line.removeprefix("$ ").partition(" #")[0].strip()
+        for block in re.findall(r"```console\n(.*?)```", text, re.DOTALL)
         for line in block.splitlines()
         if line.startswith("$ ")
     ]
