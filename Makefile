@@ -96,10 +96,10 @@ bench/relion: images ## relion-basic against relion-accelerated (build/bench/rel
 bench/cloudmask: images ## CloudMask against the ancestor's scheme: train, infer, convert, memory (build/bench/cloudmask.json)
 	@.venv/bin/python bench/cloudmask.py
 
-bench/levers: images ## what compiler, flags, instruction set and memory give relion-accelerated (build/bench/levers.json)
+bench/levers: images ## measure compiler, flags, instruction set and memory in relion-accelerated (build/bench/levers.json)
 	@.venv/bin/python bench/levers.py
 
-bench/repeats: images ## how far runs differ that differ in their seed only; writes kit/benchmarks/relion/repeats.json
+bench/repeats: images ## measure the spread between runs that differ only in their seed; writes kit/benchmarks/relion/repeats.json
 	@.venv/bin/python bench/repeats.py
 
 clean: ## remove what was built in this checkout (not images, data and runs)
