@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from conftest import ROOT, commands, kit
 
+from kit import __version__
 from kit.cli import app
 from kit.core.schema import parse
 from kit.site import Site
@@ -139,12 +141,26 @@ def test_site_builds(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "extra", ["[x](docs/nothing.md)", "[x](docs/site.md#nothing)", "[x](#nothing)", "![x](docs/nothing.png)", "[x](docs/nothing)"]
+    "extra",
+    ["[x](docs/nothing.md)", "[x](docs/site.md#nothing)", "[x](#nothing)", "![x](docs/nothing.png)", "[x](docs/nothing)"],
 )
 def test_site_with_a_broken_link_does_not_build(tmp_path: Path, extra: str) -> None:
     result = build_site(tmp_path, f"\n{extra}\n")
     assert result.returncode != 0
     assert "nothing" in result.stderr
+
+
+def test_citation_and_changelog_name_the_version() -> None:
+    assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == __version__
+    assert f"\n## {__version__}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_a_pull_request_runs_lint_and_tests() -> None:
+    workflow = yaml.safe_load((ROOT / ".github/workflows/test.yml").read_text())
+    said = " ".join(step.get("run", "") for job in workflow["jobs"].values() for step in job["steps"])
+    for command in ("make lint", "make docs", "make test/unit", "make test "):
+        assert command in said
+    assert "pull_request" in workflow[True]  # YAML takes the key `on` for a truth value
 
 
 def test_site_example_is_a_site() -> None:
