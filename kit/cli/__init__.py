@@ -76,7 +76,7 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # of a terminal that has not every letter
     try:
-        code = app(standalone_mode=False)
+        code = app(standalone_mode=False, prog_name="kit")
         if code == 130:  # how Typer hands Ctrl-C back
             raise KeyboardInterrupt
         sys.exit(code if isinstance(code, int) else 0)

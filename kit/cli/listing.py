@@ -11,7 +11,10 @@ from kit.cli.output import out, out_json, say
 
 
 def list_all(as_json: Json = False) -> None:
-    """List the benchmarks with their sizes, the sites and the images."""
+    """List the benchmarks with their sizes, the sites and the images.
+
+    These are the names that kit run takes: a benchmark, its --size, a --site and an --image.
+    """
     from kit import catalogue
 
     found = catalogue.catalogue()

@@ -189,6 +189,8 @@ def test_every_command_explains_itself() -> None:
         ["list"],
         ["image", "build"],
         ["submission", "check"],
+        ["relion", "project"],
+        ["cloudmask", "mask"],
     ):
         assert len(kit(*words, "--help").stdout) > 200
     assert "kit submission check FOLDER" in kit("--help").stdout

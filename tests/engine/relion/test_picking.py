@@ -163,14 +163,17 @@ def project(tmp_path: Path) -> Path:
 
 
 def test_what_a_picker_was_not_asked_is_no_miss(project: Path) -> None:
-    result = json.loads(kit("picks", str(project), "--diameter", "200", "--json").stdout)
+    result = json.loads(kit("relion", "picks", str(project), "--diameter", "200", "--json").stdout)
     (pair,) = result["pairs"]
     assert (pair["f1"], pair["micrographs"]) == (1.0, 10)
     assert [(row["name"], row["micrographs"], row["picks"]) for row in result["sets"]] == [
         ("AutoPick/job004", 24, 48),
         ("AutoPick/job005", 10, 20),
     ]
-    assert "  1.000      10  AutoPick/job004, AutoPick/job005" in kit("picks", str(project), "--diameter", "200").stdout
+    assert (
+        "  1.000      10  AutoPick/job004, AutoPick/job005"
+        in kit("relion", "picks", str(project), "--diameter", "200").stdout
+    )
 
 
 def test_what_a_picker_did_not_find_is_a_miss(project: Path) -> None:
@@ -240,7 +243,7 @@ def test_pickers_on_a_run(made_runs: Path, tmp_path: Path) -> None:
     for name, places in picking.read(run / "AutoPick/job004").items():
         half += [f"{name}\t{x:.0f}\t{y:.0f}\t1" for x, y in places[::2]]
     (tmp_path / "half.txt").write_text("\n".join(half) + "\n")
-    words = ["picks", str(run), "--with", f"half={tmp_path / 'half.txt'}"]
+    words = ["relion", "picks", str(run), "--with", f"half={tmp_path / 'half.txt'}"]
     result = json.loads(kit(*words, "--json").stdout)
     rows = {row["name"]: row for row in result["sets"]}
     assert list(rows) == ["AutoPick/job004", "AutoPick/job008", "half"]
@@ -254,19 +257,21 @@ def test_pickers_on_a_run(made_runs: Path, tmp_path: Path) -> None:
     assert "agreement of each two (F1)" in text
     other = [*half[:1], "another\t1\t2\t3"]
     (tmp_path / "other.txt").write_text("\n".join(other) + "\n")
-    said = kit("picks", str(run), "--with", f"x={tmp_path / 'other.txt'}", code=1).stderr
+    said = kit("relion", "picks", str(run), "--with", f"x={tmp_path / 'other.txt'}", code=1).stderr
     assert "x: picks of another, which is no micrograph of" in said
     for name in ("half.txt", "=half.txt", "x="):
-        assert "NAME=PATH is needed" in kit("picks", str(run), "--with", name, code=1).stderr
+        assert "NAME=PATH is needed" in kit("relion", "picks", str(run), "--with", name, code=1).stderr
     for wrong in ("0", "-5", "nan", "inf"):
         for topaz in ([], ["--topaz"]):
-            assert "angstrom, above 0 and below" in kit("picks", str(run), "--diameter", wrong, *topaz, code=1).stderr
-    said = kit("picks", str(run), "--with", f"AutoPick/job008={tmp_path / 'half.txt'}", code=1).stderr
+            assert (
+                "angstrom, above 0 and below" in kit("relion", "picks", str(run), "--diameter", wrong, *topaz, code=1).stderr
+            )
+    said = kit("relion", "picks", str(run), "--with", f"AutoPick/job008={tmp_path / 'half.txt'}", code=1).stderr
     assert "AutoPick/job008 is a job of" in said
-    assert "no such folder" in kit("picks", str(tmp_path / "nowhere"), code=1).stderr
+    assert "no such folder" in kit("relion", "picks", str(tmp_path / "nowhere"), code=1).stderr
     assert (
         "has no CtfFind or MotionCorr job"
-        in kit("picks", str(tmp_path), "--with", f"x={tmp_path / 'other.txt'}", code=1).stderr
+        in kit("relion", "picks", str(tmp_path), "--with", f"x={tmp_path / 'other.txt'}", code=1).stderr
     )
 
 
@@ -274,7 +279,7 @@ def test_topaz_picks_on_a_run(made_runs: Path) -> None:
     if not load_image("topaz").sif.is_file():
         pytest.skip("not built here: make image/topaz")
     (run,) = (made_runs / "relion").iterdir()
-    rows = {row["name"]: row for row in json.loads(kit("picks", str(run), "--topaz", "--json").stdout)["sets"]}
+    rows = {row["name"]: row for row in json.loads(kit("relion", "picks", str(run), "--topaz", "--json").stdout)["sets"]}
     assert rows["Picking/topaz"]["f1"] > 0.95
     assert rows["Picking/topaz"]["micrographs"] == rows["AutoPick/job004"]["micrographs"]
 

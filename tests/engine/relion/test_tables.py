@@ -117,7 +117,9 @@ def test_ancestry(laboratory: Path, tmp_path: Path) -> None:
     assert len(tables.ancestry(laboratory)) == 4
     with pytest.raises(KitError, match="no job 'Class3D/job009/'; known: Import/job001/, Class3D/job002/"):
         tables.ancestry(laboratory, "Class3D/job009")
-    said = kit("project", str(laboratory), "--chart", str(tmp_path / "chart.svg"), "--job", "Refine3D/job004").stdout
+    said = kit(
+        "relion", "project", str(laboratory), "--chart", str(tmp_path / "chart.svg"), "--job", "Refine3D/job004"
+    ).stdout
     assert said.strip() == str(tmp_path / "chart.svg")
     assert (tmp_path / "chart.svg").read_text().count("<svg") == 1
 
@@ -134,54 +136,60 @@ def test_a_file_of_particles(tmp_path: Path) -> None:
     )
     optics = pd.DataFrame({"rlnOpticsGroup": [1], "rlnVoltage": [300.0]})
     write_star(star, {"optics": optics, "particles": table})
-    found = json.loads(kit("project", str(star), "--json").stdout)
+    found = json.loads(kit("relion", "project", str(star), "--json").stdout)
     assert (found["particles"], found["micrographs"], found["classes"]) == (100, 4, {"1": 75, "2": 25})
     assert found["ranges"] == {"defocus U (angstrom)": [10004.95, 10049.5, 10094.05]}
-    text = kit("project", str(star)).stdout
+    text = kit("relion", "project", str(star)).stdout
     assert "100 particles of 4 micrographs" in text
     assert "classes: 1: 0.750  2: 0.250" in text
     whole = star.read_text().rstrip()
     star.write_text(whole.rpartition("\t")[0].rpartition("\t")[0])
     last = len(star.read_text().splitlines())
-    assert f"line {last}: a value of data_particles is missing, or no number" in kit("project", str(star), code=1).stderr
+    assert (
+        f"line {last}: a value of data_particles is missing, or no number"
+        in kit("relion", "project", str(star), code=1).stderr
+    )
     star.write_text(whole + "\nno number in sight here\n")
-    assert "a row of data_particles cannot be read: " in kit("project", str(star), code=1).stderr
+    assert "a row of data_particles cannot be read: " in kit("relion", "project", str(star), code=1).stderr
     write_star(star, {"optics": optics})
-    assert "no data_particles with any of the labels _rlnMicrographName" in kit("project", str(star), code=1).stderr
-    assert "cannot be read: No such file" in kit("project", str(tmp_path / "none.star"), code=1).stderr
+    assert (
+        "no data_particles with any of the labels _rlnMicrographName" in kit("relion", "project", str(star), code=1).stderr
+    )
+    assert "cannot be read: No such file" in kit("relion", "project", str(tmp_path / "none.star"), code=1).stderr
 
 
 def test_what_is_no_project_is_said(tmp_path: Path) -> None:
-    assert "not a RELION project, it has no default_pipeline.star" in kit("project", str(tmp_path), code=1).stderr
+    assert "not a RELION project, it has no default_pipeline.star" in kit("relion", "project", str(tmp_path), code=1).stderr
     (tmp_path / "default_pipeline.star").write_text("")
-    said = kit("project", str(tmp_path), "--chart", "chart.gif", code=1).stderr
+    said = kit("relion", "project", str(tmp_path), "--chart", "chart.gif", code=1).stderr
     assert "a name that ends in .svg or .png is needed" in said
 
 
 def test_a_run_of_the_kit(made_runs: Path, tmp_path: Path) -> None:
     (run,) = (made_runs / "relion").iterdir()
-    found = json.loads(kit("project", str(run), "--json").stdout)
+    found = json.loads(kit("relion", "project", str(run), "--json").stdout)
     seconds = {row["job"]: row["seconds"] for row in found["jobs"]}
     stages = {stage.name: stage.end - stage.start for stage in read_stages(run) if stage.end}
     folders = json.loads((run / "workflow.json").read_text())["jobs"]
     assert seconds == {folders[name]: spent for name, spent in stages.items() if name in folders}
     assert {row["status"] for row in found["jobs"]} == {"Succeeded"}
-    text = kit("project", str(run), "--job", folders["refine3d"]).stdout
+    text = kit("relion", "project", str(run), "--job", folders["refine3d"]).stdout
     assert "expectation (s)" in text
     copy = tmp_path / "copy"
     shutil.copytree(run, copy, symlinks=True)
     text = (copy / "run.json").read_text()
     (copy / "run.json").write_text(text.replace('"name": "valid"', '"name": "finished"'))
     assert (
-        "collect it first, which needs what a clean takes away" in kit("project", str(copy), "--gentle-clean", code=1).stderr
+        "collect it first, which needs what a clean takes away"
+        in kit("relion", "project", str(copy), "--gentle-clean", code=1).stderr
     )
     (copy / "run.json").write_text(text)
-    rows = {row["folder"]: row for row in json.loads(kit("project", str(copy), "--gentle-clean", "--json").stdout)}
+    rows = {row["folder"]: row for row in json.loads(kit("relion", "project", str(copy), "--gentle-clean", "--json").stdout)}
     assert rows["all jobs"]["after"] < 0.8 * rows["all jobs"]["before"]
     assert not list((copy / folders["class3d"]).glob("run_it001*"))
     assert list((copy / "Trash" / folders["class3d"]).glob("run_it001*"))
     assert (copy / folders["refine3d_polished"] / "run_class001.mrc").is_file()
-    again = kit("project", str(copy), "--gentle-clean").stdout
+    again = kit("relion", "project", str(copy), "--gentle-clean").stdout
     assert again.splitlines()[0].split() == ["folder", "before", "after"]
     assert again.strip().endswith("Trash holds the rest; remove it to free the space")
     (copy / "stages.jsonl").unlink()

@@ -107,7 +107,7 @@ def test_the_last_row_of_a_refinement_is_its_result(project: Path) -> None:
     assert [row["iteration"] for row in found] == list(range(15))
     assert (found[13]["resolution"], found[13]["final"]) == (33.5, False)
     assert (found[14]["resolution"], found[14]["final"], found[14]["expectation_seconds"]) == (21.24, True, 5)
-    last = kit("project", str(project), "--job", "job012").stdout.splitlines()[-1]
+    last = kit("relion", "project", str(project), "--job", "job012").stdout.splitlines()[-1]
     assert last.split() == ["14", "(final)", "5", "-", "21.24"]
 
 
@@ -121,7 +121,12 @@ def test_a_project_that_was_cleaned(project: Path) -> None:
     (project / "Refine3D/job012/run.out").unlink()
     (row,) = tables.iterations(project, "Refine3D/job012")
     assert (row["iteration"], row["final"], row["resolution"]) == (None, True, 21.24)
-    assert kit("project", str(project), "--job", "job012").stdout.splitlines()[-1].split() == ["(final)", "-", "-", "21.24"]
+    assert kit("relion", "project", str(project), "--job", "job012").stdout.splitlines()[-1].split() == [
+        "(final)",
+        "-",
+        "-",
+        "21.24",
+    ]
 
 
 def test_what_each_job_made_of_the_particles(project: Path) -> None:
@@ -141,8 +146,8 @@ def test_what_each_job_made_of_the_particles(project: Path) -> None:
     assert found["Class2D/job010/"]["resolution"] is None
     (project / "Refine3D/job012/run_model.star").unlink()
     assert rows(project)["Refine3D/job012/"]["resolution"] is None  # not converged, so not final
-    json.loads(kit("project", str(project), "--json").stdout, parse_constant=lambda name: pytest.fail(name))
-    text = kit("project", str(project)).stdout
+    json.loads(kit("relion", "project", str(project), "--json").stdout, parse_constant=lambda name: pytest.fail(name))
+    text = kit("relion", "project", str(project)).stdout
     line = next(line for line in text.splitlines() if line.split()[1:2] == ["postprocess"])
     assert line.split() == ["PostProcess/job013/", "postprocess", "4.0.1", "18.50", "-114.3"]
 
@@ -157,7 +162,7 @@ def test_why_a_job_failed(project: Path) -> None:
     assert "no such \\x1b[31mfile [/red] x" in why
     assert "Backtrace" not in why
     assert len(why) < 1500
-    text = kit("project", str(project)).stdout
+    text = kit("relion", "project", str(project)).stdout
     assert "Class2D/job010/ Failed; the end of its run.err:" in text
     assert "no such \\x1b[31mfile [/red] x" in text
     assert "\x1b" not in text
@@ -215,7 +220,7 @@ def test_unknown_types_are_shown_as_what_they_are(project: Path) -> None:
     assert found["Refine3D/job012/"]["ranks"] == "4"
     assert "not a job.star" in found["Select/job011/"]["unread"][0]
     (project / "Class2D/job010/run_it025_model.star").write_text("data_model_general\n_rlnCurrentResolution 9\n")
-    text = kit("project", str(project)).stdout
+    text = kit("relion", "project", str(project)).stdout
     assert "no label _rlnClassDistribution in data_model_classes" in text
     assert "Select/job011/: not read: " in text
     assert "line 6: a value of data_particles is missing" in text
@@ -236,17 +241,17 @@ def test_a_job_by_any_of_its_names(project: Path, name: str) -> None:
     assert find_job(project, str(project / "Class2D/job010")) == "Class2D/job010/"
     assert len(tables.iterations(project, name)) == 1
     assert set(tables.ancestry(project, name)) == {"Import/job001/", "Extract/job002/", "Class2D/job010/"}
-    assert kit("project", str(project), "--job", name, "--json").stdout.count('"iteration": 25') == 1
+    assert kit("relion", "project", str(project), "--job", name, "--json").stdout.count('"iteration": 25') == 1
 
 
 def test_a_job_that_is_not_there(project: Path) -> None:
     (project / "Refine3D/mine").symlink_to("job012")  # a link that no pipeline knows
     assert find_job(project, "Refine3D/mine") == "Refine3D/job012/"
     for words in (["--job", "Class2D/job001"], ["--chart", "x.svg", "--job", "Class2D/job001"]):
-        said = kit("project", str(project), *words, code=1).stderr
+        said = kit("relion", "project", str(project), *words, code=1).stderr
         assert "no job 'Class2D/job001/'; known: Import/job001/, Extract/job002/" in said
         assert "did you mean Class2D/job010/?" in said
-    assert "did you mean Class2D/LoG/?" in kit("project", str(project), "--job", "Class2D/LOG", code=1).stderr
+    assert "did you mean Class2D/LoG/?" in kit("relion", "project", str(project), "--job", "Class2D/LOG", code=1).stderr
     with pytest.raises(KitError, match="only jobs that align particles have iterations"):
         tables.iterations(project, "job001")
 
@@ -321,7 +326,7 @@ def test_odd_graphs(project: Path, tmp_path: Path) -> None:
     graph = tables.ancestry(project)
     assert len(graph.edges) == 6
     assert set(tables.ancestry(project, "job010")) == {*NAMES[:4]}
-    kit("project", str(project), "--chart", str(tmp_path / "chart.svg"))
+    kit("relion", "project", str(project), "--chart", str(tmp_path / "chart.svg"))
     assert (tmp_path / "chart.svg").read_text().count("<svg") == 1
 
 
@@ -329,18 +334,18 @@ def test_names_that_are_formulas_or_marks(project: Path, tmp_path: Path) -> None
     text = (project / "default_pipeline.star").read_text()
     for name in (r"Class2D/$\bad$/", "Class2D/[/red]/", "Class2D/:smile:/"):
         (project / "default_pipeline.star").write_text(text.replace("Class2D/job010/", name))
-        kit("project", str(project), "--chart", str(tmp_path / "chart.svg"))
-        assert name in kit("project", str(project)).stdout
+        kit("relion", "project", str(project), "--chart", str(tmp_path / "chart.svg"))
+        assert name in kit("relion", "project", str(project)).stdout
 
 
 @pytest.mark.parametrize("table", ["", "\ndata_pipeline_processes\n\nloop_\n_rlnPipeLineProcessName #1\n"])
 def test_a_newly_opened_project(tmp_path: Path, table: str) -> None:
     (tmp_path / "default_pipeline.star").write_text(f"\ndata_pipeline_general\n\n_rlnPipeLineJobCounter 1\n{table}")
-    said = kit("project", str(tmp_path), "--chart", str(tmp_path / "chart.svg"), code=1).stderr
+    said = kit("relion", "project", str(tmp_path), "--chart", str(tmp_path / "chart.svg"), code=1).stderr
     assert "a project without jobs, of which there is nothing to draw" in said
-    assert kit("project", str(tmp_path)).stdout.startswith("job")
-    assert json.loads(kit("project", str(tmp_path), "--json").stdout)["jobs"] == []
-    assert "no job 'job001/'; known: none" in kit("project", str(tmp_path), "--job", "job001", code=1).stderr
+    assert kit("relion", "project", str(tmp_path)).stdout.startswith("job")
+    assert json.loads(kit("relion", "project", str(tmp_path), "--json").stdout)["jobs"] == []
+    assert "no job 'job001/'; known: none" in kit("relion", "project", str(tmp_path), "--job", "job001", code=1).stderr
     settle(tmp_path)
     assert job_table(tmp_path) == []
 
@@ -359,9 +364,9 @@ def test_times_do_not_depend_on_the_zone(project: Path, zone: str) -> None:
     record_times(project, "Extract/job002/", start, start + 120)
     (project / "Import/job001/note.txt").write_text(" ++++ Executing new job on Mon Jul 13 11:00:00 2026\n")
     (project / "Import/job001/RELION_JOB_EXIT_SUCCESS").touch()
-    found = json.loads(kit("project", str(project), "--json", env={"TZ": zone}).stdout)["jobs"]
+    found = json.loads(kit("relion", "project", str(project), "--json", env={"TZ": zone}).stdout)["jobs"]
     assert [row["seconds"] for row in found] == [None, 120, None, None, None, None]
-    text = kit("project", str(project), env={"TZ": zone}).stdout
+    text = kit("relion", "project", str(project), env={"TZ": zone}).stdout
     assert next(line for line in text.splitlines() if line.startswith("Class2D/job010/")).split()[3] == "-"
     copy = project.with_name("copy")
     shutil.copytree(project, copy, symlinks=True)

@@ -112,7 +112,7 @@ def test_the_interface_knows_how_long_a_job_ran(my_project: RelionProject) -> No
     seconds = known["Import/job001/"][1]
     assert 0 < seconds < 3600  # less than a zone
     for zone in ("Europe/London", "America/New_York", "Asia/Tokyo"):
-        rows = json.loads(kit("project", str(my_project.directory), "--json", env={"TZ": zone}).stdout)["jobs"]
+        rows = json.loads(kit("relion", "project", str(my_project.directory), "--json", env={"TZ": zone}).stdout)["jobs"]
         assert [row["seconds"] for row in rows] == [seconds, None]
         assert [row["status"] for row in rows] == ["Succeeded", "Scheduled"]
 
