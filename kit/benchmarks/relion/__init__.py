@@ -71,9 +71,9 @@ class Relion(Code):
             return name
 
     def isolate(self, directory: Path, stage: str, folder: Path) -> dict[str, str]:
-        from kit.benchmarks.relion.packs import pack
+        from kit.benchmarks.relion.isolated import isolate
 
-        return pack(directory, stage, folder)
+        return isolate(directory, stage, folder)
 
     def pair(self, first: Path, second: Path) -> tuple[dict[str, float], list[str]]:
         from kit.benchmarks.relion.agreement import pair

@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kit.benchmarks.relion import maps
-from kit.benchmarks.relion.files import column, read_map
+from kit.benchmarks.relion.accuracy import assign, stems
 from kit.benchmarks.relion.judge import DIAMETER, last_job
+from kit.benchmarks.relion.maps import read_map
 from kit.benchmarks.relion.results import last
-from kit.benchmarks.relion.score import assign, stems
-from kit.benchmarks.relion.star import read_star
+from kit.benchmarks.relion.star import column, positive, read_star
 from kit.benchmarks.relion.workflow import folders
+from kit.core.errors import KitError
 from kit.core.files import read_json
 
 Labels = NDArray[np.int64]
@@ -117,9 +118,12 @@ def resolved_shell(folder: Path) -> int:
 
 def original_pixel(star: Path) -> float:
     """Angstrom a pixel of the micrographs, in which coordinates count."""
-    optics = read_star(star)["optics"]
-    label = next(name for name in ("rlnMicrographOriginalPixelSize", "rlnImagePixelSize") if name in optics)
-    return float(np.ravel(optics[label])[0])
+    optics = read_star(star).get("optics", {})
+    labels = ("rlnMicrographOriginalPixelSize", "rlnImagePixelSize")
+    for label in labels:
+        if label in optics and (found := positive(star, "optics", label, optics[label])):
+            return found[0]
+    raise KitError(f"{star}: says no pixel size: no label _{' or _'.join(labels)} in data_optics")
 
 
 def same_particles(first: Any, second: Any, radius: float) -> tuple[Labels, Labels]:

@@ -43,13 +43,16 @@ def found(files: Mapping[str, Path]) -> Iterator[tuple[str, str]]:
         shells = np.asarray(of(name, table, "fsc", "rlnAngstromResolution"), dtype=float)
         curve = np.asarray(of(name, table, "fsc", CURVES["corrected"]), dtype=float)
         final = float(of(name, table, "general", "rlnFinalResolution"))
-        shell = maps.crossing(curve, 0.143)
+        shell = maps.crossing(curve, maps.HALF_MAPS)
         # Shell n of a box of N pixels lies at N / n pixels; the file has it to six digits.
         expected = shells[1] / np.arange(1, len(shells))
         if not np.isfinite(curve).all() or not np.allclose(shells[1:], expected, rtol=1e-4):
             yield name, "its curve is none over all shells of its box"
-        elif not abs(shells[shell] - final) <= 0.01:
-            yield name, f"_rlnFinalResolution is {final:.3f}, but its curve falls below 0.143 at {shells[shell]:.3f}"
+        elif not abs(shells[shell] - final) <= maps.SAME:
+            yield (
+                name,
+                f"_rlnFinalResolution is {final:.3f}, but its curve falls below {maps.HALF_MAPS} at {shells[shell]:.3f}",
+            )
     if EVALUATION not in files:
         return
     said = read_table(files[EVALUATION])
@@ -83,7 +86,7 @@ def found(files: Mapping[str, Path]) -> Iterator[tuple[str, str]]:
         if len(curve) < 2 or not np.isfinite(curve).all():
             yield EVALUATION, "fsc.truth is no curve, but truth.fsc05_resolution is made of it"
             return
-        place = max(maps.crossing(curve, 0.5), 1)
+        place = max(maps.crossing(curve, maps.AGAINST_TRUTH), 1)
         yield from differs("truth.fsc05_resolution", said["truth"], float(curves["resolution_unit"]) / place)
 
 

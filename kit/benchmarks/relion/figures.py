@@ -10,10 +10,10 @@ from typing import Any
 import matplotlib
 import numpy as np
 
-from kit.benchmarks.relion import score
-from kit.benchmarks.relion.files import column
+from kit.benchmarks.relion import accuracy, maps
+from kit.benchmarks.relion.accuracy import Truth
 from kit.benchmarks.relion.results import last, results
-from kit.benchmarks.relion.score import Truth
+from kit.benchmarks.relion.star import column
 from kit.runs.record import StageRecord
 
 matplotlib.use("Agg")
@@ -43,7 +43,7 @@ def draw_fsc(directory: Path, curves: Mapping[str, Any]) -> None:
         if name in curves:
             line = {"lw": 2} if name in ("corrected", "truth") else {"lw": 1, "ls": ":" if name == "randomised" else "-"}
             axes.plot(np.arange(len(curves[name])), curves[name], label=text, **line)
-    for level in (0.143, 0.5):
+    for level in (maps.HALF_MAPS, maps.AGAINST_TRUTH):
         axes.axhline(level, color="0.6", lw=0.8, ls="--")
         axes.annotate(f"{level}", (0.2, level + 0.015), color="0.4", fontsize=8)
     ticks = np.arange(0, len(curves["unmasked"]), max(2, len(curves["unmasked"]) // 12))[1:]
@@ -154,7 +154,7 @@ def draw_ctf(directory: Path, ctffind: str, truth: Truth) -> None:
     Of its table (_avrot.txt) row 0 is the spatial frequency (1/angstrom), row 2 the average of the spectrum along the
     astigmatism, row 3 the fit, row 4 how well both agree.
     """
-    fits = score.fitted(directory, ctffind)
+    fits = accuracy.fitted(directory, ctffind)
     stems = truth.micrographs[:4]
     figure, panels = plt.subplots(len(stems), 1, figsize=(6, 1.5 * len(stems) + 0.4), squeeze=False, layout="constrained")
     for panel, stem in zip(panels[:, 0], stems, strict=True):
@@ -211,7 +211,7 @@ def draw_drift(directory: Path, motioncorr: str, truth: Truth) -> None:
         panel.axis("off")
     for panel, stem in zip(panels.flat, truth.micrographs, strict=False):
         true = truth.drift(stem).at(0.0, 0.0)
-        found = -score.shifts(directory, motioncorr, stem) * truth.pixel_size
+        found = -accuracy.shifts(directory, motioncorr, stem) * truth.pixel_size
         for course, text, line in ((true, "true", "-"), (found, "MotionCorr", "o--")):
             panel.plot(*(course - course.mean(0)).T, line, ms=3, lw=1, label=text)
         panel.axis("on")

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from kit.benchmarks.relion.star import read_star
+from kit.benchmarks.relion.star import positive, read_star
 from kit.core.errors import KitError, plain
 
 MAPS = (".mrc", ".mrcs", ".map")
@@ -116,7 +116,12 @@ def problems_of_star(directory: Path, star: Path, ctf: bool, odd: list[str]) -> 
         yield f"{star}: not a STAR file: it has no data_ block"
     optics = blocks.get("optics")
     if optics is not None and "rlnImagePixelSize" in optics:
-        sizes = sorted({round(float(size), 3) for size in np.ravel(optics["rlnImagePixelSize"])})
+        try:
+            pixels = positive(star, "optics", "rlnImagePixelSize", optics["rlnImagePixelSize"])
+        except KitError as error:
+            yield str(error)
+            pixels = []
+        sizes = sorted({round(size, 3) for size in pixels})
         if len(sizes) > 1:
             listed = ", ".join(map(str, sizes))
             odd.append(f"{star}: _rlnImagePixelSize of the optics groups are mixed: {listed} angstrom; RELION merges them")

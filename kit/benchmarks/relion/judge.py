@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from kit.benchmarks.relion import figures, maps, phantom, score
-from kit.benchmarks.relion.files import column, read_map
-from kit.benchmarks.relion.plan import ALIGNING
+from kit.benchmarks.relion import accuracy, figures, maps, phantom
+from kit.benchmarks.relion.maps import read_map
 from kit.benchmarks.relion.project import IGNORED, settle
+from kit.benchmarks.relion.resources import ALIGNING
 from kit.benchmarks.relion.results import last
-from kit.benchmarks.relion.star import read_star
+from kit.benchmarks.relion.star import column, read_star
 from kit.benchmarks.relion.workflow import folders, reference
 from kit.core.checksums import MANIFEST, sha256
 from kit.core.errors import KitError, plain
@@ -100,13 +100,13 @@ def postprocess(directory: Path, refine: str, mask_create: str, post: str) -> di
     }
     reported = {name: np.asarray(column(star, "fsc", label), dtype=float) for name, label in labels.items()}
     difference = max(float(np.abs(curves[name] - reported[name]).max()) for name in curves)
-    shell = maps.crossing(reported["corrected"], 0.143)
+    shell = maps.crossing(reported["corrected"], maps.HALF_MAPS)
     final = float(column(star, "general", "rlnFinalResolution"))
     n = first.shape[0]
-    if abs(n * pixel / shell - final) > 0.01:
+    if abs(n * pixel / shell - final) > maps.SAME:
         raise KitError(
-            f"{star}: _rlnFinalResolution is {final:.3f}, but its own curve falls below 0.143 after shell {shell} "
-            f"({n * pixel / shell:.3f} angstrom)"
+            f"{star}: _rlnFinalResolution is {final:.3f}, but its own curve falls below {maps.HALF_MAPS} after "
+            f"shell {shell} ({n * pixel / shell:.3f} angstrom)"
         )
     # Of the corrected curve only the phase randomisation cannot be repeated; the rest is this run's maps and its mask.
     randomised = reported["randomised"]
@@ -117,7 +117,7 @@ def postprocess(directory: Path, refine: str, mask_create: str, post: str) -> di
     )
     return {
         "shell": shell,
-        "recomputed_shell": maps.crossing(own, 0.143),
+        "recomputed_shell": maps.crossing(own, maps.HALF_MAPS),
         "fsc_difference": difference,
         "curves": {**{f"{name}": reported[name].tolist() for name in reported}, "resolution_unit": n * pixel},
     }
@@ -165,7 +165,7 @@ def against_truth(density: maps.Array, pixel: float, truth: maps.Array, shell: i
     alignment = maps.align(density, maps.low_pass(truth, shell), DIAMETER / pixel)
     mask = maps.sphere(len(truth), DIAMETER / pixel)
     curve = maps.fsc(alignment.aligned * mask, truth * mask)
-    crossing = maps.crossing(curve, 0.5)
+    crossing = maps.crossing(curve, maps.AGAINST_TRUTH)
     facts = {
         "correlation": alignment.correlation,
         "fsc05_shell": crossing,
@@ -194,7 +194,7 @@ def evaluate(directory: Path, ranks: int) -> None:
     result: dict[str, Any] = {"ranks": ranks, "binary": binary}
     match: Callable[[Path], Any] | None = None
     if "drifts" in facts:
-        truth = score.Truth.read(directory / "data")
+        truth = accuracy.Truth.read(directory / "data")
         result |= session(directory, jobs, truth)
         if "motioncorr" in jobs:
             figures.draw_drift(directory, jobs["motioncorr"], truth)
@@ -219,7 +219,7 @@ def evaluate(directory: Path, ranks: int) -> None:
             model = directory / refine / "run_model.star"
             reported = np.asarray(column(model, "model_class_1", "rlnGoldStandardFsc"), dtype=float)
             curves = {"unmasked": reported.tolist(), "resolution_unit": len(final) * pixel}
-            shell = maps.crossing(reported, 0.143)
+            shell = maps.crossing(reported, maps.HALF_MAPS)
         if facts:
             true = truth_map(directory, facts, len(final), pixel)
             held, alignment = against_truth(final, pixel, true, shell)
@@ -241,12 +241,12 @@ def evaluate(directory: Path, ranks: int) -> None:
     write_json(directory / "evaluation.json", result)
 
 
-def draw_picks(directory: Path, jobs: dict[str, str], truth: score.Truth) -> None:
+def draw_picks(directory: Path, jobs: dict[str, str], truth: accuracy.Truth) -> None:
     """picks.png: the first micrograph with the picks of both AutoPick jobs."""
     stem = truth.micrographs[0]
     sets = {"autopick_log": "picked by Laplacian", "autopick": "picked by class averages"}
-    shown = {text: score.positions(directory, jobs[job], stem) for job, text in sets.items()}
-    micrograph = score.of_micrograph(directory, jobs["motioncorr"], f"{stem}.mrc")
+    shown = {text: accuracy.positions(directory, jobs[job], stem) for job, text in sets.items()}
+    micrograph = accuracy.of_micrograph(directory, jobs["motioncorr"], f"{stem}.mrc")
     spacing = float(truth.facts["spacing"])
     figures.draw_picks(directory, "picks.png", micrograph, truth.pixel_size, truth.positions(stem), shown, spacing)
 
@@ -287,26 +287,26 @@ def against_reference(directory: Path, path: Path) -> dict[str, Any]:
     return {"correlation": alignment.correlation, "resolution_limit": 2 * side / box, "mirrored": alignment.mirrored}
 
 
-def session(directory: Path, jobs: dict[str, str], truth: score.Truth) -> dict[str, Any]:
+def session(directory: Path, jobs: dict[str, str], truth: accuracy.Truth) -> dict[str, Any]:
     """The stages of a run that the truth of its movies can judge, from movies to the first refinement."""
     judges: dict[str, Callable[[str], Any]] = {
-        "motioncorr": lambda folder: score.drifts(directory, folder, truth),
-        "ctffind": lambda folder: score.defocus(directory, folder, truth),
-        "autopick_log": lambda folder: score.picks(directory, folder, truth),
-        "autopick": lambda folder: score.picks(directory, folder, truth),
+        "motioncorr": lambda folder: accuracy.drifts(directory, folder, truth),
+        "ctffind": lambda folder: accuracy.defocus(directory, folder, truth),
+        "autopick_log": lambda folder: accuracy.picks(directory, folder, truth),
+        "autopick": lambda folder: accuracy.picks(directory, folder, truth),
         "class2d": lambda folder: species_of_classes(truth.match(last(directory / folder, "data").files["data"])),
         "refine3d": lambda folder: poses(truth.match(directory / folder / "run_data.star")),
-        "ctfrefine_tilt": lambda folder: score.beam_tilt(directory / folder / "particles_ctf_refine.star", truth),
+        "ctfrefine_tilt": lambda folder: accuracy.beam_tilt(directory / folder / "particles_ctf_refine.star", truth),
         "ctfrefine": lambda folder: {
-            "defocus_error": score.particle_defocus(truth.match(directory / folder / "particles_ctf_refine.star")),
-            "defocus_error_before": score.particle_defocus(truth.match(directory / jobs["refine3d"] / "run_data.star")),
+            "defocus_error": accuracy.particle_defocus(truth.match(directory / folder / "particles_ctf_refine.star")),
+            "defocus_error_before": accuracy.particle_defocus(truth.match(directory / jobs["refine3d"] / "run_data.star")),
         },
     }
     return {stage: judges[stage](folder) for stage, folder in jobs.items() if stage in judges}
 
 
 def poses(matched: Any) -> dict[str, Any]:
-    return {"particles": len(matched), "pose": score.pose_error(matched), "purity": purity(matched)}
+    return {"particles": len(matched), "pose": accuracy.pose_error(matched), "purity": purity(matched)}
 
 
 def species_of_classes(matched: Any) -> dict[str, Any]:

@@ -7,13 +7,34 @@ voxels of `pixel_size` angstrom is the resolution `n * pixel_size / s` angstrom.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage, optimize
 from scipy.spatial.transform import Rotation
 
+from kit.core.errors import KitError
+
 Array = NDArray[np.floating]
+
+# The Fourier shell correlation at which a map's resolution ends, both of Rosenthal & Henderson (2003),
+# doi:10.1016/j.jmb.2003.07.013: of the maps of two halves of the data, and what that makes of the whole map against one
+# without noise (their C_ref), which is the convention for map and model.
+HALF_MAPS = 0.143
+AGAINST_TRUTH = 0.5
+SAME = 0.01  # angstrom by which a resolution may differ that RELION wrote, with six digits, from the one computed again
+
+
+def read_map(path: Path) -> tuple[Array, float]:
+    """A map as (density, voxel size in angstrom); KitError when it is missing or cut short."""
+    import mrcfile
+
+    try:
+        with mrcfile.open(path) as file:
+            return file.data.astype(np.float64), float(file.voxel_size.x)
+    except (OSError, ValueError) as error:
+        raise KitError(f"{path}: not a readable MRC map: {error}") from None
 
 
 def shells(n: int) -> NDArray[np.int64]:

@@ -20,11 +20,10 @@ from typing import Any
 import numpy as np
 
 from kit.benchmarks.relion import figures
-from kit.benchmarks.relion.files import column
+from kit.benchmarks.relion.accuracy import Picks, Truth, against, coordinates
 from kit.benchmarks.relion.phantom import Array
 from kit.benchmarks.relion.project import find_job, said
-from kit.benchmarks.relion.score import Picks, Truth, against, coordinates
-from kit.benchmarks.relion.star import read_star
+from kit.benchmarks.relion.star import column, positive, read_star
 from kit.core.errors import KitError, plain
 from kit.core.files import read_json, write_json
 from kit.images.built import built_sif
@@ -142,14 +141,20 @@ def micrographs(project: Path) -> tuple[dict[str, Path], float]:
 
 def pixel_size(file: Path, blocks: Mapping[str, Any]) -> float:
     """Angstrom a pixel of the micrographs that a STAR file lists; before RELION 3.1 from detector and magnification."""
-    for block in blocks.values():
+
+    def first(block: str, label: str) -> float | None:
+        """None for a table without rows."""
+        return next(iter(positive(file, block, label, blocks[block][label])), None)
+
+    for name, block in blocks.items():
         if "rlnMicrographPixelSize" in block:
-            return float(np.ravel(block["rlnMicrographPixelSize"])[0])
+            size = first(name, "rlnMicrographPixelSize")
+            if size:
+                return size
         if "rlnDetectorPixelSize" in block and "rlnMagnification" in block:  # micrometre, at the specimen after division
-            micrometres, magnification = (
-                float(np.ravel(block[f"rln{name}"])[0]) for name in ("DetectorPixelSize", "Magnification")
-            )
-            return micrometres * 1e4 / magnification
+            micrometres, magnification = (first(name, f"rln{label}") for label in ("DetectorPixelSize", "Magnification"))
+            if micrometres and magnification:
+                return micrometres * 1e4 / magnification
     raise KitError(f"{file}: says no pixel size: no label _rlnMicrographPixelSize in data_optics")
 
 

@@ -226,7 +226,7 @@ class RelionProject:
         first, *commands = (where / name / "run_submit.script").read_text().split("\n")
         (where / name / "run_submit.script").unlink()
         ranks, threads = (int(number) for number in re.findall(r"\d+", first))
-        inputs, outputs = edges(where, name)
+        inputs, outputs = (tuple(file for file, job in of(where) if job == name) for of in (files_read, files_written))
         kept = tuple(command.strip() for command in commands if command.strip())
         self.refuse_unknown_flags(star, options.get("other_args", ""), kept)
         job = Job(name=name, type=star.type, commands=kept, ranks=ranks, threads=threads, inputs=inputs, outputs=outputs)
@@ -541,11 +541,13 @@ def owner(directory: Path, path: str, known: Mapping[str, str]) -> str:
 
 def find_job(directory: Path, name: str) -> str:
     """A job as the pipeline names it (`Class2D/job010/`) by what people call it: with or without the slash, by its alias,
-    as `job010` or `10`, or by its path. KitError, with the nearest, for a job that is not there.
+    as `job010`, `job10` or `10`, or by its path. KitError, with the nearest, for a job that is not there.
     """
     jobs = job_table(directory)
     wanted = tidy(directory, name) + "/"
     known = job_names(directory, jobs)
+    if wanted not in known:  # job1 is job001, as RELION writes it
+        wanted = re.sub(r"(?<![^/])job0*(\d+)/$", lambda match: f"job{int(match[1]):03d}/", wanted)
     short = {other.split("/")[-2]: job for other, job in known.items() if other.count("/") > 1}
     short |= {str(int(digits[1])): job for other, job in known.items() if (digits := re.search(r"/job0*(\d+)/$", other))}
     bare = wanted.strip("/").lstrip("0") if wanted.strip("/").isdecimal() else wanted.strip("/")
@@ -572,22 +574,26 @@ def pipeline(directory: Path) -> dict[str, Any]:
     return read_star(directory / "default_pipeline.star", text=text)
 
 
-def pipeline_rows(directory: Path, block: str) -> list[tuple[str, ...]]:
-    """Rows of a table of the project's pipeline, all as text; none where RELION has not written it yet."""
-    table = pipeline(directory).get(f"pipeline_{block}")
-    if table is None:
-        return []
-    return [tuple(str(value) for value in row) for row in zip(*as_table(table).values(), strict=True)]
+def pipeline_rows(directory: Path, block: str, *labels: str) -> list[tuple[str, ...]]:
+    """A table of the project's pipeline, or columns of it, row by row, as text; empty where RELION has written none yet."""
+    table = as_table(pipeline(directory).get(f"pipeline_{block}", {}))
+    return [tuple(map(str, row)) for row in zip(*(table.get(label, []) for label in labels or table), strict=False)]
 
 
 def processes(directory: Path) -> list[str]:
-    return [row[0] for row in pipeline_rows(directory, "processes")]
+    return [name for (name,) in pipeline_rows(directory, "processes", "rlnPipeLineProcessName")]
 
 
-def edges(directory: Path, job: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The files that a job reads and those that it is to write, as the project's pipeline has them."""
-    inputs = tuple(row[0] for row in pipeline_rows(directory, "input_edges") if row[1] == job)
-    return inputs, tuple(row[1] for row in pipeline_rows(directory, "output_edges") if row[0] == job)
+def files_read(directory: Path) -> list[tuple[str, str]]:
+    """Each file that a job of the project reads, with the job, as its pipeline has them."""
+    rows = pipeline_rows(directory, "input_edges", "rlnPipeLineEdgeFromNode", "rlnPipeLineEdgeProcess")
+    return [(file, job) for file, job in rows]
+
+
+def files_written(directory: Path) -> list[tuple[str, str]]:
+    """Each file that a job of the project writes or is to write, with the job, as its pipeline has them."""
+    rows = pipeline_rows(directory, "output_edges", "rlnPipeLineEdgeToNode", "rlnPipeLineEdgeProcess")
+    return [(file, job) for file, job in rows]
 
 
 def settle(directory: Path) -> None:

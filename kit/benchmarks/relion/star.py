@@ -12,9 +12,10 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import math
 import re
 import zlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -46,6 +47,7 @@ class Block:
     line: int = 0  # number of the first row's line
     marked: bool = False  # whether quotation marks or comments stand among the rows
     odd: int = 0  # line of the first row that has not one word a label, as long as nothing is marked; 0: there is none
+    late: tuple[int, str] | None = None  # line and name of the first label that stands behind rows
 
 
 def read_star(path: Path, text: Sequence[str] = (), only: str | None = None) -> dict[str, Any]:
@@ -62,6 +64,29 @@ def read_star(path: Path, text: Sequence[str] = (), only: str | None = None) -> 
             for block in index(path, file)
             if only in (None, block.name)
         }
+
+
+def column(path: Path, block: str, label: str) -> Any:
+    """A column (or single value) of a STAR file by block and label; KitError names what is missing."""
+    blocks = read_star(path)
+    if block not in blocks or label not in blocks[block]:
+        raise KitError(f"{path}: no label _{label} in data_{block}")
+    return blocks[block][label]
+
+
+def positive(path: Path, block: str, label: str, values: Any) -> list[float]:
+    """A column, or a single value, of numbers above 0; KitError names file, block and label of what is none."""
+    found = []
+    for value in values if isinstance(values, Iterable) and not isinstance(values, str) else [values]:
+        try:
+            found.append(float(value))
+        except (TypeError, ValueError):
+            found.append(math.nan)
+        if not 0 < found[-1] < math.inf:
+            raise KitError(
+                f"{path}: _{label} of data_{plain(block)} is {plain(str(value))}, where a number above 0 is needed"
+            )
+    return found
 
 
 def read_columns(path: Path, block: str, labels: Sequence[str]) -> pd.DataFrame:
@@ -150,8 +175,14 @@ def index(path: Path, file: BinaryIO) -> list[Block]:
                 raise KitError(f"{path}: line {number}: data_{plain(block.name)} has rows but no labels")
             block.start, block.line = start, number
             block.end, lines = end_of_rows(file, block)
-            if block.odd and not block.marked:
+            if block.odd and not block.marked and (not block.late or block.odd < block.late[0]):
                 raise KitError(f"{path}: {fault(file, block)}")
+            if block.late:
+                late, name = block.late
+                what = f"_{plain(name)} stands behind rows of data_{plain(block.name)}"
+                raise KitError(
+                    f"{path}: line {late}: {what}; labels stand before them, and a value that begins so is quoted"
+                )
             number, place = number - 1 + lines, block.end
             file.seek(place)
             looped = False
@@ -177,6 +208,10 @@ def end_of_rows(file: BinaryIO, block: Block) -> tuple[int, int]:
     while chunk := file.read(CHUNK) + file.readline():
         stop = at_line_start(chunk, b"data_")
         chunk = chunk if stop is None else chunk[:stop]
+        label = None if block.late else first_label(chunk)
+        if label is not None:
+            name = chunk[label:].split(maxsplit=1)[0][1:].decode(errors="replace")
+            block.late = block.line + lines + chunk.count(b"\n", 0, label), name
         block.marked = block.marked or b"#" in chunk or b'"' in chunk or b"'" in chunk
         if not block.marked and not block.odd:
             wrong = uneven(chunk, len(block.labels))
@@ -215,6 +250,20 @@ def at_line_start(chunk: bytes, word: bytes) -> int | None:
             return begin
         at = chunk.find(word, at + 1)
     return None
+
+
+def first_label(chunk: bytes) -> int | None:
+    """Where the first line of `chunk` that begins with an underscore, spaces before it or not, has it.
+
+    Not by a pattern that looks at every line: of a million rows that takes as long as all else.
+    """
+    found = [0] if chunk.startswith(b"_") else []
+    for word in (b"\n_", b" _", b"\t_"):
+        at = chunk.find(word)
+        while at >= 0 and chunk[chunk.rfind(b"\n", 0, at + 1) + 1 : at + 1].strip():
+            at = chunk.find(word, at + 1)
+        found += [at + 1] if at >= 0 else []
+    return min(found, default=None)
 
 
 class Part(io.RawIOBase):

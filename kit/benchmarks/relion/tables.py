@@ -8,31 +8,34 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kit.benchmarks.relion.files import column
 from kit.benchmarks.relion.project import (
-    as_table,
+    files_read,
+    files_written,
     find_job,
     job_names,
     job_table,
     owner,
-    pipeline,
     read_job_star,
     recorded_times,
     said,
     tidy,
 )
 from kit.benchmarks.relion.results import KINDS, Result, data_beside, expectation, results
-from kit.benchmarks.relion.star import count_rows, read_columns, read_star
+from kit.benchmarks.relion.star import column, count_rows, read_columns, read_star
 from kit.benchmarks.relion.workflow import folders
 from kit.core.errors import KitError, plain
+
+if TYPE_CHECKING:
+    from kit.runs.record import StageRecord
 
 # Options that name files or hand a job to a queue: they differ between any two jobs and say nothing of how they ran.
 PLUMBING = re.compile(
@@ -104,17 +107,11 @@ def edges_of(directory: Path) -> tuple[dict[str, list[str]], dict[str, list[str]
     known = job_names(directory, job_table(directory))
     reads: dict[str, list[str]] = {}
     writes: dict[str, list[str]] = {}
-    for file, job in pairs(directory, "input_edges", "rlnPipeLineEdgeFromNode", "rlnPipeLineEdgeProcess"):
+    for file, job in files_read(directory):
         reads.setdefault(owner(directory, job, known), []).append(tidy(directory, file))
-    for file, job in pairs(directory, "output_edges", "rlnPipeLineEdgeToNode", "rlnPipeLineEdgeProcess"):
+    for file, job in files_written(directory):
         writes.setdefault(owner(directory, job, known), []).append(tidy(directory, file))
     return reads, writes
-
-
-def pairs(directory: Path, block: str, *labels: str) -> list[tuple[str, ...]]:
-    """Some columns of a table of the project's pipeline, row by row."""
-    table = as_table(pipeline(directory).get(f"pipeline_{block}", {}))
-    return [tuple(map(str, row)) for row in zip(*(table.get(label, []) for label in labels), strict=False)]
 
 
 def particle_count(directory: Path, files: Iterable[str], unread: list[str]) -> int | None:
@@ -195,35 +192,31 @@ def tail(path: Path) -> str:
         return file.read().decode(errors="replace")
 
 
-def stage_times(directory: Path) -> dict[str, tuple[str, float]]:
-    """Host and seconds of each job by the record of the script that ran it; the last attempt counts.
+def attempts(directory: Path) -> dict[str, list[StageRecord]] | None:
+    """Every attempt at each job that the script of a run wrote down; None where no script ran the jobs of a project.
 
     The script records when a stage begins, so that the time in a queue is no part of it.
     """
-    if not (directory / "stages.jsonl").is_file():
-        return {}
-    from kit.runs.record import read_stages
-
-    known = folders(directory)
-    return {
-        known[stage.name]: (stage.host, stage.end - stage.start)
-        for stage in read_stages(directory)
-        if stage.name in known and stage.end is not None
-    }
-
-
-def attempts(directory: Path, job: str) -> list[tuple[float, float]] | None:
-    """When the script began and ended each attempt at a job (seconds since 1970); None where no script ran it."""
     if not (directory / "stages.jsonl").is_file():
         return None
     from kit.runs.record import read_stages
 
     known = folders(directory)
-    return [
-        (stage.start, float("inf") if stage.end is None else stage.end)
-        for stage in read_stages(directory)
-        if known.get(stage.name) == job
-    ]
+    found: dict[str, list[StageRecord]] = {}
+    for stage in read_stages(directory):
+        if stage.name in known:
+            found.setdefault(known[stage.name], []).append(stage)
+    return found
+
+
+def stage_times(directory: Path) -> dict[str, tuple[str, float]]:
+    """Host and seconds of each job by the record of the script that ran it; the last attempt that ended counts."""
+    return {
+        job: (stage.host, stage.end - stage.start)
+        for job, stages in (attempts(directory) or {}).items()
+        for stage in stages
+        if stage.end is not None
+    }
 
 
 def size(folder: Path) -> int:
@@ -276,8 +269,8 @@ def iterations(directory: Path, job: str) -> list[Row]:
     those of their writing, since the job was copied: where an iteration would have taken less than its expectation, or was
     not written while the job's script ran.
     """
-    known = (directory / "default_pipeline.star").is_file() and bool(job_table(directory))
-    name = find_job(directory, job) if known or not (directory / job).is_dir() else tidy(directory, job) + "/"
+    listed = (directory / "default_pipeline.star").is_file() and bool(job_table(directory))
+    name = find_job(directory, job) if listed or not (directory / job).is_dir() else tidy(directory, job) + "/"
     folder = directory / name
     found = results(folder)
     if not found:
@@ -285,7 +278,9 @@ def iterations(directory: Path, job: str) -> list[Row]:
             f"{folder}: no run_it*_optimiser.star or run_model.star; only jobs that align particles have iterations"
         )
     spent = expectation(folder)
-    walls = wall_seconds(found, spent, attempts(directory, name))
+    recorded = attempts(directory)
+    known = [(stage.start, stage.end or math.inf) for stage in recorded.get(name, ())] if recorded is not None else None
+    walls = wall_seconds(found, spent, known)
     return [
         {
             "iteration": result.number,
@@ -413,7 +408,7 @@ def ancestry(directory: Path, job: str | None = None) -> Any:
     known = job_names(directory, jobs)
     graph: Any = nx.DiGraph()
     graph.add_nodes_from(process.name for process in jobs)
-    for file, reader in pairs(directory, "input_edges", "rlnPipeLineEdgeFromNode", "rlnPipeLineEdgeProcess"):
+    for file, reader in files_read(directory):
         writer, reader = owner(directory, file, known), owner(directory, reader, known)
         if writer and reader and writer != reader:  # a job that was continued reads its own files
             graph.add_edge(writer, reader)

@@ -11,7 +11,7 @@ import pytest
 from conftest import in_docker
 from scipy.spatial.transform import Rotation
 
-from kit.benchmarks.relion import movies, phantom, score
+from kit.benchmarks.relion import accuracy, movies, phantom
 from kit.benchmarks.relion.movies import Drift
 from kit.core.errors import KitError
 
@@ -47,7 +47,7 @@ def test_dose_is_what_the_settings_say(session: Path) -> None:
 def test_particles_are_where_the_truth_says(session: Path) -> None:
     """Protein is dark: around the truth, less arrives than in the whole frame."""
     gain = mrcfile.open(session / "gain.mrc").data
-    truth = score.Truth.read(session)
+    truth = accuracy.Truth.read(session)
     drift, places = truth.drift("micrograph01"), truth.positions("micrograph01")
     movie = mrcfile.open(session / "movies/micrograph01.mrcs").data * gain
     half = 30
@@ -61,7 +61,7 @@ def test_particles_are_where_the_truth_says(session: Path) -> None:
 
 
 def test_particles_keep_their_distance(session: Path) -> None:
-    places = score.Truth.read(session).positions("micrograph01")
+    places = accuracy.Truth.read(session).positions("micrograph01")
     distance = np.hypot(*(places[:, None] - places[None]).transpose(2, 0, 1)) + 1e9 * np.eye(len(places))
     assert distance.min() * SETTINGS.pixel_size >= SETTINGS.spacing
 
@@ -102,43 +102,43 @@ relion_autopick --i CtfFind/job003/micrographs_ctf.star --odir AutoPick/job004/ 
 
 
 def test_motioncorr_finds_the_drift(processed: Path) -> None:
-    truth = score.Truth.read(processed)
-    found = score.drifts(processed, "MotionCorr/job002/", truth)
+    truth = accuracy.Truth.read(processed)
+    found = accuracy.drifts(processed, "MotionCorr/job002/", truth)
     assert found["error"] < 0.5
     for stem in truth.micrographs:
         drift = truth.drift(stem)
         still = Drift(drift.coefficients * 0, drift.course)
         star = processed / f"MotionCorr/job002/movies/{stem}.star"
-        assert score.drift_error(star, still, SETTINGS.pixel_size) > 0.5
+        assert accuracy.drift_error(star, still, SETTINGS.pixel_size) > 0.5
 
 
 def test_ctffind_finds_the_defocus(processed: Path) -> None:
-    found = score.defocus(processed, "CtfFind/job003/", score.Truth.read(processed))
+    found = accuracy.defocus(processed, "CtfFind/job003/", accuracy.Truth.read(processed))
     assert found["micrographs"] == SETTINGS.micrographs
     assert found["error"] < 200
     assert found["astigmatism_error"] < 200
 
 
 def test_astigmatism_is_the_same_whichever_axis_is_first() -> None:
-    one, two = score.Astigmatism.of(15000, 14000, 30), score.Astigmatism.of(14000, 15000, 120)
-    assert score.defocus_error(one, two) == pytest.approx((0, 0), abs=1e-9)
-    assert score.defocus_error(one, score.Astigmatism.of(15000, 14000, 120))[1] == pytest.approx(1000)
+    one, two = accuracy.Astigmatism.of(15000, 14000, 30), accuracy.Astigmatism.of(14000, 15000, 120)
+    assert accuracy.defocus_error(one, two) == pytest.approx((0, 0), abs=1e-9)
+    assert accuracy.defocus_error(one, accuracy.Astigmatism.of(15000, 14000, 120))[1] == pytest.approx(1000)
 
 
 def test_autopick_finds_the_particles(processed: Path) -> None:
-    found = score.picks(processed, "AutoPick/job004/", score.Truth.read(processed))
+    found = accuracy.picks(processed, "AutoPick/job004/", accuracy.Truth.read(processed))
     assert found["f1"] > 0.9
     assert found["centre_error"] < 15
 
 
 def test_a_micrograph_that_was_left_out_is_said(processed: Path) -> None:
     with pytest.raises(KitError, match=r"AutoPick/job005: no micrograph01_autopick.star; the job wrote nothing for this"):
-        score.picks(processed, "AutoPick/job005/", score.Truth.read(processed))
+        accuracy.picks(processed, "AutoPick/job005/", accuracy.Truth.read(processed))
 
 
 def test_particles_are_matched_to_the_truth(session: Path, tmp_path: Path) -> None:
     """By the place they were cut out at, less their origin; what is no particle is left out."""
-    truth = score.Truth.read(session)
+    truth = accuracy.Truth.read(session)
     rows = truth.particles.head(10)[::-1].drop(columns="stem").reset_index(drop=True)
     shift = 5.0  # pixels
     rows["rlnCoordinateX"] += shift
@@ -149,7 +149,7 @@ def test_particles_are_matched_to_the_truth(session: Path, tmp_path: Path) -> No
     assert len(matched) == 9
     assert (matched["rlnClassNumber"] == matched["rlnClassNumberTrue"]).all()
     assert matched["rlnAngleRot"].to_numpy() == pytest.approx(matched["rlnAngleRotTrue"].to_numpy())
-    assert score.particle_defocus(matched) == 0
+    assert accuracy.particle_defocus(matched) == 0
 
 
 @pytest.mark.parametrize("mirrored", [False, True])
@@ -167,7 +167,7 @@ def test_poses_are_compared_up_to_rotation_and_hand(mirrored: bool) -> None:
         # The inverse of phantom.euler_matrices.
         for name, angle in zip(("Rot", "Tilt", "Psi"), poses.inv().as_euler("ZYZ", degrees=True).T, strict=True):
             table[f"rlnAngle{name}{end}"] = angle
-    result = score.pose_error(pd.DataFrame(table))
+    result = accuracy.pose_error(pd.DataFrame(table))
     assert result["error"] == pytest.approx(3, abs=0.5)
     assert result["mirrored"] == mirrored
 
@@ -180,8 +180,8 @@ def directions(rng: np.random.Generator, count: int) -> np.ndarray:
 def test_picks_are_matched_one_to_one() -> None:
     true = np.array([[10.0, 10.0], [100.0, 100.0], [200.0, 50.0]])
     found = np.array([[11.0, 10.0], [10.0, 11.0], [103.0, 100.0], [300.0, 300.0]])
-    picks = score.match_picks(found, true, radius=5)
+    picks = accuracy.match_picks(found, true, radius=5)
     assert (picks.found, picks.true, picks.matched) == (4, 3, 2)
     assert (picks.precision, picks.recall) == (0.5, pytest.approx(2 / 3))
-    nothing = score.match_picks(np.empty((0, 2)), true, radius=5)
+    nothing = accuracy.match_picks(np.empty((0, 2)), true, radius=5)
     assert (nothing.precision, nothing.recall, nothing.f1) == (0, 0, 0)

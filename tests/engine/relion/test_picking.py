@@ -13,7 +13,7 @@ import pytest
 from conftest import ROOT, kit
 
 from kit.benchmarks.relion import picking
-from kit.benchmarks.relion.score import against, positions
+from kit.benchmarks.relion.accuracy import against, positions
 from kit.core.errors import KitError
 from kit.images.render import load_image
 

@@ -373,7 +373,7 @@ def test_a_map_is_fitted_to_the_images_it_is_a_reference_of(tmp_path: Path) -> N
     import numpy as np
 
     from kit.benchmarks.relion import maps
-    from kit.benchmarks.relion.files import read_map
+    from kit.benchmarks.relion.maps import read_map
 
     grid = np.indices((32, 32, 32)) - 16.0
     turned = Rotation.from_euler("ZYZ", [20, 35, 50], degrees=True).as_matrix()

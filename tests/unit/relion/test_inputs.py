@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -10,9 +11,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from kit.benchmarks.relion.agreement import original_pixel
 from kit.benchmarks.relion.inputs import check_inputs
 from kit.benchmarks.relion.phantom import write_star
+from kit.benchmarks.relion.picking import pixel_size
 from kit.benchmarks.relion.project import RelionProject, pipeline_rows, write_job_star
+from kit.benchmarks.relion.star import read_star
 from kit.core.errors import KitError
 from kit.images.render import load_image
 
@@ -98,6 +102,29 @@ def test_mixed_pixel_sizes(folder: Path) -> None:
     assert "_rlnImagePixelSize of the optics groups are mixed: 0.75, 1.5 angstrom; RELION merges them" in warning
     save(folder)
     assert check_inputs(folder, REFINE, ["relion_refine --i particles.star --ref reference.mrc"]) == []
+
+
+@pytest.mark.parametrize("size", ["none", "nan", "0.0", "-1.5"])
+def test_pixel_size_that_is_none(folder: Path, size: str) -> None:
+    """In the input of a job, for picks, and where two runs are compared: the file, the block and the label are named."""
+    star = folder / "particles.star"
+    save(folder, pixels=(1.5, 0.75))
+    star.write_text(star.read_text().replace("0.750000", size))
+    message = f"{star}: _rlnImagePixelSize of data_optics is {size}, where a number above 0 is needed"
+    assert said(folder) == message
+    with pytest.raises(KitError, match=re.escape(message)):
+        original_pixel(star)
+    star.write_text("data_optics\n_rlnOpticsGroup 1\n")
+    with pytest.raises(KitError, match="no label _rlnMicrographOriginalPixelSize or _rlnImagePixelSize in data_optics"):
+        original_pixel(star)
+    for labels, what in (
+        ({"rlnMicrographPixelSize": size}, "rlnMicrographPixelSize"),
+        ({"rlnDetectorPixelSize": 14, "rlnMagnification": size}, "rlnMagnification"),
+    ):
+        values = "".join(f"_{key} {value}\n" for key, value in labels.items())
+        star.write_text(f"data_optics\n{values}")
+        with pytest.raises(KitError, match=re.escape(f"{star}: _{what} of data_optics is {size}, where a number")):
+            pixel_size(star, read_star(star))
 
 
 @pytest.mark.parametrize("block", ["data_", "data_images"])

@@ -234,7 +234,19 @@ def test_old_numbers_have_names(project: Path) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["job010", "Class2D/job010", "Class2D/job010/", "./Class2D//job010", "Class2D/LoG", "Class2D/LoG/", "LoG", "10", "010"],
+    [
+        "job010",
+        "Class2D/job010",
+        "Class2D/job010/",
+        "./Class2D//job010",
+        "Class2D/LoG",
+        "Class2D/LoG/",
+        "LoG",
+        "10",
+        "010",
+        "job10",
+        "Class2D/job10/",
+    ],
 )
 def test_a_job_by_any_of_its_names(project: Path, name: str) -> None:
     assert find_job(project, name) == "Class2D/job010/"

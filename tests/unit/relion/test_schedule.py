@@ -13,9 +13,9 @@ import pytest
 from conftest import kit
 
 from kit.benchmarks.relion import movies
+from kit.benchmarks.relion.accuracy import Truth, drifts
 from kit.benchmarks.relion.ccpem_driver import differences
 from kit.benchmarks.relion.project import Engine, RelionProject, pipeline_rows, recorded_times, write_job_star
-from kit.benchmarks.relion.score import Truth, drifts
 from kit.core.errors import KitError
 from kit.images.render import load_image
 

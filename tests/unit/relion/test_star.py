@@ -106,6 +106,15 @@ def test_names_that_look_like_blocks(tmp_path: Path) -> None:
     assert list(read_star(path)) == ["micrographs", "b"]
 
 
+def test_words_that_look_like_labels(tmp_path: Path) -> None:
+    """Within a row, or quoted; and labels are those before rows, in each block of its own."""
+    path = tmp_path / "x.star"
+    path.write_text("data_a\nloop_\n_b\n_c\nx _y\n'_z' w_\n a_  _\n\ndata_d\nloop_\n_e\n1\n")
+    blocks = read_star(path)
+    assert blocks["a"].to_numpy().tolist() == [["x", "_y"], ["_z", "w_"], ["a_", "_"]]
+    assert blocks["d"]["e"].tolist() == [1]
+
+
 def test_empty_tables(tmp_path: Path) -> None:
     path = tmp_path / "x.star"
     for end in ("", "\n", "\n\ndata_b\n_c 1\n"):
@@ -128,6 +137,9 @@ def test_empty_tables(tmp_path: Path) -> None:
         ("data_a\n_b 1 2\n", "line 2: _b of data_a has 2 values; text with spaces is quoted"),
         ("data_a\n_b 1\n<p>hello</p>\n", "line 3: not a STAR file: a value of data_a has no label"),
         ("data_a\nloop_\n1 2 3\n", "line 3: data_a has rows but no labels"),
+        ("data_a\nloop_\n_b\n_c\n1 2\n_d 3\n", "line 6: _d stands behind rows of data_a; labels stand before them"),
+        ("data_a\nloop_\n_b\n1\n\n \t_d\n", "line 6: _d stands behind rows of data_a"),
+        ("data_a\nloop_\n_b\n_c\n'1 x' 2\n3 4\n\n_d 3\ndata_b\n_e 1\n", "line 8: _d stands behind rows of data_a"),
         (TABLE + "\nloop_\n_x\n1\n", "line 11: data_particles holds more than one table"),
     ],
 )

@@ -1,4 +1,4 @@
-"""A pack: what one heavy stage of a run read, and nothing else, so that it can be run alone elsewhere.
+"""A stage isolated: what one heavy stage of a run read, and nothing else, in a pack from which it runs alone elsewhere.
 
 The particles of a STAR file point at images by paths of the project that they lie in. In a pack they lie below it, only
 those that the STAR file names, and a run sees a pack as `data`.
@@ -21,7 +21,7 @@ HEAVY = ("class2d", "class3d", "refine3d")
 TRUTH = "truth*"  # of a data set: what a result is held against
 
 
-def pack(directory: Path, stage: str, target: Path) -> dict[str, str]:
+def isolate(directory: Path, stage: str, target: Path) -> dict[str, str]:
     """Copies the inputs of a stage into the folder `target`; returns the option that each fills, as RELION names it."""
     jobs = folders(directory)
     star = directory / jobs.get(stage, "") / "job.star"

@@ -11,10 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kit.benchmarks.relion import phantom
-from kit.benchmarks.relion.files import column
 from kit.benchmarks.relion.movies import Drift
 from kit.benchmarks.relion.phantom import Array
-from kit.benchmarks.relion.star import read_star
+from kit.benchmarks.relion.star import column, read_star
 from kit.core.errors import KitError
 from kit.core.files import read_json
 

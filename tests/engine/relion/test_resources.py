@@ -11,7 +11,7 @@ from conftest import kit
 
 from kit.benchmark import Size, load_benchmark
 from kit.benchmarks.relion import phantom
-from kit.benchmarks.relion.plan import gpu_map, memory, share
+from kit.benchmarks.relion.resources import gpu_map, memory, share
 from kit.benchmarks.relion.workflow import compose
 from kit.core.errors import KitError
 from kit.core.schema import parse

@@ -13,8 +13,8 @@ import pytest
 from conftest import kit
 from scipy import ndimage
 
+from kit.benchmarks.relion.isolated import particles
 from kit.benchmarks.relion.judge import evaluate
-from kit.benchmarks.relion.packs import particles
 from kit.benchmarks.relion.phantom import write_star
 from kit.benchmarks.relion.star import read_star
 from kit.benchmarks.relion.workflow import JOBS, folders
