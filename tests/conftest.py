@@ -1,4 +1,4 @@
-"""What the tests share: commands, a runs folder, an ordinary user, one collected run of each benchmark, a finished run."""
+"""What the tests share: commands, a runs folder, an ordinary user, a finished run of a toy."""
 
 from __future__ import annotations
 
@@ -81,35 +81,6 @@ def ordinary_user() -> pwd.struct_passwd:
         return pwd.getpwnam("kittest")
     except KeyError:
         pytest.skip("no user kittest; sudo tests/slurm/start.sh makes one")
-
-
-@pytest.fixture(scope="session")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`make submission`, once for all tests, into folders of its own: submissions/ and runs/."""
-    base = tmp_path_factory.mktemp("made")
-    result = subprocess.run(
-        ["make", "submission", f"SUBMISSIONS={base}/submissions"],
-        cwd=ROOT,
-        env={**os.environ, "KIT_RUNS": f"{base}/runs"},
-        capture_output=True,
-        text=True,
-        timeout=2400,
-    )
-    assert result.returncode == 0, result.stdout + result.stderr
-    assert "Ready for a pull request" in result.stdout
-    return base
-
-
-@pytest.fixture(scope="session")
-def made_runs(made: Path) -> Path:
-    """The runs behind the submissions: {benchmark}/{run}."""
-    return made / "runs"
-
-
-@pytest.fixture(scope="session")
-def made_submissions(made: Path) -> dict[str, Path]:
-    """{benchmark: submission folder}"""
-    return {folder.parent.parent.name: folder for folder in (made / "submissions").glob("*/*/*/*")}
 
 
 @pytest.fixture
