@@ -18,7 +18,7 @@ import pytest
 from kit.benchmarks import Code, Parameters
 from kit.benchmarks.relion.star import read_star
 from kit.core import paths
-from kit.core.checksums import sha256
+from kit.core.checksums import SUMS, digest, sha256, write_sums
 from kit.core.files import json_text, write_json
 from kit.images.built import docker_client
 from kit.images.render import load_image
@@ -28,7 +28,7 @@ from kit.runs.collect import collect
 from kit.runs.record import SBOM, load_run, resolved, save_run
 from kit.runtimes import RUNTIMES, host
 from kit.submissions.check import check
-from kit.submissions.layout import MANIFEST, packed
+from kit.submissions.layout import packed
 from kit.submissions.pack import pack
 
 pytest_plugins = ["synthetic"]  # products of CloudMask
@@ -120,15 +120,15 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def boxed(directory: Path) -> None:
     """Lets a run of the toy on the host pass for one in a container, so that it can become valid without one."""
-    run, digest = load_run(directory), "sha256:" + "0" * 64
-    labels = {"kit:digest": digest, "kit:label:kit.recipe": run.image.recipe}
+    run, zeros = load_run(directory), "sha256:" + "0" * 64
+    labels = {"kit:digest": zeros, "kit:label:kit.recipe": run.image.recipe}
     component = {
         "name": run.image.name,
         "version": run.image.version,
         "properties": [{"name": key, "value": text} for key, text in labels.items()],
     }
     write_json(directory / SBOM, {"metadata": {"component": component}})
-    image = {"digest": digest, "runtime": "apptainer", "sbom": f"sha256:{sha256(directory / SBOM)}"}
+    image = {"digest": zeros, "runtime": "apptainer", "sbom": digest(directory / SBOM)}
     save_run(directory, run.model_copy(update={"image": run.image.model_copy(update=image)}))
     _, site = resolved(directory)
     container = site.container.model_copy(update={"runtime": "apptainer"})
@@ -162,23 +162,20 @@ def files(folder: Path) -> list[Path]:
 
 def rewritten(submission: Path) -> None:
     """Makes the checksums fit again: what a forger would do."""
-    lines = [f"{sha256(p)}  {p.relative_to(submission).as_posix()}\n" for p in files(submission) if p.name != MANIFEST]
-    (submission / MANIFEST).write_text("".join(sorted(lines, key=lambda line: line[66:])))
+    write_sums(submission, {p.relative_to(submission).as_posix(): sha256(p) for p in files(submission) if p.name != SUMS})
 
 
 def forged(folder: Path, change: Callable[[dict[str, Any]], None] | None = None) -> str:
     """The findings after a forger's work: run.json changed, its list of files right again, and all checksums."""
     path = folder / "run.json"
     run = json.loads(path.read_text())
-    run["files"] = {
-        name: f"sha256:{sha256(folder / packed(name))}" for name in run["files"] if (folder / packed(name)).is_file()
-    }
+    run["files"] = {name: digest(folder / packed(name)) for name in run["files"] if (folder / packed(name)).is_file()}
     for metric in run["metrics"]:
-        metric["sha256"] = f"sha256:{sha256(folder / packed(metric['file']))}"
+        metric["sha256"] = digest(folder / packed(metric["file"]))
     if (folder / "run/job.sh").is_file():
-        run["script"] = f"sha256:{sha256(folder / 'run/job.sh')}"
+        run["script"] = digest(folder / "run/job.sh")
     if (folder / "run/sbom.cdx.json").is_file():
-        run["image"]["sbom"] = f"sha256:{sha256(folder / 'run/sbom.cdx.json')}"
+        run["image"]["sbom"] = digest(folder / "run/sbom.cdx.json")
     if change:
         change(run)
     path.write_text(json_text(run))

@@ -5,7 +5,6 @@ Only what lies in the directory of a run is ever read for it, hashed or packed.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import stat
@@ -65,12 +64,6 @@ def plain_file(folder: Path, name: str) -> Path:
     """The path of a file that `open_plain` opens; KitError as there."""
     open_plain(folder, name).close()
     return folder / name
-
-
-def sha256_plain(folder: Path, name: str) -> str:
-    """`sha256:...` of a regular file below a folder; KitError as `open_plain`."""
-    with open_plain(folder, name) as file:
-        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
 
 
 def read_text(path: Path) -> str:

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from kit.core import paths
-from kit.core.checksums import sha256
+from kit.core.checksums import digest
 from kit.core.errors import KitError
 from kit.core.files import write_json
 from kit.images.built import Record, docker_client, docker_has, no_privileges, record_path, sif_labels, singularity
@@ -51,7 +51,7 @@ def build_labels(image: Image) -> dict[str, str]:
     return {
         "org.opencontainers.image.created": datetime.now(UTC).isoformat(timespec="seconds"),
         "org.opencontainers.image.revision": paths.commit(),
-        "kit.recipe": f"sha256:{image.hash}",
+        "kit.recipe": image.recipe_digest,
     }
 
 
@@ -165,9 +165,9 @@ def make_sif(image: Image, source: str, archive: str | None, partial: Path, clie
     if archive:
         run_build([*client, "build", *options, str(partial), archive], image, log, None)
         built_from = sif_labels(partial).get("kit.recipe")
-        if built_from != f"sha256:{image.hash}":
+        if built_from != image.recipe_digest:
             raise KitError(
-                f"{source}: holds an image of the recipe {built_from}, but today's {image.name} is sha256:{image.hash}; "
+                f"{source}: holds an image of the recipe {built_from}, but today's {image.name} is {image.recipe_digest}; "
                 "use the checkout that made it"
             )
     elif source == "docker":
@@ -188,7 +188,7 @@ def record(image: Image, file: Path, target: Path) -> None:
     facts = Record(
         name=image.name,
         arguments=image.arguments,
-        digest=f"sha256:{sha256(file)}",
+        digest=digest(file),
         recipe=labels["kit.recipe"],
         created=datetime.fromisoformat(labels["org.opencontainers.image.created"]),
         commit=labels["org.opencontainers.image.revision"],

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from kit.core import paths
-from kit.core.checksums import sha256
+from kit.core.checksums import digest
 from kit.core.errors import KitError
 from kit.core.schema import Model
 from kit.images.render import INVENTORY, Image
@@ -106,7 +106,7 @@ class Built:
             self.digest, self.size, self.labels = str(built.id), int(built.attrs["Size"]), dict(built.labels)
         else:
             self.sif = built_sif(image)
-            self.digest, self.size = f"sha256:{sha256(self.sif)}", self.sif.stat().st_size
+            self.digest, self.size = digest(self.sif), self.sif.stat().st_size
             self.labels = sif_labels(self.sif)
 
     def run(self, *command: str) -> str:
@@ -146,7 +146,7 @@ def inspect(image: Image, format: Literal["docker", "sif"]) -> dict[str, Any]:
         "version": image.source.VERSION,
         "arguments": image.arguments,
         "format": format,
-        "recipe": f"sha256:{image.hash}",
+        "recipe": image.recipe_digest,
         "digest": built.digest,
         "size": built.size,
         "labels": dict(sorted(built.labels.items())),

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from kit import __version__
 from kit.core import paths
+from kit.core.checksums import labelled
 from kit.core.errors import KitError, unknown
 
 if TYPE_CHECKING:  # HPCCM takes its time to load, and most commands need none
@@ -68,6 +69,11 @@ class Image:
         for path in context_files(self.source):
             digest.update(path.relative_to(context_root()).as_posix().encode() + b"\0" + path.read_bytes())
         return digest.hexdigest()
+
+    @property
+    def recipe_digest(self) -> str:
+        """The hash as records and labels write it, `sha256:...`."""
+        return labelled(self.hash)
 
     @property
     def tag(self) -> str:

@@ -9,32 +9,29 @@ import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from kit.core.checksums import sha256
+from kit.core.checksums import SUMS, digest, labelled, plain_digest, read_sums, sha256, sha256_read, write_sums
 from kit.core.errors import KitError
-from kit.core.files import read_json, sha256_plain, write_atomic, write_json
+from kit.core.files import read_json, write_atomic, write_json
 from kit.core.schema import parse
 from kit.images.built import Built, Record, built_sif, docker_has, record_path, sif_labels, singularity
 from kit.images.render import Image, load_image
 from kit.images.sbom import sbom
 
-CHECKSUMS = "SHA256SUMS"
-
 
 def export(image: Image, folder: Path) -> list[Path]:
-    """Writes the SIF, the OCI archive where a Docker image is there, the SBOM and SHA256SUMS; returns the files."""
+    """Writes the SIF, the OCI archive where a Docker image is there, the SBOM and sha256sums.txt; returns the files."""
     sif = built_sif(image)
     folder.mkdir(parents=True, exist_ok=True)
     stem = f"{image.name}-{image.hash[:12]}"
     files = [folder / f"{stem}.sif", folder / f"{stem}.cdx.json"]
-    for file in (*files, folder / f"{stem}.oci.tar", folder / CHECKSUMS):
+    for file in (*files, folder / f"{stem}.oci.tar", folder / SUMS):
         if file.exists():
             raise KitError(f"{file}: exists; an export overwrites nothing. Name another folder with --to")
     shutil.copyfile(sif, files[0])
     write_atomic(files[1], sbom(Built(image, "sif")))
     if docker_has(image.tag):
         files.append(oci_archive(image, folder / f"{stem}.oci.tar"))
-    write_atomic(folder / CHECKSUMS, "".join(f"{sha256(file)}  {file.name}\n" for file in files))
-    return [*files, folder / CHECKSUMS]
+    return [*files, write_sums(folder, {file.name: sha256(file) for file in files})]
 
 
 def oci_archive(image: Image, path: Path) -> Path:
@@ -62,13 +59,13 @@ def verify_image(image: Image) -> list[str]:
     if not record_path(sif).is_file():
         raise KitError(f"{record_path(sif)}: missing, so nothing says what {sif.name} was; build it again with --force")
     facts = parse(Record, read_json(record_path(sif)), record_path(sif))
-    digest = f"sha256:{sha256(sif)}"
-    if digest != facts.digest:
-        raise KitError(f"{sif}: its checksum is {digest}, but {facts.digest} was built; build it again with --force")
+    actual = digest(sif)
+    if actual != facts.digest:
+        raise KitError(f"{sif}: its checksum is {actual}, but {facts.digest} was built; build it again with --force")
     found = sif_labels(sif).get("kit.recipe")
-    if found != f"sha256:{image.hash}":
-        raise KitError(f"{sif}: made from the recipe {found}, but today's {image.name} is sha256:{image.hash}")
-    return [f"digest {digest}", f"recipe sha256:{image.hash}", f"commit {facts.commit}", signature(sif)]
+    if found != image.recipe_digest:
+        raise KitError(f"{sif}: made from the recipe {found}, but today's {image.name} is {image.recipe_digest}")
+    return [f"digest {actual}", f"recipe {image.recipe_digest}", f"commit {facts.commit}", signature(sif)]
 
 
 def signature(sif: Path) -> str:
@@ -96,42 +93,38 @@ def sign(image: Image) -> str:
         raise KitError(f"{sif}: cannot be signed: {result.stderr.strip()}\nMake a key first: {singularity()[0]} key newpair")
     facts = parse(Record, read_json(record_path(sif)), record_path(sif))
     signer = signature(copy)
-    digest = f"sha256:{sha256(copy)}"
+    signed = digest(copy)
     copy.rename(sif)
-    write_json(record_path(sif), facts.model_copy(update={"digest": digest}).model_dump(mode="json"))
+    write_json(record_path(sif), facts.model_copy(update={"digest": signed}).model_dump(mode="json"))
     return signer
 
 
 def verify_export(folder: Path) -> list[str]:
     """Re-hashes what `export` wrote, and every blob of an OCI archive; KitError names both sums of what differs."""
-    sums = folder / CHECKSUMS
-    if not sums.is_file():
-        raise KitError(f"{sums}: missing; kit image export writes one")
+    if not (folder / SUMS).is_file():
+        raise KitError(f"{folder / SUMS}: missing; kit image export writes one")
     found = []
-    for line in sums.read_text().splitlines():
-        wanted, _, name = line.partition("  ")
+    for name, wanted in read_sums(folder).items():
         file = folder / name
         if Path(name).name != name or not file.is_file():
-            raise KitError(f"{file}: missing, but {CHECKSUMS} lists it")
-        actual = sha256_plain(folder, name).removeprefix("sha256:")  # a link could ask what else lies on this machine
-        if actual != wanted:
-            raise KitError(f"{file}: its checksum is {actual}, but {CHECKSUMS} says {wanted}")
+            raise KitError(f"{file}: missing, but {SUMS} lists it")
+        actual = plain_digest(folder, name)  # a link could ask what else lies on this machine
+        if actual != labelled(wanted):
+            raise KitError(f"{file}: its checksum is {actual}, but {SUMS} says {labelled(wanted)}")
         if name.endswith(".oci.tar"):
             check_blobs(file)
-        found.append(f"{name} sha256:{actual}")
+        found.append(f"{name} {actual}")
     return found
 
 
 def check_blobs(archive: Path) -> None:
     """Every blob of an OCI archive is what its name says."""
-    import hashlib
-
     with tarfile.open(archive) as tar:
         for member in tar:
             parts = Path(member.name).parts
             if member.isfile() and parts[:2] == ("blobs", "sha256"):
                 file = tar.extractfile(member)
                 assert file is not None  # a regular file has content
-                actual = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+                actual = sha256_read(file)
                 if actual != parts[-1]:
                     raise KitError(f"{archive}: blob {parts[-1]} has the checksum {actual}")

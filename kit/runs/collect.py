@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from kit.benchmark import Benchmark, Metric
+from kit.core.checksums import plain_digest
 from kit.core.errors import KitError
-from kit.core.files import kind, open_plain, read_json, sha256_plain
+from kit.core.files import kind, open_plain, read_json
 from kit.data.isolated import PACK
 from kit.plan import plan_of
 from kit.runs.record import (
@@ -51,7 +52,7 @@ def collect(directory: Path) -> Run:
     files: dict[str, str] = {}
     for name in carried_files(directory, metrics):
         try:
-            files[name] = sha256_plain(directory, name)
+            files[name] = plain_digest(directory, name)
         except KitError as error:
             state = state if state.name == "failed" else State(name="failed", stage="collect", reason=str(error))
     run = become(run, state).model_copy(
@@ -111,7 +112,7 @@ def evidence(directory: Path, run: Run, benchmark: Benchmark, attempts: list[Sta
     """
     if run.image.digest:
         bill = directory / SBOM
-        if sha256_plain(directory, SBOM) != run.image.sbom:
+        if plain_digest(directory, SBOM) != run.image.sbom:
             raise KitError(f"{bill}: differs from the one that was written when the run was rendered")
         stated = stated_digest(read_json(bill)).get("kit:digest")
         if stated != run.image.digest:
@@ -153,7 +154,7 @@ def judge_results(
         contained(directory, run)
     except KitError as error:
         return State(name="failed", stage="collect", reason=str(error)), []
-    if sha256_plain(directory, "job.sh") != run.script:
+    if plain_digest(directory, "job.sh") != run.script:
         return State(name="failed", reason="job.sh differs from the script that was rendered"), []
     fast = too_fast(benchmark, run.size, attempts)
     if fast:
@@ -188,7 +189,7 @@ def judge_results(
 def read_metric(directory: Path, benchmark: Benchmark, metric: Metric, attempts: list[StageRecord]) -> MetricRecord:
     """A metric of a run; KitError when its file or label is missing, is no file of the run, or was there before it."""
     path = directory / metric.file
-    digest = sha256_plain(directory, metric.file) if os.path.lexists(path) else ""
+    digest = plain_digest(directory, metric.file) if os.path.lexists(path) else ""
     value = benchmark.read_value(path, metric.label)
     if attempts and path.stat().st_mtime < min(attempt.start for attempt in attempts) - CLOCKS:
         raise KitError(f"{path}: older than the run; this run did not write it")

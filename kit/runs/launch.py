@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import sys
@@ -15,7 +14,7 @@ from pathlib import Path
 from kit import __version__
 from kit.benchmark import load_benchmark
 from kit.core import paths
-from kit.core.checksums import MANIFEST, sha256
+from kit.core.checksums import MANIFEST, digest, text_digest
 from kit.core.errors import KitError
 from kit.core.files import write_atomic, write_json
 from kit.data import generated
@@ -37,18 +36,18 @@ DRY = (Path("/RUN"), Path("/DATA"))  # what stands for the run directory and the
 
 def describe_image(image: Image, runtime: str) -> tuple[ImageRecord, str]:
     """The image that is about to run, by digest, and its SBOM; KitError when it is not built."""
-    digest, bill = "", "{}"
+    address, bill = "", "{}"
     if runtime != "host":  # outside a container there is nothing to describe, and the run cannot become valid
         built = Built(image, "docker" if runtime == "docker" else "sif")
-        digest, bill = built.digest, sbom(built)
+        address, bill = built.digest, sbom(built)
     record = ImageRecord(
         name=image.name,
         version=image.source.VERSION,
         arguments=image.arguments,
         runtime=runtime,
-        digest=digest,
-        recipe=f"sha256:{image.hash}",
-        sbom=f"sha256:{hashlib.sha256(bill.encode()).hexdigest()}",
+        digest=address,
+        recipe=image.recipe_digest,
+        sbom=text_digest(bill),
     )
     return record, bill
 
@@ -124,9 +123,9 @@ def prepare(plan: Plan, runs: Path) -> Path:
             threads=plan.layout.threads,
             seed=plan.seed,
             image=image_record,
-            data=f"sha256:{sha256(folder / MANIFEST)}",  # every file has been verified against it
+            data=digest(folder / MANIFEST),  # every file has been verified against it
             rendering=source,
-            script=f"sha256:{hashlib.sha256(text.encode()).hexdigest()}",
+            script=text_digest(text),
             state=State(name="rendered"),
             scheduler=plan.partition.scheduler,
         ),
@@ -150,7 +149,7 @@ def submit(directory: Path) -> Run:
         if state.name in ("finished", "valid"):
             raise KitError(f"{directory}: the run has finished; collect it with kit collect, or start a new one")
     script = directory / "job.sh"
-    if f"sha256:{sha256(script)}" != run.script:
+    if digest(script) != run.script:
         raise KitError(f"{script}: changed since it was rendered; its results could not be trusted. Start a new run")
     job = SCHEDULERS[run.scheduler].submit(script)
     run = become(run.model_copy(update={"job": job}), State(name="submitted"))

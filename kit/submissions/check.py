@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from kit.benchmark import Benchmark
-from kit.core.checksums import sha256
+from kit.core.checksums import SUMS, digest, labelled, read_sums, sums_text
 from kit.core.errors import KitError, plain
 from kit.core.files import json_text, kind, read_json
 from kit.core.schema import parse, shortened
@@ -32,7 +32,6 @@ from kit.site import Site
 from kit.submissions.layout import (
     DEEPEST,
     LEVELS,
-    MANIFEST,
     MAY_HOLD,
     MOST_BYTES,
     MOST_FILES,
@@ -42,7 +41,6 @@ from kit.submissions.layout import (
     REQUIRED,
     descriptor,
     packed,
-    read_manifest,
 )
 from kit.submissions.rerender import Answer, Question, answer
 
@@ -77,10 +75,10 @@ class Submission:
     def there(self, name: str) -> bool:
         return name in self.files
 
-    def sha256(self, name: str) -> str:
+    def digest(self, name: str) -> str:
         """`sha256:...` of a file; several checks compare it."""
         if name not in self.digests:
-            self.digests[name] = f"sha256:{sha256(self.path / name)}"
+            self.digests[name] = digest(self.path / name)
         return self.digests[name]
 
     def parsed(self, model: Any, name: str) -> Any:
@@ -187,7 +185,7 @@ def strange(name: str, status: os.stat_result) -> str:
         return f"is one of {status.st_nlink} hard links to the same file, which may change elsewhere; copy it"
     limit = next((limit for pattern, limit in MAY_HOLD.items() if re.fullmatch(pattern, name)), None)
     if limit is None:
-        return f"not listed in {MANIFEST}, or not of a kind that a submission holds"
+        return f"not listed in {SUMS}, or not of a kind that a submission holds"
     if status.st_size > limit:
         return f"has {status.st_size / 1e6:.1f} MB, and {limit / 1e6:g} MB are the most"
     return ""
@@ -224,20 +222,20 @@ def path_names(sub: Submission) -> Iterator[Finding]:
 
 def checksums(sub: Submission) -> Iterator[Finding]:
     """Every file is the one that was packed, and no file was added."""
-    if not sub.there(MANIFEST):
+    if not sub.there(SUMS):
         return
-    wanted = read_manifest(sub.path)
+    wanted = read_sums(sub.path)
     refused = {finding.file for finding in sub.strange}
-    for name, digest in wanted.items():
+    for name, digits in wanted.items():
         if name in sub.files:
-            if sub.sha256(name) != f"sha256:{digest}":
-                yield Finding(name, f"differs from its checksum in {MANIFEST}")
+            if sub.digest(name) != labelled(digits):
+                yield Finding(name, f"differs from its checksum in {SUMS}")
         elif name not in refused:
-            yield Finding(name, f"missing, but {MANIFEST} lists it")
+            yield Finding(name, f"missing, but {SUMS} lists it")
     for name in sorted(sub.files):
-        if name not in wanted and name != MANIFEST:
-            yield Finding(name, f"not listed in {MANIFEST}")
-    yield from same_text(sub, MANIFEST, "".join(f"{wanted[name]}  {name}\n" for name in sorted(wanted)), "of these sums")
+        if name not in wanted and name != SUMS:
+            yield Finding(name, f"not listed in {SUMS}")
+    yield from same_text(sub, SUMS, sums_text(wanted), "of these sums")
 
 
 def schema(sub: Submission) -> Iterator[Finding]:
@@ -382,13 +380,13 @@ def carried(sub: Submission) -> Iterator[Finding]:
     if run is None:
         return
     places: dict[str, str] = {}
-    for name, digest in run.files.items():
+    for name, recorded in run.files.items():
         if packed(name) in places:
             yield Finding(FILE, f"two of its files are packed as {packed(name)}")
-        places[packed(name)] = digest
-    for name, digest in places.items():
-        if sub.there(name) and sub.sha256(name) != digest:
-            yield Finding(name, f"is not the file that run.json names, {shortened(digest)}")
+        places[packed(name)] = recorded
+    for name, recorded in places.items():
+        if sub.there(name) and sub.digest(name) != recorded:
+            yield Finding(name, f"is not the file that run.json names, {shortened(recorded)}")
         elif not sub.there(name):
             yield Finding(name, "missing, but run.json lists it among its files")
         if name.endswith(".png") and sub.there(name) and not is_png(sub.path / name):
@@ -417,7 +415,7 @@ def bill(sub: Submission) -> Iterator[Finding]:
     run, name = sub.run, f"run/{SBOM}"
     if run is None or not sub.there(name):
         return
-    if sub.sha256(name) != run.image.sbom:
+    if sub.digest(name) != run.image.sbom:
         yield Finding(name, "is not the one that run.json names")
     found = stated_digest(sub.json(name))
     for key, wanted in (
@@ -464,7 +462,7 @@ def metrics(sub: Submission) -> Iterator[Finding]:
             yield Finding(
                 name, f"metric {metric.name} is {again:g}, but {metric.fact} of run.json is {getattr(run, metric.fact)}"
             )
-        wanted = metric_record(metric, again, sub.sha256(name))
+        wanted = metric_record(metric, again, sub.digest(name))
         for key, expected in wanted.model_dump().items():
             said = getattr(found[metric.name], key)
             if key != "value" and said != expected:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
+from kit.core.checksums import SUMS
 from kit.core.errors import KitError
 from kit.runs.record import Run
 
@@ -12,7 +12,6 @@ from kit.runs.record import Run
 LEVELS = ("organisation", "application", "system", "descriptor")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
-MANIFEST = "sha256sums.txt"
 ATTRIBUTES = ".gitattributes"
 REQUIRED = {
     "README.md": "the result for a person: what ran, where, and what came out",
@@ -28,7 +27,7 @@ REQUIRED = {
     "run/benchmark.json": "what the run had to do",
     "run/site.json": "the site it ran on",
     ATTRIBUTES: "keeps git from changing the ends of lines",
-    MANIFEST: "the checksum of every other file",
+    SUMS: "the checksum of every other file",
 }
 
 MEGABYTE = 1_000_000
@@ -82,16 +81,3 @@ def packed(name: str) -> str:
         if re.fullmatch(pattern, name):
             name = re.sub(pattern, place, name)
     return f"run/{name}"
-
-
-def read_manifest(folder: Path) -> dict[str, str]:
-    """The checksums of a submission as {file: sha256}, from lines as sha256sum writes them."""
-    entries: dict[str, str] = {}
-    for number, line in enumerate((folder / MANIFEST).read_text(errors="surrogateescape").splitlines(), start=1):
-        match = re.fullmatch(r"([0-9a-f]{64})  (\S.*)", line)
-        if not match:
-            raise KitError(f"{folder / MANIFEST}:{number}: not a line of sha256sum")
-        if match[2] in entries:
-            raise KitError(f"{folder / MANIFEST}:{number}: a second checksum of {match[2]}")
-        entries[match[2]] = match[1]
-    return entries

@@ -18,11 +18,12 @@ import yaml
 from kit import __version__
 from kit.benchmark import Benchmark
 from kit.core import paths
+from kit.core.checksums import labelled, write_sums
 from kit.core.errors import KitError
 from kit.core.files import json_text, open_plain
 from kit.runs.record import FILE, Run, load_run, resolved
 from kit.script.quoting import environment
-from kit.submissions.layout import ATTRIBUTES, MANIFEST, descriptor, name_part, packed
+from kit.submissions.layout import ATTRIBUTES, descriptor, name_part, packed
 
 
 def pack(
@@ -74,13 +75,13 @@ def write_folder(folder: Path, directory: Path, run: Run, benchmark: Benchmark, 
     sums = {}
     for name, digest in run.files.items():
         sums[packed(name)] = copy(directory, name, folder / packed(name))
-        if f"sha256:{sums[packed(name)]}" != digest:
+        if labelled(sums[packed(name)]) != digest:
             raise KitError(f"{directory / name}: missing or changed since the run was collected; collect it again")
     sums[FILE] = copy(directory, FILE, folder / FILE)
     for name, text in derived(run, benchmark, organisation, system).items():
         (folder / name).write_bytes(text.encode())
         sums[name] = hashlib.sha256(text.encode()).hexdigest()
-    (folder / MANIFEST).write_text("".join(f"{sums[name]}  {name}\n" for name in sorted(sums)))
+    write_sums(folder, sums)
 
 
 def copy(directory: Path, name: str, target: Path) -> str:

@@ -8,7 +8,6 @@ JSON, and prints what it came to.
 from __future__ import annotations
 
 import functools
-import hashlib
 import json
 import os
 import re
@@ -23,6 +22,7 @@ from typing import Any
 from kit import __version__
 from kit.benchmark import Benchmark
 from kit.core import paths
+from kit.core.checksums import text_digest
 from kit.core.errors import KitError
 from kit.core.files import json_text
 from kit.core.schema import Model, parse
@@ -91,10 +91,10 @@ def again(question: Question) -> Answer:
         "threads": final.layout.threads,
         "seed": final.seed,
         "scheduler": final.partition.scheduler,
-        "script": f"sha256:{hashlib.sha256(script.encode()).hexdigest()}",
+        "script": text_digest(script),
         "image.version": image.source.VERSION,
         "image.arguments": image.arguments,
-        "image.recipe": f"sha256:{image.hash}",
+        "image.recipe": image.recipe_digest,
     }
     return Answer(
         benchmark=json_text(final.benchmark.model_dump(mode="json")),

@@ -108,7 +108,7 @@ def test_signature(own_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_export_verify_and_build_from_the_archive(own_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     image = load_image(NAME)
     files = export(image, tmp_path / "export")
-    assert [file.suffix for file in files] == [".sif", ".json", ".tar", ""]
+    assert [file.suffix for file in files] == [".sif", ".json", ".tar", ".txt"]
     assert len(verify_export(tmp_path / "export")) == 3
     with pytest.raises(KitError, match="overwrites nothing"):
         export(image, tmp_path / "export")
@@ -124,7 +124,7 @@ def test_export_verify_and_build_from_the_archive(own_cache: Path, tmp_path: Pat
         build_sif(load_image("relion-basic"), str(archive))
     assert not load_image("relion-basic").sif.exists()
     damage(archive, archive.stat().st_size // 2)
-    with pytest.raises(KitError, match=r"SHA256SUMS says [0-9a-f]{64}"):
+    with pytest.raises(KitError, match=r"sha256sums\.txt says sha256:[0-9a-f]{64}"):
         verify_export(tmp_path / "export")
 
 
@@ -132,7 +132,7 @@ def test_link_in_an_export_is_not_read(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("x")
     (tmp_path / "export").mkdir()
     (tmp_path / "export/a.sif").symlink_to(tmp_path / "secret")
-    (tmp_path / "export/SHA256SUMS").write_text(f"{'0' * 64}  a.sif\n")
+    (tmp_path / "export/sha256sums.txt").write_text(f"{'0' * 64}  a.sif\n")
     with pytest.raises(KitError, match=r"a\.sif: a link") as error:
         verify_export(tmp_path / "export")
     assert sha256(tmp_path / "secret") not in str(error.value)

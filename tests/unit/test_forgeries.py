@@ -21,7 +21,7 @@ import pytest
 from conftest import ROOT, boxed, files, forged, rewritten
 
 from kit.core import paths
-from kit.core.checksums import sha256
+from kit.core.checksums import digest, labelled, sha256
 from kit.core.errors import KitError
 from kit.core.files import json_text, open_plain
 from kit.plan import Request, make_plan
@@ -254,8 +254,8 @@ def test_record_that_no_script_writes(submission: Path, change: Callable[[list[s
 def test_file_that_was_put_in(submission: Path, name: str, content: bytes, finding: str) -> None:
     (submission / packed(name)).parent.mkdir(parents=True, exist_ok=True)
     (submission / packed(name)).write_bytes(content)
-    digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
-    assert finding in forged(submission, lambda run: run["files"].update({name: digest}))
+    put = labelled(hashlib.sha256(content).hexdigest())
+    assert finding in forged(submission, lambda run: run["files"].update({name: put}))
 
 
 @pytest.mark.parametrize("name", ["job.out", "logs/first.out", "logs/third.err"])
@@ -390,10 +390,10 @@ def test_nothing_outside_is_read(submission: Path, name: str) -> None:
     outside = submission.parent / "outside.txt"
     outside.write_text("secret")
     said = []
-    for digest in (sha256(outside), sha256(Path("/etc/hostname")), "0" * 64):
+    for digits in (sha256(outside), sha256(Path("/etc/hostname")), "0" * 64):
         path = submission / "sha256sums.txt"
         before = path.read_text()
-        path.write_text(f"{before}{digest}  {name}\n")
+        path.write_text(f"{before}{digits}  {name}\n")
         said.append(re.sub(r"[0-9a-f]{64}", "DIGEST", "\n".join(map(str, check(submission)))))
         path.write_text(before)
     assert f"{name}: missing, but sha256sums.txt lists it" in said[0]
@@ -404,7 +404,7 @@ def test_nothing_outside_is_read(submission: Path, name: str) -> None:
 def test_metric_outside_is_not_read(submission: Path, file: str) -> None:
     def change(run: Table) -> None:
         run["metrics"][0]["file"] = file
-        run["files"][file] = f"sha256:{sha256(Path('/etc/hostname'))}"
+        run["files"][file] = digest(Path("/etc/hostname"))
 
     said = forged(submission, change)
     assert "run.json: key 'metrics.0.file'" in said or "run/data/x.json: missing" in said
@@ -630,7 +630,7 @@ def test_link_in_a_run_is_never_packed(toy: Path, tmp_path: Path, name: str) -> 
     (directory / name).symlink_to(tmp_path / "secret")
     # A run that was collected before: its list of files is what a link could have come in by.
     run = load_run(directory)
-    save_run(directory, run.model_copy(update={"files": {**run.files, name: f"sha256:{sha256(tmp_path / 'secret')}"}}))
+    save_run(directory, run.model_copy(update={"files": {**run.files, name: digest(tmp_path / "secret")}}))
     with pytest.raises(KitError, match="a link, where a file of this run is needed"):
         pack(directory, tmp_path / "submissions")
     assert not [path for path in (tmp_path / "submissions").rglob("*") if not path.is_dir()]
