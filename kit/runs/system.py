@@ -22,7 +22,7 @@ def describe(site: Site, partition_name: str) -> dict[str, Any]:
         "host_processors_per_node": packages,
         "host_processor_model_name": model,
         "host_processor_vcpu_count": len(os.sched_getaffinity(0)),
-        "host_memory_capacity": f"{memory_gb():g} GB",
+        "host_memory_capacity": f"{memory_gb():.1f} GB",
         "accelerators_per_node": 0,
         "operating_system": f"{operating_system()}, Linux {platform.release()}",
         "other_software_stack": f"{site.container.runtime}: {shutil.which(site.container.runtime) or 'not on the PATH'}",
