@@ -9,6 +9,8 @@ import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from rich.filesize import decimal
+
 from kit.core import paths
 from kit.core.errors import KitError
 
@@ -49,18 +51,16 @@ def apptainer() -> Item:
     return Item("apptainer", False, "neither apptainer nor singularity is on the PATH", f"sudo {script('apptainer.sh')}")
 
 
-def curl() -> Item:
-    found = shutil.which("curl")
-    return Item("curl", bool(found), found or "not on the PATH; it fetches data sets", "sudo apt-get install -y curl")
-
-
 def disk() -> Item:
     folder = paths.cache()
     while not folder.exists():
         folder = folder.parent
-    free = shutil.disk_usage(folder).free / 1e9
+    free = shutil.disk_usage(folder).free
     return Item(
-        "disk", free > 15, f"{free:.0f} GB free for {paths.cache()}, 15 GB are needed", "export KIT_CACHE=/a/larger/disk"
+        "disk",
+        free > 15e9,
+        f"{decimal(free)} free for {paths.cache()}, 15 GB are needed",
+        "export KIT_CACHE=/a/larger/disk",
     )
 
 
@@ -68,10 +68,10 @@ def memory() -> Item:
     from kit.core.host import memory_gb
 
     gigabytes = memory_gb()
-    return Item("memory", gigabytes > 7, f"{gigabytes:g} GB, 8 GB are needed at size tiny", "use a larger machine")
+    return Item("memory", gigabytes > 7, f"{gigabytes:.1f} GB, 8 GB are needed at size tiny", "use a larger machine")
 
 
-EXAMINED: tuple[Callable[[], Item], ...] = (docker_engine, apptainer, curl, disk, memory)
+EXAMINED: tuple[Callable[[], Item], ...] = (docker_engine, apptainer, disk, memory)
 
 
 def examine(fix: bool, say: Callable[[str], None]) -> list[Item]:

@@ -1,6 +1,8 @@
 """Published data sets: what they are made of, fetched once, and whole or not at all. A set that was cut off goes on.
 
-curl carries files, fsspec lists the trees that they lie in; a data set is datasets/NAME.toml of a benchmark.
+A data set is datasets/NAME.toml of a benchmark. Its files lie on servers of HTTP, FTP or S3, or in a folder; fsspec knows
+them all, and s3fs is its part for S3. A file comes in one stream from the first byte that is missing: fsspec's own reading
+in ranges would ask a server anew for every few megabytes, and break off an FTP transfer as often.
 """
 
 from __future__ import annotations
@@ -9,26 +11,31 @@ import fnmatch
 import gzip
 import os
 import shutil
-import subprocess
-import sys
 import tarfile
 import tempfile
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from ftplib import error_temp
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote, unquote, urlparse
+from typing import Any, NamedTuple
+from urllib.parse import quote, unquote
 
 from pydantic import Field, model_validator
+from rich.filesize import decimal
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
 
 from kit.core import paths
-from kit.core.checksums import MANIFEST, manifest, sha256, verify
+from kit.core.checksums import MANIFEST, labelled, manifest, sha256, verify
 from kit.core.errors import KitError, unknown
 from kit.core.files import read_json, read_toml, write_json
 from kit.core.schema import Model, parse
 
 FETCHED = ".fetched.json"  # in a data set that is being fetched: the files that came, with their checksums
 REMOVE = "remove {} and fetch it again"
+PROTOCOLS = ("http", "https", "ftp", "s3", "file")
+SILENCE = 60  # seconds after which a server that sends nothing is given up
+WAIT = wait_exponential(max=60)  # seconds between attempts: 1, 2, 4, ...
+ATTEMPTS = 4
 
 
 class Source(Model):
@@ -57,7 +64,7 @@ class Source(Model):
 
     @property
     def address(self) -> str:
-        """The url as curl fetches from below it."""
+        """The url for plain HTTP, which reads what anybody may read of S3."""
         return f"{self.endpoint.rstrip('/')}/{self.url.removeprefix('s3://')}" if self.endpoint else self.url
 
     def part(self, count: int) -> Source:
@@ -87,6 +94,10 @@ class DataSet(Model):
     @property
     def gigabytes(self) -> float:
         return sum(source.part(self.count).gigabytes for source in self.sources)
+
+    @property
+    def bytes(self) -> int:
+        return round(self.gigabytes * 1e9)
 
     @property
     def full_name(self) -> str:
@@ -143,7 +154,7 @@ def fetched(data_set: DataSet) -> Path:
     """
     if not data_set.folder.is_dir():
         raise KitError(
-            f"{data_set.folder}: not here; fetch it with kit data get {data_set.full_name} ({data_set.gigabytes:.3g} GB)"
+            f"{data_set.folder}: not here; fetch it with kit data get {data_set.full_name} ({decimal(data_set.bytes)})"
         )
     verify(data_set.folder, REMOVE.format(data_set.folder), hashed=False)
     return data_set.folder
@@ -152,8 +163,8 @@ def fetched(data_set: DataSet) -> Path:
 def get(data_set: DataSet, mirror: str = "", say: Callable[[str], None] = lambda text: None) -> Path:
     """Fetches a published data set and returns its folder, which appears whole; cut off, it goes on where it was.
 
-    `mirror` is a folder, or a URL, below which files lie under their own names and trees in the folders they go to. curl
-    carries them: http, https (S3 too), ftp and file.
+    `mirror` is a folder, or a URL of http, https, ftp or file, below which files lie under their own names and trees in the
+    folders they go to.
     KitError for too little room before anything is fetched, for a transfer that failed, and for a wrong checksum.
     """
     folder = data_set.folder
@@ -175,7 +186,7 @@ def get(data_set: DataSet, mirror: str = "", say: Callable[[str], None] = lambda
     require_room(partial, [source.part(data_set.count) for source in left])
     for source in left:
         url = f"{mirror.rstrip('/')}/{source.into if source.tree else file_name(source.url)}" if mirror else source.address
-        say(f"{url} (about {source.part(data_set.count).gigabytes:.3g} GB)")
+        say(f"{url} (about {decimal(round(source.part(data_set.count).gigabytes * 1e9))})")
         # Of a tree every file counts for itself, so that what came is not fetched again.
         names = [""]
         if source.tree:
@@ -194,7 +205,7 @@ def get(data_set: DataSet, mirror: str = "", say: Callable[[str], None] = lambda
                 raise KitError(f"{url}: has the sha256 {digest}, not {source.sha256}; it was thrown away, fetch it again")
             if source.unpack:
                 unpack(target, target.parent)
-            done[file_url if name else source.url] = f"sha256:{digest}"
+            done[file_url if name else source.url] = labelled(digest)
             write_json(record, done)
         done[source.url] = done.get(source.url, "tree")
         write_json(record, done)
@@ -210,25 +221,22 @@ def file_name(url: str) -> str:
 def listed(url: str, pattern: str, endpoint: str = "") -> list[str]:
     """The files of a pattern in a folder, by their paths below it; KitError for none.
 
-    The folder is one of http with an index, of ftp, of files, or of the S3 server at `endpoint`.
+    The folder is one of http with an index, of ftp, of files, or of the S3 server at `endpoint`, which is asked as anybody
+    may.
     """
-    if endpoint:
-        names = bucket_keys(url, endpoint)
-    elif url.startswith("file:"):  # links that people make in a folder they carry are followed
-        root = Path(unquote(urlparse(url).path))
-        if not root.is_dir():
-            raise KitError(f"{root}: no such folder")
-        walked = os.walk(root, followlinks=True)
-        names = sorted(Path(top, name).relative_to(root).as_posix() for top, _, files in walked for name in files)
-    else:
-        from fsspec.core import url_to_fs
-
-        try:
-            system, top = url_to_fs(url)
-            below = [path.removeprefix(top.rstrip("/")).lstrip("/") for path in system.find(top)]
-            names = sorted(unquote(path) if url.startswith("http") else path for path in below)
-        except Exception as error:  # each protocol has errors of its own
-            raise KitError(f"{url}: cannot be listed: {type(error).__name__}: {error}") from None
+    where = f"{url} at {endpoint}" if endpoint else url
+    try:
+        system, top = file_system(url, endpoint)
+        if url.startswith("file:"):  # links that people make in a folder they carry are followed, which `find` does not
+            found = [f"{folder}/{name}" for folder, _, files in os.walk(top, followlinks=True) for name in files]
+        else:
+            found = system.find(top)
+        below = [path.removeprefix(top.rstrip("/")).lstrip("/") for path in found]
+        names = sorted(unquote(path) if url.startswith("http") else path for path in below)
+    except KitError as error:
+        raise KitError(f"{where}: {error}") from None
+    except Exception as error:  # each protocol has errors of its own
+        raise KitError(f"{where}: cannot be listed: {type(error).__name__}: {error}") from None
     depth = pattern.count("/") + 1
     found = [
         name
@@ -236,7 +244,7 @@ def listed(url: str, pattern: str, endpoint: str = "") -> list[str]:
         if fnmatch.fnmatch("/".join(name.split("/")[-depth:]), pattern) and ".." not in name.split("/")
     ]
     if not found:
-        raise KitError(f"{url}: has no files {pattern}, but {len(names)} others")
+        raise KitError(f"{where}: has no files {pattern}, but {len(names)} others")
     return found
 
 
@@ -253,23 +261,6 @@ def spread(names: list[str], pattern: str, count: int) -> list[str]:
     return [name for name, whole in zip(names, wholes, strict=True) if whole in wanted]
 
 
-def bucket_keys(url: str, endpoint: str) -> list[str]:
-    """The objects below s3://BUCKET/FOLDER, by their names below it: asked as anybody may, without keys."""
-    import boto3
-    from botocore import UNSIGNED
-    from botocore.config import Config
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    bucket, _, folder = url.removeprefix("s3://").partition("/")
-    prefix = folder.rstrip("/") + "/"
-    client = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1", config=Config(signature_version=UNSIGNED))
-    try:
-        pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-        return sorted(entry["Key"].removeprefix(prefix).lstrip("/") for page in pages for entry in page.get("Contents", []))
-    except (BotoCoreError, ClientError) as error:
-        raise KitError(f"{url} at {endpoint}: cannot be listed: {error}") from None
-
-
 def require_room(folder: Path, sources: Sequence[Source]) -> None:
     """KitError unless what is still to come has room: an archive and what is in it lie side by side for a while."""
 
@@ -279,32 +270,166 @@ def require_room(folder: Path, sources: Sequence[Source]) -> None:
         here = sum(path.stat().st_size for path in came if path.is_file()) / 1e9
         return max(0.0, source.gigabytes * (2 if source.unpack else 1) - here)
 
-    needed = sum(map(left, sources))
-    free = shutil.disk_usage(folder).free / 1e9
+    needed = round(sum(map(left, sources)) * 1e9)
+    free = round(shutil.disk_usage(folder).free)
     if free < needed:
         raise KitError(
-            f"{folder.parent}: {needed:.3g} GB are needed and {free:.3g} GB are free; KIT_CACHE can name another folder"
+            f"{folder.parent}: {decimal(needed)} are needed and {decimal(free)} are free; KIT_CACHE can name another folder"
         )
 
 
+def file_system(url: str, endpoint: str = "") -> tuple[Any, str]:
+    """The file system of fsspec that a URL is of, and the path there; KitError for a protocol that is not known.
+
+    Proxies are those of the environment (http_proxy, https_proxy, no_proxy), but for ftp, which goes without.
+    """
+    from aiohttp import ClientTimeout
+    from fsspec.core import url_to_fs
+
+    protocol = url.partition("://")[0]
+    if protocol not in PROTOCOLS:
+        raise KitError(f"nothing is fetched by {protocol or url}; known are {', '.join(PROTOCOLS)}")
+    # Bytes as they lie there: a compressed file is not unpacked on its way.
+    timeout = ClientTimeout(total=None, sock_connect=SILENCE, sock_read=SILENCE)
+    http = {"client_kwargs": {"trust_env": True, "auto_decompress": False, "timeout": timeout}, "headers": AS_IT_IS}
+    options: dict[str, dict[str, Any]] = {
+        "http": http,
+        "https": http,
+        "ftp": {"timeout": SILENCE},
+        "s3": {"anon": True, "endpoint_url": endpoint, "client_kwargs": {"region_name": "us-east-1"}},
+    }
+    system, path = url_to_fs(url, **options.get(protocol, {}))
+    return system, unquote(path) if protocol in ("ftp", "file") else path
+
+
+AS_IT_IS = {"Accept-Encoding": "identity"}
+
+
+class Stream(NamedTuple):
+    """The bytes of a file from `start` on. `size` is that of the whole file, None where the server does not say it."""
+
+    start: int
+    size: int | None
+    chunks: Iterator[bytes]
+
+
+def opened(url: str, start: int) -> Stream:
+    """What is behind a URL, from a byte on, or from the first one where the server knows no other."""
+    system, path = file_system(url)
+    if url.startswith("http"):
+        return over_http(system, path, start)
+    return over_ftp(system, path, start) if url.startswith("ftp:") else from_disk(system, path, start)
+
+
+def over_http(system: Any, url: str, start: int) -> Stream:
+    from aiohttp import ClientResponseError
+
+    asked = {"Range": f"bytes={start}-"} if start else {}
+    try:
+        # No block is a stream; a size, of any value, spares a request for it.
+        file = system.open(url, block_size=0, size=-1, headers=AS_IT_IS | asked)
+    except ClientResponseError as error:
+        if error.status != 416:
+            raise
+        said = error.headers.get("Content-Range", "").rpartition("/")[2] if error.headers else ""
+        return Stream(start, int(said) if said.isdecimal() else start, iter(()))  # nothing behind the last byte that is here
+    length = file.r.content_length
+    start = start if file.r.status == 206 else 0
+
+    def chunks() -> Iterator[bytes]:
+        with file:
+            while chunk := file.read(1 << 20):
+                yield chunk
+
+    return Stream(start, None if length is None else start + length, chunks())
+
+
+def over_ftp(system: Any, path: str, start: int) -> Stream:
+    system.ftp.voidcmd("TYPE I")
+    size = system.ftp.size(path)
+
+    def chunks() -> Iterator[bytes]:
+        with system.ftp.transfercmd(f"RETR {path}", rest=start or None) as line:
+            while chunk := line.recv(1 << 20):
+                yield chunk
+        system.ftp.voidresp()
+
+    return Stream(start, size, iter(()) if size is not None and start >= size else chunks())
+
+
+def from_disk(system: Any, path: str, start: int) -> Stream:
+    def chunks() -> Iterator[bytes]:
+        with system.open(path, "rb") as file:
+            file.seek(start)
+            while chunk := file.read(1 << 20):
+                yield chunk
+
+    return Stream(start, system.size(path), chunks())
+
+
+def passes(error: BaseException) -> bool:
+    """Whether the same request may go through a little later: a line that broke, a server that is busy."""
+    from aiohttp import ClientConnectionError, ClientConnectorError, ClientPayloadError, ClientResponseError
+
+    if isinstance(error, ClientResponseError):
+        return error.status in (408, 429, 500, 502, 503, 504)
+    broken = (ClientConnectionError, ClientPayloadError, TimeoutError, ConnectionError, EOFError, error_temp)
+    return isinstance(error, broken) and not isinstance(error, ClientConnectorError | ConnectionRefusedError)
+
+
 def download(url: str, target: Path) -> None:
-    """Fetches a file with curl, from the byte where an earlier attempt ended."""
-    curl = shutil.which("curl")
-    if curl is None:
-        raise KitError("curl is not on the PATH; install it with the packages of your system")
-    words = ["--fail", "--location", "--retry", "3", "--speed-limit", "1", "--speed-time", "60", "--show-error"]
-    words += ["--progress-bar"] if sys.stderr.isatty() else ["--silent"]
-    words += ["--continue-at", "-", "--write-out", "%{http_code}", "--output", str(target), url]
-    result = subprocess.run([curl, *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
-    # 416: the server has nothing behind the last byte that is here.
-    if result.returncode and not (result.stdout.endswith("416") and target.exists()):
+    """Fetches a file, from the byte where an earlier attempt ended. What breaks off is tried three times more."""
+    try:
+        for attempt in Retrying(
+            stop=stop_after_attempt(ATTEMPTS), wait=WAIT, retry=retry_if_exception(passes), reraise=True
+        ):
+            with attempt:
+                fetch(url, target)
+    except KitError as error:
+        raise KitError(f"{url}: {error}") from None
+    except Exception as error:  # each protocol has errors of its own
         kept = (
             f"; the {target.stat().st_size} bytes that came are kept, and it goes on from there"
             f" (if it does not, remove {target})"
             if target.exists()
             else ""
         )
-        raise KitError(f"{url}: curl ended with {result.returncode}{kept}")
+        raise KitError(f"{url}: {said(error)}{kept}") from None
+
+
+def said(error: Exception) -> str:
+    from aiohttp import ClientResponseError
+
+    if isinstance(error, FileNotFoundError):
+        return "is not there"
+    if isinstance(error, ClientResponseError):
+        return f"the server answers {error.status} {error.message}"
+    return f"{type(error).__name__}: {error}"
+
+
+def fetch(url: str, target: Path) -> None:
+    """One attempt at a file, with a line on the terminal that shows how far it is."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    console = Console(stderr=True)
+    stream = opened(url, target.stat().st_size if target.exists() else 0)
+    columns = (TextColumn("  "), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    with (
+        target.open("r+b" if target.exists() else "wb") as file,
+        Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar,
+    ):
+        task = bar.add_task("", total=stream.size, completed=stream.start)
+        file.seek(stream.start)
+        file.truncate()
+        for chunk in stream.chunks:
+            file.write(chunk)
+            bar.advance(task, len(chunk))
+        here = file.tell()
+    if stream.size is not None and here < stream.size:
+        raise EOFError(f"the line was closed after {here} of {stream.size} bytes")
+    if stream.size is not None and here > stream.size:
+        raise KitError(f"is longer here, {here} bytes, than there, {stream.size} bytes: they differ; remove {target}")
 
 
 def unpack(archive: Path, folder: Path) -> None:

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from rich.filesize import decimal
+
 from kit.core import paths
 from kit.core.checksums import digest
 from kit.core.errors import KitError
@@ -60,10 +62,10 @@ def build_log(image: Image, format: str) -> Path:
 
 
 def require_space(folder: Path, gigabytes: float) -> None:
-    free = shutil.disk_usage(paths.make_cached(folder)).free / 1e9
-    if free < gigabytes:
+    free, needed = shutil.disk_usage(paths.make_cached(folder)).free, round(gigabytes * 1e9)
+    if free < needed:
         raise KitError(
-            f"{folder}: {free:.1f} GB free, but a build needs about {gigabytes:.0f} GB; "
+            f"{folder}: {decimal(free)} free, but a build needs about {decimal(needed)}; "
             "make room, or set KIT_CACHE to a folder on a larger disk"
         )
 

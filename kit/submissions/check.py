@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rich.filesize import decimal
+
 from kit.benchmark import Benchmark
 from kit.core.checksums import SUMS, digest, labelled, read_sums, sums_text
 from kit.core.errors import KitError, plain
@@ -144,7 +146,7 @@ def survey(path: Path, place: tuple[str, ...], allow_dirty: bool) -> Submission:
             if twin != name:
                 problem = problem or f"differs from {twin} by upper and lower case alone, and some file systems keep one"
             if len(seen) > MOST_FILES or total > MOST_BYTES:
-                limit = f"{MOST_FILES} files" if len(seen) > MOST_FILES else f"{MOST_BYTES / 1e6:.0f} MB"
+                limit = f"{MOST_FILES} files" if len(seen) > MOST_FILES else decimal(MOST_BYTES)
                 found.strange.append(Finding(".", f"holds more than {limit}; the rest was not looked at"))
                 return found
             if problem:
@@ -187,7 +189,7 @@ def strange(name: str, status: os.stat_result) -> str:
     if limit is None:
         return f"not listed in {SUMS}, or not of a kind that a submission holds"
     if status.st_size > limit:
-        return f"has {status.st_size / 1e6:.1f} MB, and {limit / 1e6:g} MB are the most"
+        return f"has {decimal(status.st_size)}, and {decimal(limit)} are the most"
     return ""
 
 

@@ -137,7 +137,7 @@ def test_no_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**10, 10**10 - 10**9, 10**9))
-    with pytest.raises(KitError, match=r"1\.0 GB free, but a build needs about 8 GB"):
+    with pytest.raises(KitError, match=r"1\.0 GB free, but a build needs about 8\.0 GB"):
         require_space(tmp_path, 8)
 
 
