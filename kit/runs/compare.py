@@ -22,6 +22,7 @@ from kit.core import paths
 from kit.core.errors import KitError
 from kit.core.files import read_json, write_json
 from kit.core.schema import Model, parse
+from kit.core.tables import table
 from kit.runs.record import Run, load_run, resolved
 
 FILE = "repeats.json"
@@ -63,14 +64,20 @@ class Comparison(Model):
         return all(row.same for row in self.rows)
 
     def __str__(self) -> str:
-        lines = [f"{'':<28} {'first':>10} {'second':>10} {'difference':>10} {'of repeats':>10}"]
-        for row in self.rows:
-            values = [f"{value:>10.4g}" if value is not None else " " * 10 for value in (row.first, row.second)]
-            mark = "" if row.same else "  more than repeats differ"
-            lines.append(f"{row.name:<28} {' '.join(values)} {row.difference:>10.4g} {row.allowed:>10.4g}{mark}")
+        rows = [
+            (
+                row.name,
+                *(None if value is None else f"{value:.4g}" for value in (row.first, row.second)),
+                f"{row.difference:.4g}",
+                f"{row.allowed:.4g}",
+                "" if row.same else "more than repeats differ",
+            )
+            for row in self.rows
+        ]
+        text = table(rows, "lrrrrl", ("", "first", "second", "difference", "of repeats", ""))
         more = [row.name for row in self.rows if not row.same]
         verdict = f"differ in {', '.join(more)} by more than repeats do" if more else "differ by no more than repeats do"
-        return "\n".join([*lines, *self.remarks, f"{self.first} and {self.second} {verdict}."])
+        return "\n".join([text, *self.remarks, f"{self.first} and {self.second} {verdict}."])
 
 
 def allowed_difference(values: list[float]) -> float:
@@ -147,13 +154,15 @@ def add_repeats(path: Path, directory: Path, repeats: Repeats) -> None:
 
 def spread(repeats: Repeats) -> str:
     """Mean and standard deviation of what repeats gave, as text."""
-    lines = [f"{'':<28} {'mean':>10} {'deviation':>10} {'allowed difference':>20}"]
-    for name, values in repeats.metrics.items():
-        allowed = max(allowed_difference(values), repeats.steps.get(name, 0.0))
-        lines.append(f"{name:<28} {statistics.mean(values):>10.4g} {statistics.stdev(values):>10.2g} {allowed:>20.2g}")
-    for name, values in repeats.pairs.items():
-        lines.append(f"{name:<28} {statistics.mean(values):>10.4g} {statistics.stdev(values):>10.2g} {'of pairs':>20}")
-    return "\n".join(lines)
+    allowed = {
+        name: f"{max(allowed_difference(values), repeats.steps.get(name, 0.0)):.2g}"
+        for name, values in repeats.metrics.items()
+    } | dict.fromkeys(repeats.pairs, "of pairs")
+    rows = [
+        (name, f"{statistics.mean(values):.4g}", f"{statistics.stdev(values):.2g}", allowed[name])
+        for name, values in (*repeats.metrics.items(), *repeats.pairs.items())
+    ]
+    return table(rows, "lrrr", ("", "mean", "deviation", "allowed difference"))
 
 
 def compare(first: Path, second: Path, known: Path | None = None) -> Comparison:

@@ -8,6 +8,7 @@ from typing import Any
 from kit.benchmarks.cloudmask.figures import one_job
 from kit.core.errors import KitError
 from kit.core.files import write_atomic, write_json
+from kit.core.tables import table
 from kit.runs.record import load_run, resolved
 from kit.training.scaling import FILE, points
 
@@ -40,7 +41,7 @@ def evaluate(directory: Path) -> None:
     published = [curve.model_dump() for curve in benchmark.scaling.published]
     (directory / FILE).parent.mkdir(exist_ok=True)
     write_json(directory / FILE, {**curves, "published": published})
-    write_atomic(directory / FILE.replace(".json", ".md"), table(curves))
+    write_atomic(directory / FILE.replace(".json", ".md"), written(curves))
     draw(directory, curves, published)
 
 
@@ -61,24 +62,26 @@ def point(facts: dict[str, Any], first: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def table(curves: dict[str, Any]) -> str:
+def written(curves: dict[str, Any]) -> str:
     """Markdown; what was measured with more threads than cores is marked."""
-    lines = [
-        "| scaling | ranks | patches/s | speed-up | efficiency | input | compute | exchange | loss |",
-        "|---|---|---|---|---|---|---|---|---|",
+    points = [(kind, entry) for kind, entries in curves.items() for entry in entries.values()]
+    rows = [
+        (
+            kind,
+            f"{entry['ranks']}{' *' if entry['oversubscribed'] else ''}",
+            f"{entry['patches_per_second']:.2f}",
+            f"{entry['speedup']:.2f}",
+            f"{entry['efficiency']:.2f}",
+            *(f"{entry['shares'][part]:.1%}" for part in PARTS),
+            f"{entry['loss']:.4f}",
+        )
+        for kind, entry in points
     ]
-    crowded = False
-    for kind, entries in curves.items():
-        for entry in entries.values():
-            crowded |= entry["oversubscribed"]
-            shares = " | ".join(f"{entry['shares'][part]:.1%}" for part in PARTS)
-            lines.append(
-                f"| {kind} | {entry['ranks']}{' *' if entry['oversubscribed'] else ''} | {entry['patches_per_second']:.2f} "
-                f"| {entry['speedup']:.2f} | {entry['efficiency']:.2f} | {shares} | {entry['loss']:.4f} |"
-            )
-    if crowded:
-        lines += ["", "\\* oversubscribed, with more threads than cores, or ranks that share a GPU: functional only."]
-    return "\n".join(lines) + "\n"
+    header = ("scaling", "ranks", "patches/s", "speed-up", "efficiency", *PARTS, "loss")
+    text = table(rows, "l" + "r" * 8, header, markdown=True) + "\n"
+    if any(entry["oversubscribed"] for _, entry in points):
+        text += "\n\\* oversubscribed, with more threads than cores, or ranks that share a GPU: functional only.\n"
+    return text
 
 
 def draw(directory: Path, curves: dict[str, Any], published: list[dict[str, Any]]) -> None:

@@ -23,7 +23,9 @@ from kit.benchmarks.relion import figures
 from kit.benchmarks.relion.accuracy import Picks, Truth, against, coordinates
 from kit.benchmarks.relion.phantom import Array
 from kit.benchmarks.relion.project import find_job, said
+from kit.benchmarks.relion.score import Picks, Truth, against, coordinates
 from kit.benchmarks.relion.star import column, positive, read_star
+from kit.core import tables
 from kit.core.errors import KitError, plain
 from kit.core.files import read_json, write_json
 from kit.images.built import built_sif
@@ -291,22 +293,25 @@ def compared(found: Set, true: Set, radius: float) -> dict[str, Any]:
     return {**scores, "compared": both}
 
 
+def shown(score: float | None, digits: int) -> str:
+    return "-" if score is None else f"{score:.{digits}f}"
+
+
 def report(result: Mapping[str, Any]) -> str:
     """The tables of `compare` as text."""
     lines = [f"a pick is of a particle within {result['diameter'] / 2:.0f} angstrom; errors of centres in pixels", ""]
-    lines.append(
-        f"{'':<24} {'micrographs':>11} {'picks':>7} {'compared':>8} {'precision':>9} {'recall':>7} {'F1':>6} {'error':>6}"
-    )
+    rows: list[list[object]] = []
     for row in result["sets"]:
-        line = f"{plain(row['name']):<24} {row['micrographs']:>11} {row['picks']:>7}"
+        rows.append([row["name"], row["micrographs"], row["picks"], *[None] * 5])
         if "f1" in row:
-            line += f" {row['compared']:>8}"
-            for key, width, digits in (("precision", 9, 3), ("recall", 7, 3), ("f1", 6, 3), ("centre_error", 6, 1)):
-                line += f" {'-' if row[key] is None else format(row[key], f'.{digits}f'):>{width}}"
-        lines.append(line)
+            scores = (("precision", 3), ("recall", 3), ("f1", 3), ("centre_error", 1))
+            rows[-1][3:] = [row["compared"], *(shown(row[key], digits) for key, digits in scores)]
+    header = ("", "micrographs", "picks", "compared", "precision", "recall", "F1", "error")
+    lines.append(tables.table(rows, "lrrrrrrr", header))
     if result["pairs"]:
         lines += ["", "agreement of each two (F1), over the micrographs in which both looked"]
-        for pair in result["pairs"]:
-            f1 = "-" if pair["f1"] is None else f"{pair['f1']:.3f}"
-            lines.append(f"  {f1:>5}  {pair['micrographs']:>6}  {plain(pair['first'])}, {plain(pair['second'])}")
+        pairs = (
+            ("", shown(pair["f1"], 3), pair["micrographs"], f"{pair['first']}, {pair['second']}") for pair in result["pairs"]
+        )
+        lines.append(tables.table(pairs, "lrrl"))
     return "\n".join(lines)

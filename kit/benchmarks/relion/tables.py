@@ -11,11 +11,12 @@ import itertools
 import math
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from rich.filesize import decimal
 
 from kit.benchmarks.relion.project import (
     files_read,
@@ -33,6 +34,7 @@ from kit.benchmarks.relion.results import KINDS, Result, data_beside, expectatio
 from kit.benchmarks.relion.star import column, count_rows, read_columns, read_star
 from kit.benchmarks.relion.workflow import folders
 from kit.core.errors import KitError, plain
+from kit.core.tables import table
 
 if TYPE_CHECKING:
     from kit.runs.record import StageRecord
@@ -361,7 +363,7 @@ def particle_report(row: Row) -> str:
             shares = sorted(row[name].items(), key=lambda item: -item[1])
             out.append(f"{name}: " + "  ".join(f"{key}: {count / row['particles']:.3f}" for key, count in shares))
     ranges = ((text, *(f"{value:.4g}" for value in values)) for text, values in row["ranges"].items())
-    return "\n".join([*out, *lines(("", "5 %", "median", "95 %"), ranges)])
+    return "\n".join([*out, table(ranges, "lrrr", ("", "5 %", "median", "95 %"))])
 
 
 def sizes(directory: Path) -> list[Row]:
@@ -394,9 +396,9 @@ def clean(directory: Path, image: str) -> list[Row]:
 
 
 def clean_report(directory: Path, rows: list[Row]) -> str:
-    table = ((row["folder"], human(row["before"]), human(row["after"])) for row in rows)
-    trash = directory / "Trash"
-    return "\n".join([*lines(("folder", "before", "after"), table), f"{trash} holds the rest; remove it to free the space"])
+    shown = ((row["folder"], decimal(row["before"]), decimal(row["after"])) for row in rows)
+    text = table(shown, "lrr", ("folder", "before", "after"))
+    return f"{text}\n{directory / 'Trash'} holds the rest; remove it to free the space"
 
 
 def ancestry(directory: Path, job: str | None = None) -> Any:
@@ -457,30 +459,6 @@ def draw(directory: Path, target: Path, job: str | None = None) -> None:
     plt.close(figure)
 
 
-def human(number: float) -> str:
-    """Bytes as people write them, in powers of 1000."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if number < 1000:
-            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
-        number /= 1000
-    return f"{number:.1f} TB"
-
-
-def lines(header: Iterable[str], rows: Iterable[Iterable[str]]) -> Iterator[str]:
-    """A table as lines of text; what stands in it is shown as it is, and has no power over the terminal."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(*header, box=None, pad_edge=False)
-    for row in rows:
-        table.add_row(*(Text(plain(cell)) for cell in row))
-    console = Console(width=200)
-    with console.capture() as capture:
-        console.print(table)
-    yield from (line.rstrip() for line in capture.get().splitlines())
-
-
 def cell(value: float | None, digits: int = 0) -> str:
     """A number of a table; a dash where it is not known."""
     return "-" if value is None else f"{value:.{digits}f}"
@@ -489,9 +467,7 @@ def cell(value: float | None, digits: int = 0) -> str:
 def iteration_report(rows: list[Row]) -> str:
     header = ("iteration", "expectation (s)", "wall (s)", "resolution (angstrom)")
     keys = (("expectation_seconds", 0), ("wall_seconds", 1), ("resolution", 2))
-    return "\n".join(
-        lines(header, ((iteration_name(row), *(cell(row[key], digits) for key, digits in keys)) for row in rows))
-    )
+    return table(((iteration_name(row), *(cell(row[key], digits) for key, digits in keys)) for row in rows), "lrrr", header)
 
 
 def iteration_name(row: Row) -> str:
@@ -523,54 +499,46 @@ def text(path: Path, job: str | None = None) -> str:
 def report(directory: Path) -> str:
     """The tables of a project as text."""
     found = jobs(directory)
-    out = list(
-        lines(
-            ("job", "status", "ranks", "threads", "GPUs", "host", "time (s)", "data", "set otherwise"),
-            (
-                (
-                    row["job"] + (f" ({row['alias']})" if row["alias"] else ""),
-                    row["status"],
-                    row.get("ranks", ""),
-                    row.get("threads", ""),
-                    row.get("gpus", ""),
-                    row["host"],
-                    cell(row["seconds"]),
-                    human(row["bytes"]),
-                    ", ".join(f"{key} {value}" for key, value in row.get("differs", {}).items()),
-                )
-                for row in found
-            ),
-        )
-    )
-    keys = (("particles_in", 0), ("particles_out", 0), ("resolution", 2), ("bfactor", 1))
-    out.append("")
-    out += lines(
-        ("job", "type", "RELION", "particles in", "particles out", "resolution (angstrom)", "B-factor (square angstrom)"),
+    work = [
         (
-            (row["job"], row["type"], row["version"], *("" if row[key] is None else cell(row[key], n) for key, n in keys))
-            for row in found
-            if row["version"] or any(row[key] is not None for key, _ in keys)
-        ),
-    )
+            row["job"] + (f" ({row['alias']})" if row["alias"] else ""),
+            row["status"],
+            row.get("ranks"),
+            row.get("threads"),
+            row.get("gpus"),
+            row["host"],
+            cell(row["seconds"]),
+            decimal(row["bytes"]),
+            ", ".join(f"{key} {value}" for key, value in row.get("differs", {}).items()),
+        )
+        for row in found
+    ]
+    header = ("job", "status", "ranks", "threads", "GPUs", "host", "time (s)", "data", "set otherwise")
+    out = [table(work, "llrrrlrrl", header), ""]
+    keys = (("particles_in", 0), ("particles_out", 0), ("resolution", 2), ("bfactor", 1))
+    outcomes = [
+        (row["job"], row["type"], row["version"], *(None if row[key] is None else cell(row[key], n) for key, n in keys))
+        for row in found
+        if row["version"] or any(row[key] is not None for key, _ in keys)
+    ]
+    quantities = ("particles in", "particles out", "resolution (angstrom)", "B-factor (square angstrom)")
+    out.append(table(outcomes, "lllrrrr", ("job", "type", "RELION", *quantities)))
     for row in found:
         if row["why"]:
             out += ["", f"{plain(row['job'])} {plain(row['status'])}; the end of its run.err:", row["why"]]
         out += [f"\n{plain(row['job'])}: not read: {plain(text)}" for text in row["unread"]]
     out.append("")
-    out += lines(
-        ("job", "iteration", "class distribution, largest first (resolution in angstrom)"),
+    shares = [
         (
-            (
-                row["job"],
-                "" if row["iteration"] is None else str(row["iteration"]),
-                row.get("unread")
-                or "  ".join(
-                    f"{entry['class']}: {entry['fraction']:.2f} ({cell(entry['resolution'], 1)})" for entry in row["classes"]
-                ),
-            )
-            for row in classes(directory)
-        ),
-    )
-    out.append("")
-    out += lines(("folder", "data"), ((row["folder"], human(row["bytes"])) for row in sizes(directory)))
+            row["job"],
+            row["iteration"],
+            row.get("unread")
+            or "  ".join(
+                f"{entry['class']}: {entry['fraction']:.2f} ({cell(entry['resolution'], 1)})" for entry in row["classes"]
+            ),
+        )
+        for row in classes(directory)
+    ]
+    out += [table(shares, "lrl", ("job", "iteration", "class distribution, largest first (resolution in angstrom)")), ""]
+    out.append(table(((row["folder"], decimal(row["bytes"])) for row in sizes(directory)), "lr", ("folder", "data")))
     return "\n".join(out)
