@@ -27,7 +27,7 @@ def one_line(value: str) -> str:
 OneLine = Annotated[str, AfterValidator(one_line)]
 # A word that stands in a script or a path as it is.
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
-Sha256 = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
+Digest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
 
 MOST_PROBLEMS = 20  # that a message lists; a stranger's file could have any number
 

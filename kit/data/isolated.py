@@ -12,7 +12,7 @@ from pydantic import StringConstraints
 from kit.core.checksums import MANIFEST, manifest, verify
 from kit.core.errors import KitError, unknown
 from kit.core.files import read_json, write_json
-from kit.core.schema import Model, Name, Sha256, parse
+from kit.core.schema import Digest, Model, Name, parse
 from kit.runs.record import load_run, resolved
 
 PACK = "pack.json"
@@ -32,7 +32,7 @@ class Pack(Model):
     inputs: dict[Option, PackFile]
     image: Name  # whose stages wrote the inputs
     version: Name
-    data: Sha256  # hash of the data set that they began with
+    data: Digest  # hash of the data set that they began with
 
 
 def isolate(directory: Path, stage: str, folder: Path) -> None:

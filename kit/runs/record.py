@@ -13,7 +13,7 @@ from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints
 from kit.benchmark import Benchmark
 from kit.core.errors import KitError
 from kit.core.files import plain_file, read_json, write_json
-from kit.core.schema import Model, Name, OneLine, Sha256, parse
+from kit.core.schema import Digest, Model, Name, OneLine, parse
 from kit.site import Site
 
 # In the order of the road. Only `valid` is a result.
@@ -68,9 +68,9 @@ class ImageRecord(Model):
     version: OneLine
     arguments: dict[str, str] = {}
     runtime: str
-    digest: Sha256 | Literal[""]  # of the SIF or the Docker image; empty without a container, and then never valid
-    recipe: Sha256
-    sbom: Sha256 | Literal[""] = ""  # of sbom.cdx.json
+    digest: Digest | Literal[""]  # of the SIF or the Docker image; empty without a container, and then never valid
+    recipe: Digest
+    sbom: Digest | Literal[""] = ""  # of sbom.cdx.json
 
 
 class StageRecord(Model):
@@ -124,16 +124,16 @@ class Run(Model):
     threads: int = Field(ge=1, le=100_000)
     seed: int | None = None  # of the stages, where the benchmark has one
     image: ImageRecord
-    data: Sha256  # of the manifest of the data
+    data: Digest  # of the manifest of the data
     rendering: Rendering | None = None  # of runs that kit 0.1.0 made before it wrote this down
-    script: Sha256  # of job.sh
+    script: Digest  # of job.sh
     state: State
     job: Annotated[str, StringConstraints(pattern=r"^([0-9]{1,10}(:[0-9]{1,20})?)?$")] = ""
     scheduler: Literal["", "local", "slurm"] = ""
     stages: list[StageRecord] = []
     metrics: list[MetricRecord] = []
     system: dict[OneLine, OneLine | int | float] = {}
-    files: dict[RunFile, Sha256] = {}  # sha256 of what the run wrote and a submission carries
+    files: dict[RunFile, Digest] = {}  # sha256 of what the run wrote and a submission carries
 
     @property
     def work(self) -> str:
