@@ -36,6 +36,7 @@ PROTOCOLS = ("http", "https", "ftp", "s3", "file")
 SILENCE = 60  # seconds after which a server that sends nothing is given up
 WAIT = wait_exponential(max=60)  # seconds between attempts: 1, 2, 4, ...
 ATTEMPTS = 4
+AS_IT_IS = {"Accept-Encoding": "identity"}  # a header of HTTP: nothing is compressed for the way
 
 
 class Source(Model):
@@ -221,8 +222,7 @@ def file_name(url: str) -> str:
 def listed(url: str, pattern: str, endpoint: str = "") -> list[str]:
     """The files of a pattern in a folder, by their paths below it; KitError for none.
 
-    The folder is one of http with an index, of ftp, of files, or of the S3 server at `endpoint`, which is asked as anybody
-    may.
+    The folder is one of http with an index, of ftp, of files, or of the S3 server at `endpoint`, asked without keys.
     """
     where = f"{url} at {endpoint}" if endpoint else url
     try:
@@ -289,7 +289,6 @@ def file_system(url: str, endpoint: str = "") -> tuple[Any, str]:
     protocol = url.partition("://")[0]
     if protocol not in PROTOCOLS:
         raise KitError(f"nothing is fetched by {protocol or url}; known are {', '.join(PROTOCOLS)}")
-    # Bytes as they lie there: a compressed file is not unpacked on its way.
     timeout = ClientTimeout(total=None, sock_connect=SILENCE, sock_read=SILENCE)
     http = {"client_kwargs": {"trust_env": True, "auto_decompress": False, "timeout": timeout}, "headers": AS_IT_IS}
     options: dict[str, dict[str, Any]] = {
@@ -300,9 +299,6 @@ def file_system(url: str, endpoint: str = "") -> tuple[Any, str]:
     }
     system, path = url_to_fs(url, **options.get(protocol, {}))
     return system, unquote(path) if protocol in ("ftp", "file") else path
-
-
-AS_IT_IS = {"Accept-Encoding": "identity"}
 
 
 class Stream(NamedTuple):
