@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kit.benchmark import Benchmark, benchmark_names, load_benchmark
+from kit.core.tables import table
 from kit.images.recipes import RECIPES
 from kit.site import load_site, site_files
 
@@ -35,10 +36,10 @@ def as_json(found: Catalogue) -> dict[str, Any]:
 
 def report(found: Catalogue) -> str:
     """The same as text, a line each."""
-    lines = []
+    rows = []
     for name, benchmark in found.benchmarks.items():
-        lines.append(f"benchmark  {name:<14} {benchmark.title}")
-        lines += [f"  size     {size:<14} {value.description}" for size, value in benchmark.sizes.items()]
-    for kind, table in (("site", found.sites), ("image", found.images)):
-        lines += [f"{kind:<10} {name:<14} {text}" for name, text in table.items()]
-    return "\n".join(lines)
+        rows.append(("benchmark", name, benchmark.title))
+        rows += [("  size", size, value.description) for size, value in benchmark.sizes.items()]
+    rows += [("site", name, text) for name, text in found.sites.items()]
+    rows += [("image", name, text) for name, text in found.images.items()]
+    return table(rows, "lll")

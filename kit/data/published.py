@@ -128,7 +128,7 @@ def report(found: Sequence[DataSet]) -> str:
     lines = []
     for entry in found:
         here = f"here: {entry.folder}" if entry.folder.is_dir() else "not here"
-        lines.append(f"{entry.full_name}  {entry.title}\n  {entry.gigabytes:g} GB, {here}")
+        lines.append(f"{entry.full_name}  {entry.title}\n  {decimal(entry.bytes)}, {here}")
         lines.append(f"  from {entry.origin}\n  licence: {entry.licence}")
     return "\n".join(lines)
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from rich.filesize import decimal
+
+from kit.core.tables import table
 from kit.images.recipes import RECIPES
 
 
@@ -38,12 +41,13 @@ def inspection(facts: Mapping[str, Any]) -> str:
         f"{facts['name']} {facts['version']} ({facts['format']})",
         f"digest  {facts['digest']}",
         f"recipe  {facts['recipe']}",
-        f"size    {facts['size'] / 1e6:.0f} MB",
+        f"size    {decimal(facts['size'])}",
         f"holds   {len(facts['debian'])} Debian and {len(facts['python'])} Python packages (kit image sbom lists them)",
         f"        from source: {', '.join(facts['sources']) or 'nothing'}",
     ]
     lines += [f"label   {key} = {value}" for key, value in facts["labels"].items()]
-    for layer in facts["layers"]:
-        by = " ".join(layer["by"].split())
-        lines.append(f"layer   {layer['bytes'] / 1e6:6.0f} MB {100 * layer['bytes'] / facts['size']:3.0f} %  {by[:80]}")
-    return "\n".join(lines)
+    layers = [
+        ("layer", decimal(layer["bytes"]), f"{layer['bytes'] / facts['size']:.0%}", " ".join(layer["by"].split())[:80])
+        for layer in facts["layers"]
+    ]
+    return "\n".join([*lines, table(layers, "lrrl")] if layers else lines)

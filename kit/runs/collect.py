@@ -12,6 +12,7 @@ from kit.benchmark import Benchmark, Metric
 from kit.core.checksums import plain_digest
 from kit.core.errors import KitError
 from kit.core.files import kind, open_plain, read_json
+from kit.core.tables import table
 from kit.data.isolated import PACK
 from kit.plan import plan_of
 from kit.runs.record import (
@@ -217,7 +218,6 @@ def metric_record(metric: Metric, value: float, digest: str) -> MetricRecord:
 
 def report(directory: Path, run: Run) -> str:
     """The verdict and every metric as text, with what is wrong with it."""
-    lines = [f"{directory}: {run.state}"]
-    for metric in run.metrics:
-        lines.append(f"  {metric.name:<28} {metric.value:>12.4g} {metric.unit:<12} {metric.problem or ''}".rstrip())
-    return "\n".join(lines)
+    rows = [("", metric.name, f"{metric.value:.4g}", metric.unit, metric.problem) for metric in run.metrics]
+    verdict = f"{directory}: {run.state}"
+    return f"{verdict}\n{table(rows, 'llrll')}" if rows else verdict
