@@ -23,7 +23,6 @@ from kit.benchmarks.relion import figures
 from kit.benchmarks.relion.accuracy import Picks, Truth, against, coordinates
 from kit.benchmarks.relion.phantom import Array
 from kit.benchmarks.relion.project import find_job, said
-from kit.benchmarks.relion.score import Picks, Truth, against, coordinates
 from kit.benchmarks.relion.star import column, positive, read_star
 from kit.core import tables
 from kit.core.errors import KitError, plain
