@@ -34,7 +34,7 @@ class Repeats(Model):
 
     image: str
     version: str
-    machine: str
+    machine: str  # the model names of its processors
     seeds: list[int]
     metrics: dict[str, list[float]]
     steps: dict[str, float] = {}  # of metrics that are counted: no difference below one step means anything
@@ -103,6 +103,22 @@ def described(run: Run) -> str:
     return f"{run.image.name} {run.image.version} (seed {run.seed})"
 
 
+def processor(run: Run) -> str:
+    return str(run.system.get("host_processor_model_name", "an unknown processor"))
+
+
+def elsewhere(repeats: Repeats, runs: Sequence[Run]) -> list[str]:
+    """What has to be said where runs were made on another processor than the repeats that they are held against."""
+    strange = sorted({processor(run) for run in runs} - set(repeats.machine.split(", ")))
+    if not strange:
+        return []
+    return [
+        f"The repeats were not measured on {' and '.join(strange)}. This matters: the instruction set decides how "
+        "floating-point results are rounded, so these two runs may differ by more than the repeats although nothing is "
+        "wrong. kit repeats measures repeats on a processor of your own, and kit compare --repeats FILE judges by them."
+    ]
+
+
 def pair(benchmark: Benchmark, first: Path, second: Path) -> tuple[dict[str, float], list[str]]:
     """What only both runs together can say, from the benchmark's own code: numbers, higher is more alike, and sentences."""
     return benchmark.code.pair(first, second)
@@ -134,11 +150,10 @@ def measure(directories: Sequence[Path]) -> Repeats:
     for first, second in itertools.combinations(directories, 2):
         for name, value in pair(benchmark, first, second)[0].items():
             pairs.setdefault(name, []).append(value)
-    hosts = sorted({f"{run.system.get('host_processor_model_name', 'unknown processor')}" for run in runs})
     return Repeats(
         image=runs[0].image.name,
         version=runs[0].image.version,
-        machine=", ".join(hosts),
+        machine=", ".join(sorted({processor(run) for run in runs})),
         seeds=list(seeds),
         metrics={metric.name: [found[metric.name] for found in values] for metric in chosen},
         steps={metric.name: metric.step for metric in chosen if metric.step},
@@ -194,7 +209,8 @@ def compare(first: Path, second: Path, known: Path | None = None) -> Comparison:
             rows.append(Row(name=name, first=None, second=value, difference=below, allowed=allowed_below_mean(alike)))
     remarks = [
         f"Repeats: {len(repeats.seeds)} seeds of {repeats.image} {repeats.version} on {repeats.machine}; "
-        f"differences of 99 in 100 pairs of them are smaller than the last column."
+        f"differences of 99 in 100 pairs of them are smaller than the last column.",
+        *elsewhere(repeats, runs),
     ]
     if a.image.version != b.image.version:
         remarks.append(f"These are two versions, {a.image.version} and {b.image.version}: more than the binary differs.")

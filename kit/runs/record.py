@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints
 
-from kit.benchmark import Benchmark
+from kit.benchmark import Benchmark, shown_unit
 from kit.core.errors import KitError
 from kit.core.files import plain_file, read_json, write_json
 from kit.core.schema import Digest, Model, Name, OneLine, parse
@@ -105,6 +105,10 @@ class MetricRecord(Model):
     tolerance: float | None = None
     source: str = ""
     problem: str | None = None
+
+    @property
+    def shown_unit(self) -> str:
+        return shown_unit(self.unit)
 
 
 class Run(Model):

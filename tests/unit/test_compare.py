@@ -12,10 +12,12 @@ import pytest
 from conftest import boxed
 
 from kit.core.errors import KitError
+from kit.core.host import processor
 from kit.plan import Request, make_plan
 from kit.runs import launch
 from kit.runs.collect import collect
 from kit.runs.compare import Comparison, Row, allowed_below_mean, allowed_difference, compare, load_repeats, measure, spread
+from kit.runs.record import load_run, save_run
 
 
 def test_allowed_difference_holds_for_99_of_100_pairs() -> None:
@@ -72,6 +74,21 @@ def test_repeats_are_measured_and_compared_with(toy: Path, tmp_path: Path) -> No
     assert compare(runs[0], collected(toy, 5), path).same
     far = compare(runs[0], collected(toy, 500), path)
     assert "differ in noise by more than repeats do" in str(far)
+
+
+def test_another_processor_than_that_of_the_repeats_is_said(toy: Path, tmp_path: Path) -> None:
+    runs = [collected(toy, seed) for seed in (1, 2, 3)]
+    repeats = measure(runs)
+    assert repeats.machine == processor()[0]
+    path = tmp_path / "repeats.json"
+    path.write_text(json.dumps({"noisy": repeats.model_dump(mode="json")}))
+    assert "processor" not in str(compare(runs[0], runs[1], path)).replace(repeats.machine, "")
+    record = load_run(runs[1])
+    save_run(runs[1], record.model_copy(update={"system": {**record.system, "host_processor_model_name": "Cortex-A78"}}))
+    said = str(compare(runs[0], runs[1], path))
+    assert "The repeats were not measured on Cortex-A78. This matters: the instruction set decides" in said
+    path.write_text(json.dumps({"noisy": repeats.model_dump(mode="json") | {"machine": "Cortex-A78, 2 cores, Linux 6"}}))
+    assert f"The repeats were not measured on {repeats.machine}. " in str(compare(runs[0], runs[1], path))
 
 
 def test_what_is_no_repeat_is_refused(toy: Path) -> None:
