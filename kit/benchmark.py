@@ -99,6 +99,11 @@ class Otherwise(Model):
     source: str = ""
 
 
+def shown_unit(unit: str) -> str:
+    """A unit as people read it: a ratio, whose unit is 1, has none."""
+    return "" if unit == "1" else unit
+
+
 class Metric(Model):
     """A number of the result: read from `file` by `label`, with what it must be.
 
@@ -154,16 +159,14 @@ class Metric(Model):
         """Why a value fails the gates of this metric, or None."""
         if value != value or value in (float("inf"), float("-inf")):
             return f"{self.name} is {value}, not a number"
+        shown = f"{value:.4g} {shown_unit(self.unit)}".rstrip()
         if self.at_least is not None and value < self.at_least:
-            return f"{self.name} = {value:.4g} {self.unit}, but at least {self.at_least:g} is needed"
+            return f"{self.name} = {shown}, but at least {self.at_least:g} is needed"
         if self.at_most is not None and value > self.at_most:
-            return f"{self.name} = {value:.4g} {self.unit}, but at most {self.at_most:g} is allowed"
+            return f"{self.name} = {shown}, but at most {self.at_most:g} is allowed"
         if self.reference is not None and self.tolerance is not None and abs(value - self.reference) > self.tolerance:
             off = value - self.reference
-            return (
-                f"{self.name} = {value:.4g} {self.unit}, but {self.reference:g} +- {self.tolerance:g} is expected "
-                f"(off by {off:+.4g})"
-            )
+            return f"{self.name} = {shown}, but {self.reference:g} +- {self.tolerance:g} is expected (off by {off:+.4g})"
         return None
 
 
