@@ -45,17 +45,19 @@ image/%: setup ## build one image: make image/relion-cuda; kit image list names 
 
 submission: setup ## run every benchmark at SIZE=tiny on SITE=local and leave checked folders below submissions/
 	@$(KIT) image build relion-basic horovod
-	@folders=(); \
+	@folders=(); runs=(); \
 	for benchmark in $(BENCHMARKS); do \
 	    echo "== $$benchmark, size $(SIZE), site $(SITE) (about 6 minutes at size tiny)"; \
 	    run=$$($(KIT) run $$benchmark --size $(SIZE) --site $(SITE) --wait); \
 	    $(KIT) collect $$run; \
-	    folder=$$($(KIT) submission pack $$run --to $(SUBMISSIONS)); \
-	    $(KIT) submission check $$folder; \
-	    folders+=("$$folder"); \
+	    folder=$$($(KIT) submission pack $$run --to $(SUBMISSIONS) --organisation trial --allow-trial); \
+	    $(KIT) submission check $$folder --allow-trial; \
+	    folders+=("$$folder"); runs+=("$$run"); \
 	done; \
-	printf '\nReady for a pull request, each with a README.md that says what it holds:\n'; \
-	printf '  %s\n' "$${folders[@]}"
+	printf '\nAccepted as trials, each with a README.md that says what it holds:\n'; \
+	printf '  %s\n' "$${folders[@]}"; \
+	printf '\nReady for a pull request once packed under the names of your organisation and system, which this asks for:\n'; \
+	printf '  $(KIT) submission pack %s\n' "$${runs[@]}"
 
 test: images ## all tests, on real engines; installs what they need
 	@kit/images/host/docker.sh

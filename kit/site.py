@@ -75,7 +75,7 @@ class Site(Model):
     description: OneLine
     contact: OneLine
     url: OneLine
-    organisation: OneLine = "unaffiliated"
+    organisation: OneLine = ""
     partitions: dict[Name, Partition] = Field(min_length=1)
     container: Container = Container()
     modules: list[OneLine] = []
@@ -97,6 +97,7 @@ class Site(Model):
 
 # What a user may set for every site, and the variable that overrides it.
 USER_KEYS = ("organisation", "account", "queue", "runtime")
+SYSTEMS = "systems"  # the table of the user file that names a system for each site: [systems] local = "my-workstation"
 
 
 def site_files() -> dict[str, Path]:
@@ -132,17 +133,24 @@ def load_site(name: str) -> Site:
     return parse(Site, changed, "user settings")
 
 
+def user_table() -> dict[str, Any]:
+    """The content of the user file, empty where there is none; KitError for a key that is not known or is no text."""
+    file = paths.user_file()
+    table = read_toml(file) if file.is_file() else {}
+    for key, value in table.items():
+        if key == SYSTEMS:
+            if not isinstance(value, dict) or not all(isinstance(name, str) for name in value.values()):
+                raise KitError(f"{file}: key '{key}': a table is needed that names a system for a site, got {value!r}")
+        elif key not in USER_KEYS:
+            raise KitError(f"{file}: key '{key}' is not known; known here: {', '.join((*USER_KEYS, SYSTEMS))}")
+        elif not isinstance(value, str):
+            raise KitError(f"{file}: key '{key}': expected text, got {value!r}")
+    return table
+
+
 def user_settings() -> dict[str, tuple[str, str]]:
     """The user's own settings as {key: (value, where it came from)}."""
-    found: dict[str, tuple[str, str]] = {}
-    file = paths.user_file()
-    if file.is_file():
-        for key, value in read_toml(file).items():
-            if key not in USER_KEYS:
-                raise KitError(f"{file}: key '{key}' is not known; known here: {', '.join(USER_KEYS)}")
-            if not isinstance(value, str):
-                raise KitError(f"{file}: key '{key}': expected text, got {value!r}")
-            found[key] = (value, str(file))
+    found = {key: (value, str(paths.user_file())) for key, value in user_table().items() if key != SYSTEMS}
     for key in USER_KEYS:
         variable = f"KIT_{key.upper()}"
         if os.environ.get(variable):

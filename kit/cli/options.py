@@ -40,6 +40,14 @@ Arguments = Annotated[
 ]
 BuiltFormat = Annotated[str, typer.Option(help="docker or sif.")]
 
+AllowTrial = Annotated[
+    bool,
+    typer.Option(
+        "--allow-trial",
+        envvar="KIT_ALLOW_TRIAL",
+        help="For a trial of your own: accept the organisation `trial`, under which nothing can be handed in.",
+    ),
+]
 AllowDirty = Annotated[
     bool,
     typer.Option(

@@ -2,41 +2,63 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from kit.cli.options import AllowDirty, Json, RunDirectory
+from kit.cli.options import AllowDirty, AllowTrial, Json, RunDirectory
 from kit.cli.output import out
+from kit.core.errors import KitError
 
 app = typer.Typer(help="Submission folders: pack and check.", no_args_is_help=True)
+
+
+def ask(question: str, checked: Callable[[str], str]) -> str:
+    """Asks on the terminal until the answer is one."""
+
+    def value(text: str) -> str:
+        try:
+            return checked(text.strip())
+        except KitError as error:
+            raise typer.BadParameter(str(error)) from None
+
+    return str(typer.prompt(question, value_proc=value, err=True))
 
 
 @app.command()
 def pack(
     directory: RunDirectory,
     to: Annotated[Path, typer.Option(help="The folder that holds submissions.")] = Path("submissions"),
-    organisation: Annotated[str | None, typer.Option(help="Who submits; from the site if not given.")] = None,
-    system: Annotated[str | None, typer.Option(help="The machine's name; the site's if not given.")] = None,
+    organisation: Annotated[
+        str | None, typer.Option(help="Who submits; if not given, from your user file or the site, else you are asked once.")
+    ] = None,
+    system: Annotated[
+        str | None, typer.Option(help="The system's name; if not given, from your user file or the site, else asked for.")
+    ] = None,
     allow_dirty: AllowDirty = False,
+    allow_trial: AllowTrial = False,
 ) -> None:
     """Write the submission folder of a valid run, unless the check refuses it. Prints its path."""
     from kit.submissions.pack import pack as write
 
-    out(write(directory.absolute(), to, organisation, system, allow_dirty))
+    terminal = sys.stdin.isatty() and sys.stderr.isatty()
+    out(write(directory.absolute(), to, organisation, system, allow_dirty, allow_trial, ask if terminal else None))
 
 
 @app.command()
 def check(
     folder: Annotated[Path, typer.Argument(help="A submission folder.")],
     allow_dirty: AllowDirty = False,
+    allow_trial: AllowTrial = False,
     as_json: Json = False,
 ) -> None:
     """Check a submission folder as its maintainers will. Fails when anything speaks against it."""
     from kit.submissions import check as verb
 
-    findings = verb.check(folder, allow_dirty)
+    findings = verb.check(folder, allow_dirty, allow_trial=allow_trial)
     out(verb.as_json(folder, findings) if as_json else verb.report(folder, findings))
     if findings:
         raise typer.Exit(1)

@@ -41,8 +41,11 @@ from kit.submissions.layout import (
     PART,
     PLACEHOLDER,
     REQUIRED,
+    UNNAMED,
     descriptor,
+    is_trial,
     packed,
+    unnamed,
 )
 from kit.submissions.rerender import Answer, Question, answer
 
@@ -70,6 +73,7 @@ class Submission:
     path: Path
     place: tuple[str, ...]  # organisation, application, system, descriptor
     allow_dirty: bool
+    allow_trial: bool
     files: dict[str, int] = field(default_factory=dict)  # bytes of each plain file, by its name
     strange: list[Finding] = field(default_factory=list)
     digests: dict[str, str] = field(default_factory=dict)
@@ -125,9 +129,9 @@ class Submission:
         return parse(Benchmark, json.loads(self.answer.benchmark), "benchmark") if self.answer else None
 
 
-def survey(path: Path, place: tuple[str, ...], allow_dirty: bool) -> Submission:
+def survey(path: Path, place: tuple[str, ...], allow_dirty: bool, allow_trial: bool) -> Submission:
     """What lies in a folder, by lstat alone: nothing is opened and no link is followed."""
-    found = Submission(path, place, allow_dirty)
+    found = Submission(path, place, allow_dirty, allow_trial)
     folders, seen, total = [""], dict[str, str](), 0
     executable: dict[str, int] = {}
     empty: set[str] = set()
@@ -207,6 +211,9 @@ def required_files(sub: Submission) -> Iterator[Finding]:
             yield Finding(name, f"empty ({purpose})")
 
 
+OWN_NAMES = "pack the run under your own: kit submission pack RUN --organisation NAME --system NAME"
+
+
 def path_names(sub: Submission) -> Iterator[Finding]:
     """The folder lies at {organisation}/{application}/{system}/{descriptor}, and the names agree with the run."""
     if len(sub.place) < 4:
@@ -215,6 +222,11 @@ def path_names(sub: Submission) -> Iterator[Finding]:
     for level, part in zip(LEVELS, sub.place, strict=True):
         if not NAME.fullmatch(part):
             yield Finding(".", f"{level} '{part}' in the path is not a plain name")
+        elif level in UNNAMED and unnamed(level, part) and not is_trial(sub.place[0]):
+            yield Finding(".", f"{level} '{part}' in the path says nothing; {OWN_NAMES}")
+    if is_trial(sub.place[0]) and not sub.allow_trial:
+        trial = "--allow-trial accepts it for a trial of your own"
+        yield Finding(".", f"organisation '{sub.place[0]}' marks a trial, which is no submission; {OWN_NAMES} ({trial})")
     if sub.run:
         if sub.place[1] != sub.run.benchmark:
             yield Finding(".", f"the path says application '{sub.place[1]}', run.json says '{sub.run.benchmark}'")
@@ -523,18 +535,24 @@ CHECKS: tuple[Callable[[Submission], Iterator[Finding]], ...] = (
 )
 
 
-def check(folder: Path, allow_dirty: bool | None = None, place: tuple[str, ...] | None = None) -> list[Finding]:
+def check(
+    folder: Path,
+    allow_dirty: bool | None = None,
+    place: tuple[str, ...] | None = None,
+    allow_trial: bool | None = None,
+) -> list[Finding]:
     """All findings of all checks; a check that cannot cope with what it reads says so as a finding.
 
-    `place` is where the folder is to lie, if not where it lies. `allow_dirty` accepts a run by a kit with changed files,
-    for a trial of one's own; KIT_ALLOW_DIRTY=1 in the environment does if it is not given.
+    `place` is where the folder is to lie, if not where it lies. For trials of one's own, `allow_dirty` accepts a run by a
+    kit with changed files and `allow_trial` the organisation `trial`; where they are not given, KIT_ALLOW_DIRTY=1 and
+    KIT_ALLOW_TRIAL=1 in the environment do.
     """
     if not folder.is_dir():
         return [Finding(str(folder), "not a folder")]
-    if allow_dirty is None:
-        allow_dirty = os.environ.get("KIT_ALLOW_DIRTY", "").lower() in ("1", "true", "yes", "on")
     folder = folder.resolve()
-    sub = survey(folder, place or folder.parts[-4:], allow_dirty)
+    dirty = in_environment("KIT_ALLOW_DIRTY") if allow_dirty is None else allow_dirty
+    trial = in_environment("KIT_ALLOW_TRIAL") if allow_trial is None else allow_trial
+    sub = survey(folder, place or folder.parts[-4:], dirty, trial)
     findings: list[Finding] = []
     for function in CHECKS:
         found: list[Finding] = []
@@ -552,6 +570,10 @@ def check(folder: Path, allow_dirty: bool | None = None, place: tuple[str, ...] 
             found.append(Finding(".", f"{function.__name__}: {count - MOST_FINDINGS} more findings of this kind"))
         findings += found
     return list(dict.fromkeys(findings))
+
+
+def in_environment(variable: str) -> bool:
+    return os.environ.get(variable, "").lower() in ("1", "true", "yes", "on")
 
 
 def as_json(folder: Path, findings: list[Finding]) -> str:

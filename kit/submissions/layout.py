@@ -12,6 +12,11 @@ from kit.runs.record import Run
 LEVELS = ("organisation", "application", "system", "descriptor")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
+# The organisation of a trial. Its folder is whole and checked, and is no submission.
+TRIAL = "trial"
+# What stands where nobody has said who submits, or on which system.
+UNNAMED = {"organisation": "unaffiliated", "system": "local"}
+
 ATTRIBUTES = ".gitattributes"
 REQUIRED = {
     "README.md": "the result for a person: what ran, where, and what came out",
@@ -64,6 +69,15 @@ def name_part(kind: str, value: str) -> str:
             "beginning with a letter or digit"
         )
     return value
+
+
+def is_trial(organisation: str) -> bool:
+    return organisation.casefold() == TRIAL
+
+
+def unnamed(kind: str, value: str) -> bool:
+    """Whether a value of the path stands for no answer; upper and lower case are alike, as on some file systems."""
+    return value.casefold() == UNNAMED[kind]
 
 
 def descriptor(run: Run) -> str:

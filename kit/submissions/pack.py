@@ -23,7 +23,8 @@ from kit.core.errors import KitError
 from kit.core.files import json_text, open_plain
 from kit.runs.record import FILE, Run, load_run, resolved
 from kit.script.quoting import environment
-from kit.submissions.layout import ATTRIBUTES, descriptor, name_part, packed
+from kit.submissions.layout import ATTRIBUTES, descriptor, is_trial, name_part, packed
+from kit.submissions.submitter import Ask, submitter
 
 
 def pack(
@@ -32,10 +33,13 @@ def pack(
     organisation: str | None = None,
     system: str | None = None,
     allow_dirty: bool | None = None,
+    allow_trial: bool | None = None,
+    ask: Ask | None = None,
 ) -> Path:
     """Writes submissions/{organisation}/{application}/{system}/{descriptor}/ and returns it.
 
-    It appears whole, and only when the check accepts it; KitError with the findings otherwise.
+    It appears whole, and only when the check accepts it; KitError with the findings otherwise. `ask` is called for an
+    organisation or system that is neither given nor known, and without it that is an error (kit/submissions/submitter.py).
     """
     from kit.submissions.check import check
 
@@ -46,12 +50,8 @@ def pack(
     if run.scaling:
         raise KitError(f"{directory}: measures how {run.benchmark} scales, and is no result of it; submit a run of kit run")
     benchmark, site = resolved(directory)
-    levels = (
-        name_part("organisation", organisation or site.organisation),
-        name_part("application", run.benchmark),
-        name_part("system", system or site.name),
-        descriptor(run),
-    )
+    organisation, system = submitter(site, organisation, system, ask)
+    levels = (organisation, name_part("application", run.benchmark), system, descriptor(run))
     target = submissions.joinpath(*levels)
     if target.exists():
         raise KitError(f"{target}: exists; a submission is never overwritten. Remove it, or keep it as it is")
@@ -60,7 +60,7 @@ def pack(
     try:
         partial.chmod(0o755)
         write_folder(partial, directory, run, benchmark, levels[0], levels[2])
-        findings = check(partial, allow_dirty, levels)
+        findings = check(partial, allow_dirty, levels, allow_trial)
         if findings:
             raise KitError("\n".join([f"{target}: would be refused, and is not written:", *map(str, findings)]))
         os.rename(partial, target)
@@ -118,6 +118,8 @@ def derived(run: Run, benchmark: Benchmark, organisation: str, system: str) -> d
         "benchmark": benchmark,
         "size": size,
         "organisation": organisation,
+        "system": system,
+        "trial": is_trial(organisation),
         "stages": [stage for stage in run.stages if stage.exit_code == 0],
         "attempts": len(run.stages),
         "figures": sorted(Path(name).name for name in run.files if name.startswith("figures/")),

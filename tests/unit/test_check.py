@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("toy")
 
 def test_good_submission_is_accepted(submission: Path) -> None:
     assert check(submission) == []
-    assert submission.parts[-4:-1] == ("unaffiliated", "toy", "here")
+    assert submission.parts[-4:-1] == ("laboratory", "toy", "here")
 
 
 def test_every_file_broken_or_missing_is_named(submission: Path) -> None:
@@ -126,7 +126,7 @@ def test_added_file_and_link(submission: Path) -> None:
 
 
 def test_wrong_place(submission: Path, tmp_path: Path) -> None:
-    moved = tmp_path / "submissions/unaffiliated/relion/here/x"
+    moved = tmp_path / "submissions/laboratory/relion/here/x"
     moved.parent.mkdir(parents=True)
     shutil.copytree(submission, moved)
     assert "the path says application 'relion', run.json says 'toy'" in problems(moved)
