@@ -7,9 +7,11 @@ import os
 import pwd
 import re
 import shutil
+import site
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +38,7 @@ pytest_plugins = ["synthetic"]  # products of CloudMask
 ROOT = Path(__file__).parent.parent
 if paths.commit().endswith("-dirty"):  # while somebody works on the kit; a clean checkout is held to the rule
     os.environ["KIT_ALLOW_DIRTY"] = "1"
-os.environ["KIT_ALLOW_TRIAL"] = "1"  # what `make submission` packs; tests/test_submitter.py holds that it is refused
+os.environ["KIT_ALLOW_TRIAL"] = "1"  # what `make submission` packs; tests/unit/test_submitter.py holds that it is refused
 KIT = [sys.executable, "-m", "kit"]
 
 
@@ -82,6 +84,69 @@ def ordinary_user() -> pwd.struct_passwd:
         return pwd.getpwnam("kittest")
     except KeyError:
         pytest.skip("no user kittest; sudo tests/slurm/start.sh makes one")
+
+
+@dataclass(frozen=True)
+class Installed:
+    """A kit that was installed from its wheel into a virtual environment of its own, outside any checkout."""
+
+    prefix: Path
+
+    @property
+    def package(self) -> Path:
+        (found,) = self.prefix.glob("lib/python3*/site-packages/kit")
+        return found
+
+    def environment(self) -> dict[str, str]:
+        """Without the checkout on Python's path, from which the tests themselves may have their kit."""
+        path = [entry for entry in os.environ.get("PYTHONPATH", "").split(":") if entry and not Path(entry, "kit").is_dir()]
+        return {**os.environ, "PYTHONPATH": ":".join(path)}
+
+    def kit(self, *words: str, code: int = 0, cwd: Path, env: dict[str, str] | None = None) -> str:
+        """Runs its command in a folder, expects an exit code, and returns what it said: stdout, or stderr of a failure."""
+        command = [str(self.prefix / "bin/kit"), *words]
+        result = subprocess.run(
+            command, cwd=cwd, env=self.environment() | (env or {}), capture_output=True, text=True, timeout=1800
+        )
+        assert result.returncode == code, f"{command}: {result.returncode}\n{result.stdout}\n{result.stderr}"
+        assert "Traceback" not in result.stderr
+        return result.stderr if code else result.stdout
+
+    def as_installed(self, text: str) -> str:
+        """What the kit of this checkout printed, with the paths of the installed one."""
+        return text.replace(str(paths.PACKAGE), str(self.package))
+
+    def python(self, code: str) -> str:
+        command = [str(self.prefix / "bin/python"), "-c", code]
+        result = subprocess.run(command, cwd=self.prefix, env=self.environment(), capture_output=True, text=True)
+        assert result.returncode == 0, result.stderr
+        return result.stdout.strip()
+
+
+def wheel(checkout: Path, folder: Path) -> Path:
+    """Builds the wheel of a checkout."""
+    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", folder, checkout]
+    subprocess.run(command, check=True, cwd=folder)
+    (found,) = folder.glob("*.whl")
+    return found
+
+
+def install(wheel: Path, prefix: Path) -> Installed:
+    """Installs a wheel into a new environment, which finds what the kit needs where the tests have it, but not their kit."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", prefix], check=True)
+    command = [sys.executable, "-m", "pip", "--python", prefix / "bin/python", "install", "-q", "--no-deps", wheel]
+    subprocess.run(command, check=True, cwd=prefix)
+    (packages,) = prefix.glob("lib/python3*/site-packages")
+    # A line of a .pth file adds a folder, and not that folder's own .pth files, by which an editable kit is found.
+    (packages / "dependencies.pth").write_text("".join(f"{folder}\n" for folder in site.getsitepackages()))
+    return Installed(prefix)
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
+    """The wheel of this checkout, installed."""
+    built = wheel(ROOT, tmp_path_factory.mktemp("wheel"))
+    return install(built, tmp_path_factory.mktemp("installed"))
 
 
 @pytest.fixture

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import functools
+import hashlib
+import importlib.metadata
 import os
 import subprocess
 from pathlib import Path
@@ -53,8 +57,37 @@ def git(*words: str, stdout: Any = subprocess.PIPE) -> subprocess.CompletedProce
 
 
 def commit() -> str:
-    """The commit of the kit's checkout, with `-dirty` behind it when files differ; `unknown` outside one."""
+    """The commit of the kit's checkout, or the one that its wheel was built from; with `-dirty` behind it when files differ.
+
+    `unknown` where nobody knows: a wheel that was not built in a git checkout.
+    """
     if CHECKOUT is None:
-        return "unknown"
+        return installed_commit()
     answer = git("describe", "--always", "--abbrev=40", "--dirty", "--exclude=*")
     return answer.stdout.decode().strip() or "unknown"
+
+
+@functools.cache
+def installed_commit() -> str:
+    """The commit that the wheel of this package was built from (hatch_build.py); its files are held against pip's record."""
+    try:
+        built = (PACKAGE / "commit.txt").read_text().strip()
+        distribution = importlib.metadata.distribution("science-kit")
+    except (OSError, importlib.metadata.PackageNotFoundError):
+        return "unknown"
+    root = PACKAGE.parent
+    if Path(str(distribution.locate_file(PACKAGE.name))).resolve() != PACKAGE or built == "unknown":
+        return "unknown"
+    for file in distribution.files or []:
+        if file.hash and file.parts[0] == PACKAGE.name and not recorded(root / file, file.hash):
+            return f"{built.removesuffix('-dirty')}-dirty"
+    return built
+
+
+def recorded(path: Path, wanted: importlib.metadata.FileHash) -> bool:
+    """Whether a file has the hash that a wheel's RECORD gives it: base64 for URLs, without padding."""
+    try:
+        digest = hashlib.new(wanted.mode, path.read_bytes()).digest()
+    except OSError:
+        return False
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode() == wanted.value

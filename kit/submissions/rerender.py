@@ -140,7 +140,9 @@ def answer(question: Question, allow_dirty: bool) -> Answer:
     """`again`, by the kit of the commit that the run names; KitError where that commit is none to go by."""
     commit = question.run.commit
     if not re.fullmatch(r"[0-9a-f]{40,64}(-dirty)?", commit):
-        raise KitError(f"run.json: commit is {commit or 'missing'}; run the kit from a git checkout")
+        raise KitError(
+            f"run.json: commit is {commit or 'missing'}; run the kit from a git checkout, or from a wheel built in one"
+        )
     if commit.endswith("-dirty") and not allow_dirty:
         raise KitError(
             f"run.json: commit is {commit}: files of the kit were changed, and nobody else has them; commit them and run "
@@ -177,7 +179,10 @@ def elsewhere(question: str, folder: Path) -> Answer:
 def tree(commit: str) -> Path:
     """The files of a commit of this checkout's own history, in the cache; KitError for any other commit."""
     if paths.CHECKOUT is None:
-        raise KitError(f"run.json: commit is {commit}; only a git checkout of the kit can check what another commit made")
+        raise KitError(
+            f"run.json: commit is {commit}, and this kit is installed and of commit {paths.commit()}; what another commit "
+            "made is checked from a git checkout of the kit"
+        )
     # An ancestor only: the code of a commit that merely lies in the repository may be anybody's.
     if paths.git("merge-base", "--is-ancestor", commit, "HEAD").returncode:
         raise KitError(
