@@ -137,7 +137,7 @@ def arguments_text(known: Mapping[str, Any]) -> str:
 
 def context_root() -> Path:
     """The folder that holds the package `kit`: a checkout, or where a wheel was installed. COPY counts from here."""
-    return paths.PACKAGE.parent
+    return Path(__file__).resolve().parents[2]
 
 
 def context_files(source: Recipe) -> list[Path]:

@@ -218,6 +218,6 @@ def metric_record(metric: Metric, value: float, digest: str) -> MetricRecord:
 
 def report(directory: Path, run: Run) -> str:
     """The verdict and every metric as text, with what is wrong with it."""
-    rows = [("", metric.name, f"{metric.value:.4g}", metric.unit, metric.problem) for metric in run.metrics]
+    rows = [("", metric.name, f"{metric.value:.4g}", metric.shown_unit, metric.problem) for metric in run.metrics]
     verdict = f"{directory}: {run.state}"
     return f"{verdict}\n{table(rows, 'llrll')}" if rows else verdict

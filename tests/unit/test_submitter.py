@@ -20,6 +20,7 @@ from kit.core import paths
 from kit.core.errors import KitError
 from kit.core.files import read_json, read_toml
 from kit.core.schema import parse
+from kit.plan import Request, make_plan
 from kit.runs import launch
 from kit.runs.collect import collect
 from kit.runs.record import load_run
@@ -41,7 +42,7 @@ def run(toy: Path) -> Path:
     """A valid run of the toy on the site `local`, which says nothing of who submits, or on what."""
     site = paths.PACKAGE / "sites/local.toml"
     site.write_text(site.read_text().replace('"apptainer"', '"host"'))
-    directory = launch.prepare("toy", "tiny", "local", None, toy)
+    directory = launch.prepare(make_plan(Request("toy", site="local")), toy)
     boxed(directory)
     launch.submit(directory)
     launch.wait(directory, lambda state: None)
