@@ -17,6 +17,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from kit import __version__
+from kit.core import paths
 from kit.core.errors import KitError
 
 LOG = ".kit/ccpem.log"  # of a project: what the pipeliner printed
@@ -36,8 +38,11 @@ def interpreter() -> str:
     if other and shutil.which(other) is None:
         raise KitError(f"KIT_CCPEM_PYTHON={other}: no such program")
     if not other and importlib.util.find_spec("pipeliner") is None:
+        # The kit's name in a package registry is nobody's promise: it is installed from a checkout, or from a file.
+        wheel = f"science_kit-{__version__}-py3-none-any.whl"
+        source = f"-e '{paths.CHECKOUT}[ccpem]'" if paths.CHECKOUT else f"'{wheel}[ccpem]'"
         raise KitError(
-            "ccpem-pipeliner is not installed: pip install 'science-kit[ccpem]', "
+            f"ccpem-pipeliner is not installed: {sys.executable} -m pip install {source}, "
             "or set KIT_CCPEM_PYTHON to a Python that has it"
         )
     return other or sys.executable

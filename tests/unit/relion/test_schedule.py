@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from pathlib import Path
 from typing import get_args
@@ -10,12 +11,14 @@ from typing import get_args
 import mrcfile
 import numpy as np
 import pytest
-from conftest import kit
+from conftest import ROOT, kit
+from kit.benchmarks.relion.score import Truth, drifts
 
 from kit.benchmarks.relion import movies
 from kit.benchmarks.relion.accuracy import Truth, drifts
 from kit.benchmarks.relion.ccpem_driver import differences
 from kit.benchmarks.relion.project import Engine, RelionProject, pipeline_rows, recorded_times, write_job_star
+from kit.core import paths
 from kit.core.errors import KitError
 from kit.images.render import load_image
 
@@ -168,7 +171,11 @@ def test_commands_that_differ_are_told_apart() -> None:
 def test_without_ccpem_the_way_to_it_is_said(my_project: RelionProject, monkeypatch: pytest.MonkeyPatch) -> None:
     my_project.schedule_job("JobFiles/import_job.star")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(KitError, match=r"ccpem-pipeliner is not installed: pip install 'science-kit\[ccpem\]'"):
+    with pytest.raises(KitError) as error:
+        my_project.run_schedule("once", ["Import/job001/"], engine="ccpem")
+    assert f"ccpem-pipeliner is not installed: {sys.executable} -m pip install -e '{ROOT}[ccpem]', or" in str(error.value)
+    monkeypatch.setattr(paths, "CHECKOUT", None)  # as in an installed wheel
+    with pytest.raises(KitError, match=r"-m pip install 'science_kit-[0-9.]+-py3-none-any\.whl\[ccpem\]', or"):
         my_project.run_schedule("once", ["Import/job001/"], engine="ccpem")
     with pytest.raises(KitError, match="unknown engine 'cpem': did you mean ccpem"):
         my_project.run_schedule("once", ["Import/job001/"], engine="cpem")  # type: ignore[arg-type]
