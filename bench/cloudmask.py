@@ -44,7 +44,7 @@ from kit.images.built import built_sif, no_privileges, singularity
 from kit.images.render import load_image
 from kit.stages.cloudmask import convert, extract, shards
 from kit.stages.cloudmask.patches import Label
-from kit.stages.cloudmask.ranks import multiplies_bfloat16
+from kit.stages.ml.ranks import multiplies_bfloat16
 
 ROOT = Path(__file__).parent.parent
 SEEDS, PAIRS, EPOCHS, SCENES, PRODUCTS = (
@@ -92,7 +92,7 @@ def ours_train(work: Path, seed: int, epochs: int, options: tuple[str, ...] = ()
     in_image(work, RANKS, 1, "-m", "kit.stages.cloudmask", *words, busy=busy)
     facts = json.loads((work / "train/train.json").read_text())
     last = json.loads((work / "train/epochs.jsonl").read_text().splitlines()[-1])  # the ancestor keeps its last weights
-    found = {key: facts[key] for key in ("patches_per_second", "peak_memory_gb", "input_share")}
+    found = {key: facts[key] for key in ("samples_per_second", "peak_memory_gb", "input_share")}
     return {**found, "accuracy": last["val_accuracy"]}
 
 
@@ -173,7 +173,7 @@ def train(folder: Path) -> dict[str, Any]:
     for name, words in options.items():
         busy = name.endswith(BUSY)
         ways[name] = functools.partial(ours_train, work, epochs=EPOCHS, options=words, busy=busy)
-    found = rounds("train, patches a second", SEEDS, ways, "patches_per_second", faster_is_less=False)
+    found = rounds("train, patches a second", SEEDS, ways, "samples_per_second", faster_is_less=False)
     return {**found, "accuracy": accuracies(found)}
 
 

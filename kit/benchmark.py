@@ -75,13 +75,15 @@ class Published(Model):
 class Scaling(Model):
     """What `kit scaling` runs with several numbers of ranks: a `stage`, behind those that stand before it.
 
-    Its command is rendered once a point, with other values of the parameters `batch_size` (patches of a rank in a step),
+    Its command is rendered once a point, with other values of the parameters `batch_size` (samples of a rank in a step),
     `epochs` and `patience` (0), and with `share` (of the data that this point works on) and `out`, the folder of the point,
-    which a run does not have. It leaves `output` there.
+    which a run does not have. It leaves `output` there, the train.json of a training; `common` are keys of it that all
+    points must have alike, beside those of every training.
     """
 
     stage: str
     output: str
+    common: list[str] = []
     published: list[Published] = []
 
 

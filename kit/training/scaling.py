@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from kit.benchmark import Benchmark, Metric, Stage
+from kit.benchmark import Benchmark, Metric, Stage, benchmark_names, load_benchmark
 from kit.core.errors import KitError
 
-FILE = "scaling/scaling.json"  # what the benchmark's evaluate_scaling writes, with the points by name
+FILE = "scaling/scaling.json"  # what report.evaluate writes, with the points by name
 
 
 def rank_numbers(text: str) -> tuple[int, ...]:
@@ -32,7 +32,11 @@ def points(ranks: Sequence[int]) -> dict[str, int]:
 def plan(benchmark: Benchmark, size_name: str, ranks: Sequence[int], epochs: int) -> Benchmark:
     """The benchmark whose stages are the points, behind those that make their data; KitError for ranks that cannot be."""
     if benchmark.scaling is None:
-        raise KitError(f"benchmark {benchmark.name}: says nothing of how it scales; cloudmask does")
+        able = [name for name in benchmark_names() if load_benchmark(name).scaling]
+        raise KitError(
+            f"benchmark {benchmark.name}: says nothing of how it scales: its benchmark.toml has no [scaling]; "
+            f"{', '.join(able) or 'none'} has one"
+        )
     ranks = sorted(set(ranks))
     most = ranks[-1] if ranks else 0
     if len(ranks) < 2 or ranks[0] < 1 or any(most % number for number in ranks):

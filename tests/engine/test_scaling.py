@@ -14,7 +14,7 @@ from kit.benchmark import load_benchmark
 from kit.core.errors import KitError
 from kit.script.quoting import environment
 from kit.stages.cloudmask.__main__ import parser
-from kit.stages.cloudmask.ranks import shared
+from kit.stages.ml.ranks import shared
 from kit.training.scaling import plan, points
 
 
@@ -39,7 +39,7 @@ def test_the_report_says_what_was_measured(scaled: Path) -> None:
         assert [of["ranks"] for of in facts] == [1, 2]
         first, second = curves[kind]["1"], curves[kind]["2"]
         assert (first["speedup"], first["efficiency"]) == (1, 1)
-        assert second["speedup"] == facts[1]["patches_per_second"] / facts[0]["patches_per_second"]
+        assert second["speedup"] == facts[1]["samples_per_second"] / facts[0]["samples_per_second"]
         assert values[f"{kind}_2_efficiency"] == second["efficiency"] == second["speedup"] / 2
         for entry in (first, second):
             assert sum(entry["shares"].values()) == pytest.approx(1)
@@ -47,8 +47,8 @@ def test_the_report_says_what_was_measured(scaled: Path) -> None:
     strong, weak = curves["strong"], curves["weak"]
     # The same patches in the same global batches; and half of them for half of the ranks.
     assert strong["1"]["batch_size"] == 2 * strong["2"]["batch_size"] == 2 * weak["1"]["batch_size"]
-    assert strong["1"]["patches"] == strong["2"]["patches"]
-    assert weak["1"]["patches"] == round(0.5 * weak["2"]["patches"])
+    assert strong["1"]["samples"] == strong["2"]["samples"]
+    assert weak["1"]["samples"] == round(0.5 * weak["2"]["samples"])
     assert strong["1"]["loss"] == pytest.approx(strong["2"]["loss"], rel=0.05)  # in bfloat16, summed in another order
     assert {curve["system"] for curve in curves["published"]} >= {"PEARL, V100", "EPCC, Ice Lake"}
     assert (scaled / "figures/scaling.png").stat().st_size > 10_000
@@ -59,7 +59,7 @@ def test_the_report_says_what_was_measured(scaled: Path) -> None:
     [
         ("ranks", 1, "2 ranks were asked for, 1 formed one job"),
         ("precision", "float64", "precision is float64, but"),
-        ("training_patches", 7, "training_patches is 7, but"),
+        ("training_samples", 7, "training_samples is 7, but"),
         ("devices", ["CPU", "NVIDIA H100"], "ranks computed on NVIDIA H100"),
     ],
 )
@@ -148,7 +148,8 @@ def test_ranks_that_make_no_curve_are_refused(ranks: list[int]) -> None:
 
 def test_bad_words_are_refused() -> None:
     assert "numbers with commas" in kit("scaling", "cloudmask", "--ranks", "1;2", code=1).stderr
-    assert "relion: says nothing of how it scales" in kit("scaling", "relion", "--ranks", "1,2", code=1).stderr
+    said = kit("scaling", "relion", "--ranks", "1,2", code=1).stderr
+    assert "relion: says nothing of how it scales: its benchmark.toml has no [scaling]; cloudmask has one" in said
     said = kit("scaling", "cloudmask", "--ranks", "1,2", "--image", "cloudmask-keras", "--dry-run", code=1).stderr
     assert "it runs one process; --ranks 1, with --threads 2" in said
 

@@ -37,12 +37,14 @@ class CloudMask(Code):
         return ["training", "inference"]
 
     def evaluate(self, directory: Path, ranks: int) -> None:
-        from kit.benchmarks.cloudmask.figures import evaluate
+        from kit.benchmarks.cloudmask.figures import draw
+        from kit.benchmarks.cloudmask.judge import judge
 
-        evaluate(directory, ranks)
+        judge(directory, ranks)
+        draw(directory)
 
     def evaluate_scaling(self, directory: Path) -> None:
-        from kit.benchmarks.cloudmask.scaling import evaluate
+        from kit.training.report import evaluate
 
         evaluate(directory)
 

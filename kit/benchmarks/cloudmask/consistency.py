@@ -10,6 +10,7 @@ import numpy as np
 
 from kit.core.files import read_table
 from kit.core.schema import shortened
+from kit.training import judge
 
 SCORE, SST, TRAIN = "score/score.json", "sst/sst.json", "train/train.json"
 MOST_SCENES = 10_000
@@ -78,18 +79,7 @@ def of_sst(said: dict[str, Any]) -> Iterator[str]:
 
 
 def of_train(said: dict[str, Any]) -> Iterator[str]:
-    clocks = said["warm_seconds"]
-    share = clocks["input"] / sum(clocks.values())
-    if not abs(said["input_share"] - share) <= 1e-6:
-        yield f"input_share is {said['input_share']!r}, but warm_seconds say {share!r}"
-    reached = said["target_best"] >= said["target"]
-    if bool(said["target_reached"]) != reached:
-        yield f"target_reached is {said['target_reached']!r}, but target_best is {said['target_best']!r}"
-    if not said["val_accuracy"] <= said["target_best"] + 1e-9:
-        yield f"val_accuracy is {said['val_accuracy']!r}, more than target_best, {said['target_best']!r}"
-    for key in ("patches_per_second", "peak_memory_gb", "seconds"):
-        if not said[key] > 0:
-            yield f"{key} is {said[key]!r}, where more than 0 is needed"
+    yield from judge.contradictions(said, metric="val_accuracy")
 
 
 def differing(said: Any, again: Any, label: str = "") -> Iterator[tuple[str, Any, Any]]:

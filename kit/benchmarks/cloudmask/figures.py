@@ -1,62 +1,14 @@
-"""The last word on a run, on the login node: did the ranks form one job, was the split kept, and what came of it."""
+"""What is drawn of a run, on the login node: masks, learning curve, calibration, sea-surface temperature."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from kit.core.errors import KitError
 from kit.core.files import read_json
-from kit.runs.record import load_run, resolved
-
-
-def evaluate(directory: Path, ranks: int) -> None:
-    """Checks ranks and devices of training and inference and the split, writes figures/; KitError for what cannot be.
-
-    The split is that of the stage extract: training and validation used scenes of theirs alone, inference all of its own.
-    """
-    trained, inferred = (one_job(directory, name, ranks) for name in ("train/train.json", "masks/infer.json"))
-    listed: dict[str, dict[str, str]] = {"training": {}, "validation": {}, "inference": {}}
-    for scene in read_json(directory / "products/scenes.json")["scenes"]:
-        listed[scene["split"]][scene["name"]] = scene["orbit"]
-    used = {*trained["training_scenes"], *trained["validation_scenes"]}
-    met = used & set(listed["inference"])
-    orbits = {listed[split][name] for split in ("training", "validation") for name in used & set(listed[split])}
-    near = orbits & set(listed["inference"].values())
-    if met or near:
-        raise KitError(f"train/train.json: test scenes were seen in training: {', '.join(sorted(met or near))}")
-    for split in ("training", "validation"):
-        strangers = set(trained[f"{split}_scenes"]) - set(listed[split])
-        if strangers or not trained[f"{split}_scenes"]:
-            raise KitError(
-                f"train/train.json: {split} used scenes that are not of it: {', '.join(sorted(strangers)) or 'none'}"
-            )
-    for name, scenes in (
-        ("masks/infer.json", inferred["scenes"]),
-        ("score/score.json", read_json(directory / "score/score.json")["scenes"]),
-    ):
-        if scenes != len(listed["inference"]):
-            raise KitError(f"{name}: {scenes} scenes, but products/scenes.json has {len(listed['inference'])} for inference")
-    draw(directory)
-
-
-def one_job(directory: Path, name: str, ranks: int) -> dict[str, Any]:
-    """What a stage wrote into the file `name`; KitError unless its ranks formed one job, on what the image is there for."""
-    run, (benchmark, _) = load_run(directory), resolved(directory)
-    device = benchmark.images[run.image.name].words["device"]
-    facts: dict[str, Any] = read_json(directory / name)
-    if facts.get("ranks") != ranks:
-        raise KitError(f"{directory / name}: {ranks} ranks were asked for, {facts.get('ranks')} formed one job")
-    strangers = {kind for kind in facts["devices"] if (kind == "CPU") != (device == "CPU")}
-    if strangers:
-        raise KitError(
-            f"{directory / name}: ranks computed on {', '.join(sorted(strangers))}, but {run.image.name} is there "
-            f"for a {device} each; see what the site says of its partition (gpus, or container.args), or take another image"
-        )
-    return facts
+from kit.training.figures import learning_curve
 
 
 def draw(directory: Path) -> None:
@@ -71,7 +23,7 @@ def draw(directory: Path) -> None:
     score = read_json(directory / "score/score.json")
     pages: dict[str, Any] = {
         "masks": masks(plt, directory),
-        "training": training(plt, directory),
+        "training": learning_curve(plt, directory / "train/epochs.jsonl", "accuracy", "accuracy against the label"),
         "calibration": calibration(plt, score["calibration"]["bins"]),
     }
     if read_json(directory / "sst/sst.json")["matchups"]:
@@ -107,18 +59,6 @@ def masks(plt: Any, directory: Path) -> Any:
     titles = ("reflectance 0.87 µm", "temperature 10.8 µm", "Bayesian mask", "mask of this run")
     for panel, title in zip(panels[0], titles, strict=True):
         panel.set_title(title, fontsize=9)
-    return figure
-
-
-def training(plt: Any, directory: Path) -> Any:
-    """Accuracy against the label, epoch by epoch."""
-    epochs = [json.loads(line) for line in (directory / "train/epochs.jsonl").read_text().splitlines()]
-    figure, axes = plt.subplots(figsize=(5, 3.2), layout="constrained")
-    for key, text in (("accuracy", "training"), ("val_accuracy", "validation")):
-        axes.plot([e["epoch"] for e in epochs], [e[key] for e in epochs], marker="o", markersize=3, label=text)
-    axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.set(xlabel="epoch", ylabel="accuracy against the label")
-    axes.legend(frameon=False)
     return figure
 
 

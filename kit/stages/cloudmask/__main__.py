@@ -10,7 +10,7 @@ from typing import Any
 
 from kit.stages.cloudmask.patches import WHOLE, Label
 from kit.stages.cloudmask.products import ProductError
-from kit.stages.cloudmask.ranks import BACKENDS
+from kit.stages.ml.plan import arithmetic_options, take_plan, training_options
 
 
 def parser() -> argparse.ArgumentParser:
@@ -28,13 +28,6 @@ def parser() -> argparse.ArgumentParser:
         found.add_argument("--label-bits", default="any", help="of bayes: names of bits, with commas between them, or any")
         found.add_argument("--label-positive", default="cloud", help="what a set bit means: cloud or clear")
 
-    def precision(found: argparse.ArgumentParser) -> None:
-        choices = ("float32", "bfloat16", "auto")
-        found.add_argument("--precision", choices=choices, default="float32", help="auto: bfloat16 where the device has it")
-        text = "multiply float32 in full on GPUs that have TF32"
-        found.add_argument("--no-tf32", dest="tf32", action="store_false", help=text)
-        found.add_argument("--backend", choices=BACKENDS, default="horovod")
-
     found = stage("extract", "list the scenes and split them", "--data")
     found.add_argument("--validation-scenes", type=int, required=True, help="at least as many, in whole orbits")
     found.add_argument("--seed", type=int, default=1234)
@@ -46,26 +39,13 @@ def parser() -> argparse.ArgumentParser:
     label(found)
     found.add_argument("--trust-label", action="store_true", help="take the label even where its cloud is too warm")
     found = stage("train", "train the U-Net, one process a rank", "--data")
-    found.add_argument("--epochs", type=int, required=True)
-    found.add_argument("--batch-size", type=int, default=32, help="patches of one rank in a step")
-    found.add_argument("--learning-rate", type=float, default=1e-3, help="for a global batch of --reference-batch")
-    found.add_argument("--reference-batch", type=int, default=32)
-    text = "of the rate with the global batch: Adam's grows with its root; none is the ancestor's way"
-    found.add_argument("--scaling", choices=("sqrt", "linear", "none"), default="sqrt", help=text)
-    found.add_argument("--warmup-epochs", type=float, default=0)
-    found.add_argument("--schedule", choices=("constant", "cosine"), default="constant")
-    found.add_argument("--patience", type=int, default=0, help="epochs without a better validation loss; 0: no end")
+    training_options(found, "patches")
     found.add_argument("--positive-weight", type=float, default=1.0, help="of the loss of cloud pixels")
-    found.add_argument("--share", type=float, default=1.0, help="of the training patches: weak scaling takes a part")
-    found.add_argument("--xla", action="store_true", help="compile forward and backward pass; nondeterministic")
     found.add_argument("--plain", action="store_true", help="the network as the reference writes it, with more arithmetic")
-    found.add_argument("--nondeterministic", action="store_true", help="leave the order of sums to the device")
-    found.add_argument("--seed", type=int, default=1234)
-    precision(found)
     found = stage("infer", "mask whole scenes, one process a rank", "--data", "--model-file")
     found.add_argument("--patch", type=int, default=WHOLE, help="largest side in pixels; 40 at each end are dropped")
     found.add_argument("--batch-size", type=int, default=1, help="patches at a time; 9 for small ones, as of 256")
-    precision(found)
+    arithmetic_options(found)
     found = stages.add_parser("mask", help="mask one product, which needs no label")
     for name, text in (("--product", "a folder .SEN3"), ("--model-file", "weights"), ("--out", "the mask, a file .nc")):
         found.add_argument(name, type=Path, required=True, help=text)
@@ -97,11 +77,10 @@ def run(stage: str, given: dict[str, Any]) -> None:
 
         pack(**given)
     elif stage == "train":
-        from kit.stages.cloudmask.train import Plan, train
+        from kit.stages.cloudmask.train import train
 
-        data, out, backend = (given.pop(key) for key in ("data", "out", "backend"))
-        plain, loose = given.pop("plain"), given.pop("nondeterministic")
-        train(data, out, Plan(**given, fused=not plain, deterministic=not (loose or given["xla"])), backend)
+        plan = take_plan(given)
+        train(plan=plan, fused=not given.pop("plain"), **given)
     elif stage == "infer":
         from kit.stages.cloudmask.infer import infer
 

@@ -29,7 +29,7 @@ from kit.stages.cloudmask.patches import (
     trained_on,
 )
 from kit.stages.cloudmask.products import ProductError, parse_name, read
-from kit.stages.cloudmask.ranks import agreed_precision, join
+from kit.stages.ml.ranks import agreed_precision, join
 
 
 def predictor(model: Any) -> Any:

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kit.stages.cloudmask.hdf import TRANSIENT
+from kit.stages.ml.weights import ORDER
 
 PARAMETERS = 1_948_609  # mlcommons/science, benchmarks/cloudmask
 CHANNELS = 9
@@ -34,7 +35,6 @@ SHAPES = [
     *(shape for into, out in CONVOLUTIONS for shape in ((3, 3, into, out), (out,))),
     *((1, 1, 32, 1), (1,)),
 ]
-ORDER = "kit_weights"  # attribute of a file of ours: the names of its weights, in the order of SHAPES
 
 
 def upsampling_convolution() -> Any:
@@ -106,36 +106,13 @@ def unet(fused: bool = True) -> Any:
     return tf.keras.Model(inputs, last(x))
 
 
-def save(model: Any, path: Path, **attributes: str) -> None:
-    """Writes the weights of a network into `path` (its name ends in .weights.h5), whole or not at all, with attributes.
-
-    The file is Keras' own, and says in an attribute in which order its arrays are the weights of the reference: the
-    versions of Keras name and sort them differently.
-    """
-    import h5py
-
-    partial = path.with_name("partial.weights.h5")
-    model.save_weights(partial)
-    with h5py.File(partial, "r+", locking=False) as file:
-        datasets: dict[str, NDArray[Any]] = {}
-        file.visititems(lambda name, item: datasets.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
-        order = []
-        for array in model.get_weights():
-            # Arrays that are equal may be taken for each other.
-            same = (
-                name for name, data in datasets.items() if data.shape == array.shape and data.tobytes() == array.tobytes()
-            )
-            order.append(next(same))
-        file.attrs.update({ORDER: json.dumps(order), **attributes})
-    partial.rename(path)
-
-
 def read_weights(path: Path) -> list[NDArray[np.float32]]:
     """The weights in a file, in the order of `SHAPES`. Needs no TensorFlow.
 
-    Read are files of `save`, and HDF5 files as the reference writes them: of Keras' model.save("x.h5") or
-    model.save_weights("x.h5"), in which layers and weights have an order. ValueError for a file of another kind, of another
-    network, or of this one before its channels had the reference's order, whose weights have the same shapes.
+    Read are files of a training (kit.stages.ml.weights), and HDF5 files as the reference writes them: of Keras'
+    model.save("x.h5") or model.save_weights("x.h5"), in which layers and weights have an order. ValueError for a file of
+    another kind, of another network, or of this one before its channels had the reference's order, whose weights have the
+    same shapes.
     """
     import h5py
 

@@ -1,4 +1,4 @@
-"""Training patches on disk, one file (.npy) a scene, and how ranks read them: any patch at any time, in bounded memory.
+"""Training patches on disk, one file (.npy) a scene.
 
 A record holds the channels of a patch in half precision and the class of each pixel: 1.2 MB, a third of what the scene
 takes in single precision. Half precision resolves 0.02 K and 0.0005 of reflectance, which is finer than the noise.
@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from kit.stages.cloudmask.convert import SURFACES, TIMES
 from kit.stages.cloudmask.hdf import read_hdf
 from kit.stages.cloudmask.patches import PATCH, UNSEEN, Label, Scene, load, one_radiometry, strata, training_patches
+from kit.stages.ml.shards import Shards as Numbered
+from kit.stages.ml.shards import write
 
 RECORD = np.dtype([("channels", "<f2", (PATCH, PATCH, 9)), ("label", "u1", (PATCH, PATCH))])
 SPLITS = ("training", "validation")
@@ -38,10 +40,7 @@ def cut(job: tuple[Path, Path, Label]) -> dict[str, Any]:
     records = np.empty(int(some.sum()), RECORD)
     records["channels"] = training_patches(scene.channels)[some]
     records["label"] = classes[some]
-    partial = target.with_suffix(".partial")
-    with partial.open("wb") as file:
-        np.save(file, records)
-    partial.rename(target)
+    write(target, records)
     temperature = scene.channels[..., 7]
     cloud, clear = temperature[scene.seen & scene.cloud], temperature[scene.seen & ~scene.cloud]
     return {
@@ -158,41 +157,14 @@ def pack(data: Path, out: Path, label: Label, trust_label: bool = False) -> None
     (out / "shards.json").write_text(json.dumps(listing, indent=1) + "\n")
 
 
-class Shards:
-    """The patches of a split, numbered through."""
+class Shards(Numbered):
+    """The patches of a split, numbered through: channels (n, 256, 256, 9) and classes (n, 256, 256)."""
 
     def __init__(self, folder: Path, split: str) -> None:
         listing = json.loads((folder / "shards.json").read_text())
         self.label = listing["label"]
         self.radiometry: str = listing.get("radiometry", "")
         self.trusted: bool = listing.get("polarity", {}).get("trusted", False)
-        shards = [shard for shard in listing["shards"] if shard["file"].startswith(f"{split}/")]
-        self.scenes = [shard["scene"] for shard in shards]
-        self.paths = [folder / shard["file"] for shard in shards]
-        self.ends = np.cumsum([shard["patches"] for shard in shards])
-
-    def __len__(self) -> int:
-        return int(self.ends[-1])
-
-    def read(self, numbers: NDArray[np.int64]) -> tuple[NDArray[np.float16], NDArray[np.uint8]]:
-        """Channels (n, 256, 256, 9) and classes (n, 256, 256) of some patches."""
-        channels = np.empty((len(numbers), PATCH, PATCH, 9), np.float16)
-        classes = np.empty((len(numbers), PATCH, PATCH), np.uint8)
-        for place, number in enumerate(numbers):
-            shard = int(np.searchsorted(self.ends, number, side="right"))
-            # Mapped and let go: what was read does not pile up in the memory of the rank.
-            record = np.load(self.paths[shard], mmap_mode="r")[number - self.ends[shard]]
-            channels[place], classes[place] = record["channels"], record["label"]
-        return channels, classes
-
-    def batches(self, numbers: NDArray[np.int64]) -> Any:
-        """A tf.data pipeline over numbers (steps, batch) that reads ahead of the step that is computed."""
-        import tensorflow as tf
-
-        def read(row: Any) -> tuple[Any, Any]:
-            channels, classes = tf.numpy_function(self.read, [row], [tf.float16, tf.uint8])
-            channels.set_shape((None, PATCH, PATCH, 9))
-            classes.set_shape((None, PATCH, PATCH))
-            return channels, classes
-
-        return tf.data.Dataset.from_tensor_slices(numbers).map(read, num_parallel_calls=1).prefetch(2)
+        found = [shard for shard in listing["shards"] if shard["file"].startswith(f"{split}/")]
+        self.scenes = [shard["scene"] for shard in found]
+        super().__init__([folder / shard["file"] for shard in found], [shard["patches"] for shard in found], RECORD)

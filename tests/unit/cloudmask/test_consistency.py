@@ -39,7 +39,7 @@ def temperatures() -> Table:
 def trained() -> Table:
     clocks = {"input": 1.0, "compute": 8.0, "exchange": 1.0}
     target = {"target": 0.9, "target_reached": 0, "target_best": 0.87, "val_accuracy": 0.86}
-    facts = {"patches_per_second": 2.0, "peak_memory_gb": 0.7, "seconds": 10.0}
+    facts = {"samples_per_second": 2.0, "peak_memory_gb": 0.7, "seconds": 10.0}
     return {"warm_seconds": clocks, "input_share": 0.1, **target, **facts}
 
 
@@ -97,7 +97,7 @@ def first(table: Table) -> Table:
         (TRAIN, lambda t: t.update(target_reached=1), "target_reached is 1"),
         (TRAIN, lambda t: t.update(val_accuracy=0.95), "val_accuracy is 0.95"),
         (TRAIN, lambda t: t.update(peak_memory_gb=-3), "peak_memory_gb is -3"),
-        (TRAIN, lambda t: t.update(patches_per_second=-1), "patches_per_second is -1"),
+        (TRAIN, lambda t: t.update(samples_per_second=-1), "samples_per_second is -1"),
         (TRAIN, lambda t: t.update(warm_seconds={"input": 0, "compute": 0}), "is not what a run leaves"),
     ],
 )

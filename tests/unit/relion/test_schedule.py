@@ -12,7 +12,6 @@ import mrcfile
 import numpy as np
 import pytest
 from conftest import ROOT, kit
-from kit.benchmarks.relion.score import Truth, drifts
 
 from kit.benchmarks.relion import movies
 from kit.benchmarks.relion.accuracy import Truth, drifts

@@ -5,28 +5,31 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from kit.benchmarks.cloudmask.figures import one_job
 from kit.core.errors import KitError
 from kit.core.files import write_atomic, write_json
 from kit.core.tables import table
 from kit.runs.record import load_run, resolved
+from kit.training.judge import one_job
 from kit.training.scaling import FILE, points
 
 PARTS = ("input", "compute", "exchange")
-# What all points have to have in common; strong ones the global batch and the patches as well.
-COMMON = ("precision", "label", "threads", "training_scenes", "tensorflow", "epochs_run")
+# What all points have to have in common, beside what the benchmark says; strong ones the last two as well.
+COMMON = ("precision", "threads", "tensorflow", "epochs_run")
+STRONG = ("global_batch", "training_samples")
 
 
 def evaluate(directory: Path) -> None:
     """Writes the three files; KitError where the ranks of a point formed no job, or points did not do the same work."""
     run, (benchmark, _) = load_run(directory), resolved(directory)
-    found = {name: one_job(directory, f"{name}/train.json", ranks) for name, ranks in points(run.scaling).items()}
+    scaling = benchmark.scaling
+    assert scaling  # a scaling run has it
+    found = {name: one_job(directory, f"{name}/{scaling.output}", ranks) for name, ranks in points(run.scaling).items()}
     first = found[f"strong_{run.scaling[0]}"]
     for name, facts in found.items():
-        for key in (*COMMON, *(("global_batch", "training_patches") if name.startswith("strong") else ())):
+        for key in (*COMMON, *scaling.common, *(STRONG if name.startswith("strong") else ())):
             if facts[key] != first[key]:
                 raise KitError(
-                    f"{directory}/{name}/train.json: {key} is {facts[key]}, but {first[key]} with {run.scaling[0]} ranks; "
+                    f"{directory}/{name}/{scaling.output}: {key} is {facts[key]}, but {first[key]} with {run.scaling[0]} ranks; "
                     "points that differ in it cannot be held against each other"
                 )
     most = run.scaling[-1]
@@ -37,23 +40,22 @@ def evaluate(directory: Path) -> None:
             for ranks in run.scaling
         },
     }
-    assert benchmark.scaling  # a scaling run has it
-    published = [curve.model_dump() for curve in benchmark.scaling.published]
+    published = [curve.model_dump() for curve in scaling.published]
     (directory / FILE).parent.mkdir(exist_ok=True)
     write_json(directory / FILE, {**curves, "published": published})
-    write_atomic(directory / FILE.replace(".json", ".md"), written(curves))
+    write_atomic(directory / FILE.replace(".json", ".md"), written(curves, first["unit"]))
     draw(directory, curves, published)
 
 
 def point(facts: dict[str, Any], first: dict[str, Any]) -> dict[str, Any]:
-    """One point of a curve against its first: throughput in patches a second, and the parts of a warm step."""
-    speedup = facts["patches_per_second"] / first["patches_per_second"]
+    """One point of a curve against its first: throughput in samples a second, and the parts of a warm step."""
+    speedup = facts["samples_per_second"] / first["samples_per_second"]
     seconds = sum(facts["warm_seconds"].values())
     return {
         "ranks": facts["ranks"],
         "batch_size": facts["batch_size"],
-        "patches": facts["training_patches"],
-        "patches_per_second": facts["patches_per_second"],
+        "samples": facts["training_samples"],
+        "samples_per_second": facts["samples_per_second"],
         "speedup": speedup,
         "efficiency": speedup * first["ranks"] / facts["ranks"],
         "shares": {part: facts["warm_seconds"][part] / seconds for part in PARTS},
@@ -62,14 +64,14 @@ def point(facts: dict[str, Any], first: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def written(curves: dict[str, Any]) -> str:
-    """Markdown; what was measured with more threads than cores is marked."""
+def written(curves: dict[str, Any], unit: str) -> str:
+    """Markdown; `unit` is what a sample is called. What was measured with more threads than cores is marked."""
     points = [(kind, entry) for kind, entries in curves.items() for entry in entries.values()]
     rows = [
         (
             kind,
             f"{entry['ranks']}{' *' if entry['oversubscribed'] else ''}",
-            f"{entry['patches_per_second']:.2f}",
+            f"{entry['samples_per_second']:.2f}",
             f"{entry['speedup']:.2f}",
             f"{entry['efficiency']:.2f}",
             *(f"{entry['shares'][part]:.1%}" for part in PARTS),
@@ -77,7 +79,7 @@ def written(curves: dict[str, Any]) -> str:
         )
         for kind, entry in points
     ]
-    header = ("scaling", "ranks", "patches/s", "speed-up", "efficiency", *PARTS, "loss")
+    header = ("scaling", "ranks", f"{unit}/s", "speed-up", "efficiency", *PARTS, "loss")
     text = table(rows, "l" + "r" * 8, header, markdown=True) + "\n"
     if any(entry["oversubscribed"] for _, entry in points):
         text += "\n\\* oversubscribed, with more threads than cores, or ranks that share a GPU: functional only.\n"
