@@ -29,8 +29,8 @@ def evaluate(directory: Path) -> None:
         for key in (*COMMON, *scaling.common, *(STRONG if name.startswith("strong") else ())):
             if facts[key] != first[key]:
                 raise KitError(
-                    f"{directory}/{name}/{scaling.output}: {key} is {facts[key]}, but {first[key]} with {run.scaling[0]} ranks; "
-                    "points that differ in it cannot be held against each other"
+                    f"{directory}/{name}/{scaling.output}: {key} is {facts[key]}, but {first[key]} with {run.scaling[0]} "
+                    "ranks; points that differ in it cannot be held against each other"
                 )
     most = run.scaling[-1]
     curves: dict[str, Any] = {
