@@ -186,8 +186,8 @@ def train(task: Task, out: Path, plan: Plan, backend: str) -> None:
             apply([gradient / tf.maximum(count, 1.0) for gradient in gradients])
             marks.append(time.perf_counter())
             read, computed, exchanged, applied = np.diff(marks).tolist()
-            for name, value in zip(CLOCKS, (read, computed + applied, exchanged), strict=True):
-                clock[name].append(value)
+            for name, seconds in zip(CLOCKS, (read, computed + applied, exchanged), strict=True):
+                clock[name].append(seconds)
         total = ranks.sum([tf.constant(sums)])[0].numpy()
         # Of the steps but the first, whose graphs are traced; the mean of the ranks.
         warm = [sum(part[1:] if epoch == 0 else part) for part in clock.values()]

@@ -25,8 +25,10 @@ from kit.stages.cloudmask import convert, extract, shards
 from kit.stages.cloudmask.__main__ import parser
 from kit.stages.cloudmask.network import read_weights
 from kit.stages.cloudmask.patches import WHOLE, Label
-from kit.stages.cloudmask.ranks import multiplies_tf32
-from kit.stages.cloudmask.train import Plan, until_target
+from kit.stages.ml.plan import Plan
+from kit.stages.ml.ranks import multiplies_tf32
+from kit.stages.ml.task import Target
+from kit.stages.ml.train import until_target
 
 PARAMETERS = {
     "rows": 256,
@@ -69,8 +71,7 @@ def facts(folder: Path) -> dict[str, object]:
 
 NETWORK = """
 import numpy as np, tensorflow as tf
-from kit.benchmarks.cloudmask.__main__ import parser
-from kit.benchmarks.cloudmask.model import unet
+from kit.stages.cloudmask.network import unet
 tf.keras.utils.set_random_seed(1)
 tf.keras.backend.set_floatx("float64")  # so that no pixel of a ReLU changes sides by rounding
 plain, fused = unet(fused=False), unet()
@@ -96,8 +97,8 @@ def test_network_is_the_reference_one_in_both_forms(work: Path) -> None:
 FORWARD = """
 import numpy as np, tensorflow as tf
 from pathlib import Path
-from kit.benchmarks.cloudmask.__main__ import parser
-from kit.benchmarks.cloudmask.model import read_weights, save, trained, unet
+from kit.stages.cloudmask.network import read_weights, trained, unet
+from kit.stages.ml.weights import save
 x = np.load("patch.npy")[None]
 weights = read_weights(Path("reference.h5"))
 plain = unet(fused=False)
@@ -212,7 +213,7 @@ def test_the_rate_grows_with_the_root_of_the_global_batch() -> None:
 
 TF32 = """
 import tensorflow as tf
-from kit.benchmarks.cloudmask.ranks import join
+from kit.stages.ml.ranks import join
 for wanted in (True, False):
     tf.config.experimental.enable_tensor_float_32_execution(not wanted)  # whatever the version does unasked
     join("single", wanted)
@@ -239,23 +240,23 @@ def test_tf32_is_set_and_told_from_what_the_gpus_can(work: Path) -> None:
 GRADIENTS = """
 import numpy as np, tensorflow as tf
 from pathlib import Path
-from kit.benchmarks.cloudmask.__main__ import parser
-from kit.benchmarks.cloudmask.model import unet
-from kit.benchmarks.cloudmask.patches import UNSEEN
-from kit.benchmarks.cloudmask.ranks import join
-from kit.benchmarks.cloudmask.shards import Shards
-from kit.benchmarks.cloudmask.train import Step
+from kit.stages.cloudmask.network import unet
+from kit.stages.cloudmask.patches import UNSEEN
+from kit.stages.ml.ranks import join
+from kit.stages.cloudmask.train import task
+from kit.stages.ml.train import Step
 ranks = join("horovod")
 tf.config.experimental.enable_op_determinism()
-images, classes = Shards(Path("patches"), "training").read(np.arange(4))
+of = task(Path("patches"), positive_weight=0.5)
+images, classes = of.training.read(np.arange(4))
 
 def halves(precision):
     tf.keras.utils.set_random_seed(1)
     tf.keras.backend.set_floatx(precision)
-    step = Step(unet(), positive_weight=0.5)
+    step = Step(of, unet())
     def total(place):
         part = slice(2 * place, 2 * place + 2)
-        gradients, tallies = step.gradients(tf.constant(images[part]), tf.constant(classes[part]))
+        gradients, _, tallies = step.gradients(tf.constant(images[part]), tf.constant(classes[part]))
         return [ranks.sum([value])[0].numpy() for value in (*gradients, tallies)]
     return step, total(ranks.rank), total(1 - ranks.rank)
 
@@ -263,15 +264,15 @@ _, shared, permuted = halves("float32")
 assert all(np.array_equal(a, b) for a, b in zip(shared, permuted))
 
 step, shared, permuted = halves("float64")
-gradients, tallies = step.gradients(tf.constant(images), tf.constant(classes))
+gradients, count, tallies = step.gradients(tf.constant(images), tf.constant(classes))
 alone = [value.numpy() for value in (*gradients, tallies)]
 worst = max(np.abs(a - b).max() / np.abs(a).max() for a, b in zip(alone, shared))
 assert worst < 1e-5, worst
 # What nobody saw is in no loss, no gradient and no count, whatever stands there.
 images[2:] = np.nan
-masked, none = step.gradients(tf.constant(images[:2]), tf.constant(np.full_like(classes[:2], UNSEEN)))
-assert not none.numpy().any() and not any(value.numpy().any() for value in masked)
-assert tallies.numpy()[2:].sum() == (classes != UNSEEN).sum()
+masked, zero, none = step.gradients(tf.constant(images[:2]), tf.constant(np.full_like(classes[:2], UNSEEN)))
+assert not none.numpy().any() and zero.numpy() == 0 and not any(value.numpy().any() for value in masked)
+assert tallies.numpy()[2:].sum() == count.numpy() == (classes != UNSEEN).sum()
 print("worst", worst)
 """
 
@@ -303,11 +304,11 @@ def test_time_to_the_target_has_the_validation_in_it(two: Path) -> None:
         {"epoch": epoch, "val_accuracy": accuracy, "seconds": 10.0, "elapsed": elapsed}
         for epoch, accuracy, elapsed in ((1, 0.85, 15.0), (2, 0.9, 32.5), (3, 0.88, 50.0))
     ]
-    found = until_target(records, 0.9)
+    found = until_target(records, Target("accuracy", 0.9))
     assert (found["target_reached"], found["target_epoch"]) == (1, 2)
     assert found["seconds_to_target"] == found["target_seconds"] == 32.5  # not 20, what the steps alone took
     assert found["target_best"] == 0.9
-    found = until_target(records, 0.91)
+    found = until_target(records, Target("accuracy", 0.91))
     assert (found["target_reached"], found["seconds_to_target"]) == (0, None)
     assert (found["target_epoch"], found["target_seconds"], found["target_best"]) == (3, 50.0, 0.9)
     # In a real training every epoch has steps and validation in its time.
@@ -329,7 +330,7 @@ def test_early_stopping_can_act_or_is_off(size: str) -> None:
 def test_the_target_is_reported_where_it_is_no_gate(tmp_path: Path, size: str, best: float, reached: int) -> None:
     """Reached or not, with its number, epoch and seconds, beside 0.9; and a run that falls short is no invalid one."""
     records = [{"epoch": 1, "val_accuracy": 0.8, "elapsed": 60.0}, {"epoch": 2, "val_accuracy": best, "elapsed": 110.0}]
-    (tmp_path / "train.json").write_text(json.dumps(until_target(records, 0.9)))
+    (tmp_path / "train.json").write_text(json.dumps(until_target(records, Target("accuracy", 0.9))))
     metrics = {metric.name: metric for metric in load_benchmark("cloudmask").metrics if metric.belongs(size)}
     expected = {"target_reached": reached, "target_best": best, "target_epoch": 2, "target_seconds": 110.0}
     for name, value in expected.items():
@@ -397,9 +398,8 @@ def test_a_checkpoint_of_a_network_in_another_order_is_not_gone_on_with(work: Pa
 PREDICT = """
 import sys, numpy as np, tensorflow as tf
 from pathlib import Path
-from kit.benchmarks.cloudmask.__main__ import parser
-from kit.benchmarks.cloudmask.model import unet
-from kit.benchmarks.cloudmask.shards import Shards
+from kit.stages.cloudmask.network import unet
+from kit.stages.cloudmask.shards import Shards
 model = unet()
 model.load_weights("two/model.weights.h5")
 shards = Shards(Path("patches"), "validation")
