@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from kit.benchmarks.cloudmask import scenes
+from kit.benchmarks.relion import movies
 from kit.stages.cloudmask import convert, extract, shards
 from kit.stages.cloudmask.patches import Label
 
@@ -21,6 +22,15 @@ PARAMETERS = {
     "matchups_per_scene": 60,
     "data_seed": 5,
 }
+MOVIES = movies.Settings(micrographs=2)
+
+
+@pytest.fixture(scope="session")
+def session(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Generated movies of one session at the microscope, with their truth."""
+    folder = tmp_path_factory.mktemp("session")
+    movies.generate(folder, MOVIES)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -111,7 +111,8 @@ def test_values_are_quoted(tmp_path: Path) -> None:
 
 
 def test_dry_run_leaves_nothing(tmp_path: Path) -> None:
-    result = kit("run", "relion", "--dry-run", cwd=tmp_path)
+    """Nor does that of a workflow, which needs the image: tests/engine/relion/test_workflow.py."""
+    result = kit("run", "relion", "--size", "particles", "--dry-run", cwd=tmp_path)
     assert result.stdout.startswith("#!/bin/bash\n")
     assert "relion_refine_mpi" in result.stdout
     assert list(tmp_path.iterdir()) == []
