@@ -13,7 +13,7 @@ SIZE ?= tiny
 SITE ?= local
 SUBMISSIONS ?= submissions
 
-.PHONY: help setup recipes images images/all submission test test/unit test/engine test/slurm lint docs bench bench/relion bench/cloudmask bench/levers bench/repeats clean
+.PHONY: help setup recipes images images/all submission test test/unit test/slurm test/engine lint docs bench bench/relion bench/cloudmask bench/levers bench/repeats clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z\/%-]+:.*## / {printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,21 +59,19 @@ submission: setup ## run every benchmark at SIZE=tiny on SITE=local and leave ch
 	printf '\nReady for a pull request once packed under the names of your organisation and system, which this asks for:\n'; \
 	printf '  $(KIT) submission pack %s\n' "$${runs[@]}"
 
-test: images ## all tests, on real engines; installs what they need
-	@kit/images/host/docker.sh
-	@tests/slurm/start.sh
-	@.venv/bin/pytest
+# Slurm before the engines: what starts it makes the user as whom containers are tried.
+test: test/unit test/slurm test/engine ## all tests, on real engines; installs what they need
 
-test/unit: .venv/.done ## the tests that need neither images nor an engine (about 2 minutes)
-	@.venv/bin/pytest tests/unit
-
-test/engine: images ## the tests on real images and engines (about 30 minutes)
-	@kit/images/host/docker.sh
-	@.venv/bin/pytest tests/engine
+test/unit: .venv/.done ## the tests that need neither an image nor an engine (about 2 minutes on 2 cores)
+	@.venv/bin/pytest tests/unit --numprocesses auto --maxprocesses 8 --dist worksteal
 
 test/slurm: images ## the tests on a real Slurm, which is installed and started (3 minutes)
 	@tests/slurm/start.sh
 	@.venv/bin/pytest tests/slurm
+
+test/engine: images ## the tests on real images and engines (about half an hour)
+	@kit/images/host/docker.sh
+	@.venv/bin/pytest tests/engine
 
 lint: .venv/.done ## ruff, mypy, shellcheck, hadolint
 	@.venv/bin/ruff check kit tests bench
