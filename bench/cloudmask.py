@@ -73,7 +73,7 @@ def generated(work: Path, rows: int, columns: int, training: int, inference: int
 
 
 def in_image(work: Path, ranks: int, threads: int, *words: str, busy: bool = False) -> str:
-    """Runs Python in the image, the checkout's tests beside it; what it printed."""
+    """Runs Python in the image, with the checkout's benches beside it; what it printed."""
     binds = ["--bind", str(work), "--bind", f"{ROOT}/bench:/opt/bench", "--pwd", str(work)]
     command = [*singularity(), "exec", *no_privileges(), "--no-home", *binds, "--env", f"OMP_NUM_THREADS={threads}"]
     command += ["--env", "OMPI_MCA_mpi_yield_when_idle=0"] if busy else []
