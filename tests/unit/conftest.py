@@ -10,6 +10,13 @@ import pytest
 
 # What starts a container or a job. A script may be rendered for them; none may be run.
 ENGINES = ("apptainer", "singularity", "docker", "podman", "sbatch", "srun", "squeue", "sacct", "sinfo", "scancel")
+# `kit doctor` asks for versions, which starts nothing.
+STAND_IN = """#!/bin/sh
+[ "$*" = --version ] && echo "{name} version 1.0" && exit 0
+echo "{name} $*" >>{started}
+echo "a unit test started {name}" >&2
+exit 99
+"""
 
 
 @pytest.fixture(scope="session")
@@ -18,9 +25,7 @@ def stand_ins(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("engines")
     for name in ENGINES:
         program = folder / name
-        program.write_text(
-            f'#!/bin/sh\necho "{name} $*" >>{folder}/started\necho "a unit test started {name}" >&2\nexit 99\n'
-        )
+        program.write_text(STAND_IN.format(name=name, started=folder / "started"))
         program.chmod(0o755)
     return folder
 

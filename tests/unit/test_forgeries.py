@@ -533,7 +533,7 @@ LIMITED = """
 import resource, sys
 from pathlib import Path
 resource.setrlimit(resource.RLIMIT_CPU, (60, 60))
-from kit.check import check
+from kit.submissions.check import check
 found = check(Path(sys.argv[1]))
 assert found
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
