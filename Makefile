@@ -59,8 +59,11 @@ submission: setup ## run every benchmark at SIZE=tiny on SITE=local and leave ch
 	printf '\nReady for a pull request once packed under the names of your organisation and system, which this asks for:\n'; \
 	printf '  $(KIT) submission pack %s\n' "$${runs[@]}"
 
-# Slurm before the engines: what starts it makes the user as whom containers are tried.
-test: test/unit test/slurm test/engine ## all tests, on real engines; installs what they need
+# Images are downloaded and compiled while unit tests run. Slurm comes before the engines: what starts it makes the user as
+# whom containers are tried.
+test: .venv/.done ## all tests, on real engines; installs what they need
+	@$(MAKE) --no-print-directory --jobs 2 test/unit images
+	@$(MAKE) --no-print-directory test/slurm test/engine
 
 test/unit: .venv/.done ## the tests that need neither an image nor an engine (about 2 minutes on 2 cores)
 	@.venv/bin/pytest tests/unit --numprocesses auto --maxprocesses 8 --dist worksteal

@@ -29,8 +29,8 @@ from kit.core.schema import Model, parse
 from kit.data.isolated import Pack
 from kit.images.built import runtime_here
 from kit.images.render import Image, load_image
-from kit.plan import Request, make_plan
-from kit.runs.record import Rendering, Run, directory_name
+from kit.plan import Plan, Request, make_plan
+from kit.runs.record import Rendering, Run, State, directory_name
 from kit.runtimes import RUNTIMES
 from kit.script.render import commands, rendered
 from kit.site import Site
@@ -55,8 +55,40 @@ class Answer(Model):
     derived: dict[str, str]  # the texts that follow from the run
 
 
+# What a run did is no part of what it was asked.
+DONE: dict[str, Any] = {"state": State(name="rendered"), "stages": [], "metrics": [], "system": {}, "files": {}}
+
+
 def again(question: Question) -> Answer:
     """What a run has to be, by this kit; KitError where it could not have been asked for."""
+    run, site = question.run, question.site
+    asked = question.model_copy(update={"run": run.model_copy(update=DONE)})
+    final, script = script_of(asked.model_dump_json())
+    facts = {
+        "kit": __version__,
+        "site": site.name,
+        "ranks": final.layout.ranks,
+        "threads": final.layout.threads,
+        "seed": final.seed,
+        "scheduler": final.partition.scheduler,
+        "script": text_digest(script),
+        "image.version": final.image.source.VERSION,
+        "image.arguments": final.image.arguments,
+        "image.recipe": final.image.recipe_digest,
+    }
+    return Answer(
+        benchmark=json_text(final.benchmark.model_dump(mode="json")),
+        script=script,
+        commands={stage: text for stage, (text, _) in commands(final).items()},
+        facts=facts,
+        derived=derived(run, final.benchmark, question.organisation, question.system),
+    )
+
+
+@functools.lru_cache(maxsize=4)
+def script_of(asked: str) -> tuple[Plan, str]:
+    """The plan and the job script of a question in JSON. Kept, since RELION composes them: a program for each job."""
+    question = Question.model_validate_json(asked)
     run, site = question.run, question.site
     source = run.rendering
     if source is None:
@@ -75,34 +107,15 @@ def again(question: Question) -> Answer:
         raise KitError(f"run.json: isolated is '{run.isolated}', but {'no' if pack is None else 'a'} pack.json is here")
     if pack and (pack.benchmark, pack.size, pack.stage) != (run.benchmark, run.size, run.isolated):
         raise KitError("run/pack.json: is of another benchmark, size or stage than run.json")
-    asked = make_plan(requested(run, source), site, pack, (source.cores, source.memory_gb))
+    plan = make_plan(requested(run, source), site, pack, (source.cores, source.memory_gb))
     wanted = directory_name(run.work, run.site, run.created)
     if not (Path(source.directory).is_absolute() and Path(source.directory).name == wanted):
         raise KitError(f"run.json: rendering.directory is {source.directory!r}, and {wanted} is what the kit makes for it")
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder) / Path(source.directory).name
         place.mkdir()
-        composer = composing(image, asked.benchmark) if asked.size.workflow else None
-        final, script = rendered(asked, source, place, composer)
-    facts = {
-        "kit": __version__,
-        "site": site.name,
-        "ranks": final.layout.ranks,
-        "threads": final.layout.threads,
-        "seed": final.seed,
-        "scheduler": final.partition.scheduler,
-        "script": text_digest(script),
-        "image.version": image.source.VERSION,
-        "image.arguments": image.arguments,
-        "image.recipe": image.recipe_digest,
-    }
-    return Answer(
-        benchmark=json_text(final.benchmark.model_dump(mode="json")),
-        script=script,
-        commands={stage: text for stage, (text, _) in commands(final).items()},
-        facts=facts,
-        derived=derived(run, final.benchmark, question.organisation, question.system),
-    )
+        composer = composing(image, plan.benchmark) if plan.size.workflow else None
+        return rendered(plan, source, place, composer)
 
 
 def requested(run: Run, source: Rendering) -> Request:

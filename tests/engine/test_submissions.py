@@ -124,7 +124,7 @@ def test_checked_by_a_later_kit(made_submissions: dict[str, Path], tmp_path: Pat
     monkeypatch.setenv("KIT_CACHE", str(tmp_path / "cache"))
     assert check(folder) == []
     (kit_of_then,) = (tmp_path / "cache/kits").iterdir()
-    assert (kit_of_then / "kit/rerender.py").is_file()
+    assert (kit_of_then / "kit/submissions/rerender.py").is_file()
     copy = tmp_path / Path(*folder.parts[-4:])
     shutil.copytree(folder, copy)
     (copy / "run/job.sh").write_text((copy / "run/job.sh").read_text().replace("--epochs", "--no-epochs"))
