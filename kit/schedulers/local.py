@@ -10,13 +10,16 @@ from pathlib import Path
 from typing import Literal
 
 
-def start_time(pid: int) -> str:
-    """Start of a process in clock ticks since boot, '' when it has ended: a process id alone may be used again."""
+def status(pid: int) -> tuple[str, str]:
+    """State of a process, `Z` for one that has ended and was not waited for, and its start in clock ticks since boot.
+
+    A process id alone may be used again. Both are empty when there is no such process.
+    """
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
-        return ""
-    return "" if fields[0] == "Z" else fields[19]
+        return "", ""
+    return fields[0], fields[19]
 
 
 def submit(script: Path) -> str:
@@ -29,14 +32,15 @@ def submit(script: Path) -> str:
             stdin=subprocess.DEVNULL,
             start_new_session=True,
         )
-    return f"{process.pid}:{start_time(process.pid)}"
+    return f"{process.pid}:{status(process.pid)[1]}"  # also of a job that has ended already
 
 
 def state(job: str) -> Literal["running", "gone"]:
     pid, _, started = job.partition(":")
     with contextlib.suppress(ChildProcessError):  # a job that another process of the kit started
         os.waitpid(int(pid), os.WNOHANG)  # a child of ours that has ended is only then forgotten
-    return "running" if started and start_time(int(pid)) == started else "gone"
+    now, start = status(int(pid))
+    return "running" if started and start == started and now != "Z" else "gone"
 
 
 def cancel(job: str) -> None:
