@@ -19,8 +19,8 @@ from kit.benchmark import benchmark_names
 from kit.cli import groups
 
 # What a command may import when it runs, and none may import before.
-HEAVY = {"boto3", "docker", "fsspec", "hpccm", "jinja2", "matplotlib", "networkx", "numpy", "pandas", "pydantic"}
-HEAVY |= {"rich", "scipy", "spython", "starfile", "tomllib", "yaml"}
+HEAVY = {"aiohttp", "docker", "fsspec", "hpccm", "jinja2", "matplotlib", "networkx", "numpy", "pandas", "pydantic"}
+HEAVY |= {"rich", "s3fs", "scipy", "spython", "starfile", "tabulate", "tenacity", "tomllib", "yaml"}
 
 
 def imported(*words: str) -> set[str]:
