@@ -65,7 +65,8 @@ def test_a_stage_runs_alone(alone: Path, tmp_path: Path) -> None:
     assert [stage["name"] for stage in found["stages"]] == ["identify", "class3d"]
     assert {metric["name"] for metric in found["metrics"]} == {"major_class_fraction", "class_assignment_accuracy"}
     assert "nothing says how far two runs may differ" in kit("compare", str(alone), str(alone), code=1).stderr
-    folder = kit("submission", "pack", str(alone), "--to", str(tmp_path / "submissions")).stdout.strip()
+    names = ("--to", str(tmp_path / "submissions"), "--organisation", "trial")
+    folder = kit("submission", "pack", str(alone), *names).stdout.strip()
     assert "accepted" in kit("submission", "check", folder).stdout
     assert "stage `class3d` alone" in (Path(folder) / "README.md").read_text()
     assert "cannot be run alone" in kit("data", "pack", str(alone), "--stage", "identify", "--to", "x", code=1).stderr
