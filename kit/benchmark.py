@@ -355,16 +355,16 @@ def with_defaults(data: dict[str, Any], path: Path) -> dict[str, Any]:
             raise KitError(f"{path}: key 'defaults.{key}': {unknown('key of a size', key, Size.model_fields)}")
     merged = {}
     for name, size in sizes.items():
-        tables = {key: {**value, **size[key]} for key, value in defaults.items() if isinstance(value, dict) and key in size}
-        merged[name] = {**defaults, **size, **tables}
+        both = [key for key in defaults if isinstance(defaults[key], dict) and isinstance(size.get(key), dict)]
+        merged[name] = {**defaults, **size, **{key: {**defaults[key], **size[key]} for key in both}}
     return {key: value for key, value in data.items() if key != "defaults"} | {"sizes": merged}
 
 
 def with_shell(data: dict[str, Any], folder: Path) -> dict[str, Any]:
     """A benchmark.toml with the text of each file that stands in place of shell, as `{ file = "NAME.sh" }`."""
 
-    def text(table: dict[str, Any], key: str) -> dict[str, Any]:
-        value = table.get(key)
+    def text(table: Any, key: str) -> Any:
+        value = table.get(key) if isinstance(table, dict) else None
         if not isinstance(value, dict) or set(value) != {"file"}:
             return table
         return {**table, key: read_text(folder / str(value["file"]))}

@@ -102,6 +102,17 @@ def test_shell_in_files(toy: Path) -> None:
         load_benchmark("toy")
 
 
+def test_what_is_no_table_is_said_by_its_key(toy: Path) -> None:
+    path = paths.PACKAGE / "benchmarks/toy/benchmark.toml"
+    text = path.read_text()
+    path.write_text(text.replace("[sizes.tiny.parameters]\nnumber = 7", "parameters = 3\n[defaults.parameters]\nnumber = 6"))
+    with pytest.raises(KitError, match=r"key 'sizes\.tiny\.parameters': .*, got 3"):
+        load_benchmark("toy")
+    path.write_text('stages = ["first"]\n' + text[: text.index("[[stages]]")])
+    with pytest.raises(KitError, match=r"key 'stages\.0': .*, got 'first'"):
+        load_benchmark("toy")
+
+
 def test_a_stage_that_scales_exists(toy: Path) -> None:
     changed(toy, "[[stages]]", '[scaling]\nstage = "frist"\noutput = "x.json"\n[[stages]]')
     with pytest.raises(KitError, match=r"key 'scaling\.stage': unknown stage 'frist': did you mean first\?"):
