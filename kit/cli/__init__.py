@@ -21,9 +21,9 @@ from kit.cli.output import say
 from kit.core.errors import KitError
 
 HELP = """
-Run a science benchmark on your machine or cluster, and hand in a result that others can trust.
+Run a science benchmark on your machine or cluster, and submit a result that others can trust.
 
-A benchmark goes from recipe to result in these steps:
+From recipe to result:
 
 \b
   kit doctor                                what this machine has and lacks
@@ -74,7 +74,7 @@ def main() -> None:
     """Runs the command; the one place where errors become exit codes: 0, 1 failed, 2 usage, 3 internal, 130 interrupted."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # of a terminal that has not every letter
+            stream.reconfigure(errors="backslashreplace")  # for terminals that cannot print every character
     try:
         code = app(standalone_mode=False, prog_name="kit")
         if code == 130:  # how Typer hands Ctrl-C back

@@ -12,11 +12,12 @@ from kit.cli.output import out, out_json, say
 
 
 def repeats(
-    directories: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Valid runs that differ in their seed only.")],
-    output: Annotated[Path | None, typer.Option(help="Write them to this file, for kit compare --repeats.")] = None,
+    directories: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Valid runs that differ only in their seed.")],
+    output: Annotated[Path | None, typer.Option(help="Write the spread to this file, for kit compare --repeats.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Say how far results differ that differ in their random seed only: kit run --repeat makes such runs."""
+    """Measure how much results spread between runs that differ only in their random seed (kit run --repeat makes such
+    runs)."""
     from kit.runs.compare import add_repeats, measure, spread
 
     found = measure([directory.absolute() for directory in directories])
@@ -31,13 +32,13 @@ def repeats(
 
 def compare(
     first: Annotated[Path, typer.Argument(metavar="RUN", help="A collected run.")],
-    second: Annotated[Path, typer.Argument(metavar="RUN", help="Another of the same benchmark and size.")],
+    second: Annotated[Path, typer.Argument(metavar="RUN", help="Another collected run, of the same benchmark and size.")],
     repeats: Annotated[
-        Path | None, typer.Option(help="The repeats to hold them against, as kit repeats wrote them.")
+        Path | None, typer.Option(help="A spread that kit repeats wrote [default: the one shipped with the benchmark].")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Hold two runs against each other: do they differ by more than repeats of one do? Fails when they do."""
+    """Compare two runs: do they differ by more than repeats of the same run? Fails if they do."""
     from kit.runs.compare import compare as verb
 
     result = verb(first.absolute(), second.absolute(), repeats)

@@ -1,6 +1,6 @@
-"""What the shell offers when TAB is pressed. Each function imports what it asks, and only then.
+"""Completions for the shell. Each function imports what it needs when it is called.
 
-A file that cannot be read offers nothing: an error in the middle of a line that is being typed helps nobody.
+A file that cannot be read offers nothing: an error in the middle of typing helps nobody.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from kit.cli.options import Benchmark, Json, RunDirectory
 from kit.cli.output import out, out_json, say
 
 app = typer.Typer(
-    help="Data: fetch and verify published sets, make generated ones, pack what one stage of a run read.",
+    help="Data: fetch and verify published sets, make generated ones, pack the input of one stage.",
     no_args_is_help=True,
 )
 
@@ -20,10 +20,11 @@ app = typer.Typer(
 @app.command()
 def pack(
     directory: RunDirectory,
-    stage: Annotated[str, typer.Option(help="The stage that is to run alone, class3d for example.")],
+    stage: Annotated[str, typer.Option(help="The stage to run alone, for example class3d.")],
     to: Annotated[Path, typer.Option(metavar="PACK", help="The new folder.")],
 ) -> None:
-    """Pack what one heavy stage of a valid run read, with checksums: kit run --isolated PACK runs it alone, anywhere."""
+    """Pack the input of one heavy stage of a valid run, with checksums. kit run --isolated PACK then runs that stage
+    alone."""
     from kit.data import isolated
 
     isolated.isolate(directory.absolute(), stage, to.absolute())
@@ -48,13 +49,13 @@ def get(
         str,
         typer.Argument(
             metavar="BENCHMARK/NAME[:COUNT]",
-            help="A data set that kit data list shows; with :20 as many scenes or files of each folder.",
+            help="A data set from kit data list. With :20, only 20 scenes or files of each of its folders.",
             autocompletion=complete.data_sets,
         ),
     ],
-    mirror: Annotated[str, typer.Option(metavar="URL", help="Fetch its files from below this URL instead.")] = "",
+    mirror: Annotated[str, typer.Option(metavar="URL", help="Fetch the files from this URL or folder instead.")] = "",
 ) -> None:
-    """Fetch a published data set; cut off, the same command goes on where it was. Prints its folder."""
+    """Fetch a published data set and print its folder. If it is cut off, run the same command again: it continues."""
     from kit.data import published
 
     out(published.get(published.load_data_set(name), mirror, say))
@@ -63,9 +64,9 @@ def get(
 @app.command()
 def make(
     benchmark: Benchmark,
-    size: Annotated[str, typer.Option(help="The size whose data are made.", autocompletion=complete.sizes)] = "tiny",
+    size: Annotated[str, typer.Option(help="The size to make data for.", autocompletion=complete.sizes)] = "tiny",
 ) -> None:
-    """Make the data of a size now, and not when its first run is prepared. Prints their folder."""
+    """Make the generated data of a size now instead of at its first run. Prints the folder."""
     from kit.benchmark import load_benchmark
     from kit.cli.progress import working
     from kit.data import generated
@@ -81,12 +82,12 @@ def verify(
         str,
         typer.Argument(
             metavar="PACK|BENCHMARK/NAME",
-            help="A pack, or a data set that was fetched.",
+            help="A pack, or a fetched data set.",
             autocompletion=complete.data_sets,
         ),
     ],
 ) -> None:
-    """Hash every file again: of a pack, which says what it holds, or of a data set."""
+    """Hash every file of a pack or data set again and compare."""
     from kit.data.verify import verify as in_order
 
     for line in in_order(what):

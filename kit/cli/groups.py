@@ -16,7 +16,7 @@ from typer.core import TyperGroup
 from kit.cli.output import say
 from kit.core import paths
 
-# Version 0.1 knew these commands by the names on the left; the next version forgets them.
+# Old name to new; the next version drops the old ones.
 OLD_NAMES = {"project": "relion project", "picks": "relion picks"}
 
 
@@ -31,13 +31,13 @@ class Group(TyperGroup):
 
 
 class Top(Group):
-    """The command as a whole, which still answers to the old names of commands."""
+    """The whole command, which still accepts old names of commands."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         new = OLD_NAMES.get(args[0])
         if new:
             if not ctx.resilient_parsing:  # while the shell completes a line, nobody is to be told
-                say(f"kit: 'kit {args[0]}' is now 'kit {new}'; the old name goes with the next version")
+                say(f"kit: 'kit {args[0]}' is now 'kit {new}'; the next version drops the old name")
             args = [*new.split(), *args[1:]]
         return super().resolve_command(ctx, args)
 

@@ -40,9 +40,11 @@ def recipe(
     ] = None,
     format: Annotated[str, typer.Option(help="docker or singularity.")] = "docker",
     arg: Arguments = [],  # noqa: B006
-    check: Annotated[bool, typer.Option("--check", help="Write nothing; fail when a committed recipe is stale.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing; fail if a committed recipe is out of date.")
+    ] = False,
 ) -> None:
-    """Write containers/*/Dockerfile and recipes/*.def from their one source, or print one of them."""
+    """Write containers/*/Dockerfile and recipes/*.def from their source, or print one of them."""
     from kit.images import render
 
     wanted = render.known_format(format)
@@ -53,7 +55,7 @@ def recipe(
     for path in changed:
         out(path.relative_to(render.context_root()))
     if check and changed:
-        raise KitError("these recipes differ from their source in kit/images; write them anew with make recipes")
+        raise KitError("these recipes differ from their source in kit/images; run make recipes")
 
 
 @app.command()
@@ -69,9 +71,9 @@ def build(
             "or an archive of kit image export or docker save.",
         ),
     ] = "docker",
-    force: Annotated[bool, typer.Option("--force", help="Build even what is up to date.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Build even if the image is up to date.")] = False,
 ) -> None:
-    """Build images, unless today's recipe is built already."""
+    """Build images. An image whose recipe has not changed is not built again."""
     from kit.cli.progress import working
     from kit.images.build import steps
 
@@ -87,7 +89,7 @@ def inspect(
     arg: Arguments = [],  # noqa: B006
     as_json: Json = False,
 ) -> None:
-    """Say what a built image holds: digest, size and each layer's share of it, labels, packages."""
+    """Show what a built image holds: digest, size of each layer, labels, packages."""
     from kit.images import built, describe
     from kit.images.render import load_image
 
@@ -100,7 +102,7 @@ def inspect(
 
 @app.command()
 def sbom(name: ImageName, format: BuiltFormat = "sif", arg: Arguments = []) -> None:  # noqa: B006
-    """Print what is in a built image as CycloneDX JSON: every package, licence, and where its source is."""
+    """Print the SBOM of a built image (CycloneDX JSON): every package, its licence, and where its source is."""
     from kit.images.built import Built, known_format
     from kit.images.render import load_image
     from kit.images.sbom import sbom as bill
@@ -114,7 +116,7 @@ def export(
     to: Annotated[Path, typer.Option(help="The folder to write to.")] = Path("build/export"),
     arg: Arguments = [],  # noqa: B006
 ) -> None:
-    """Write an image for another machine: SIF, OCI archive, SBOM, and their checksums."""
+    """Export an image for another machine: SIF, OCI archive, SBOM and checksums."""
     from kit.cli.progress import working
     from kit.images.render import load_image
     from kit.images.trust import export as write
@@ -134,7 +136,7 @@ def verify(
     ],
     arg: Arguments = [],  # noqa: B006
 ) -> None:
-    """Hash again and compare: a built image with its record, recipe and signature, or an exported folder."""
+    """Hash an image again and compare it with its record, recipe and signature; or check an exported folder."""
     from kit.images.trust import verify as found_in_order
 
     for line in found_in_order(what, arg):

@@ -25,10 +25,10 @@ def list_all(as_json: Json = False) -> None:
 
 
 def doctor(
-    fix: Annotated[bool, typer.Option("--fix", help="Install what is missing, where root is needed and given.")] = False,
+    fix: Annotated[bool, typer.Option("--fix", help="As root, install what is missing.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Say what this machine has of what the kit needs, and the command that brings what is missing."""
+    """Check that this machine has what the kit needs, and name the command that installs what is missing."""
     from kit.doctor import examine, report
 
     items = examine(fix, say)

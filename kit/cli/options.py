@@ -19,24 +19,27 @@ Benchmark = Annotated[str, typer.Argument(help="A benchmark; kit list shows all.
 BenchmarkOrNone = Annotated[
     str | None, typer.Argument(help="A benchmark; kit list shows all.", autocompletion=complete.benchmarks)
 ]
-Size = Annotated[str, typer.Option(help="How much of it; every benchmark has tiny.", autocompletion=complete.sizes)]
+Size = Annotated[
+    str, typer.Option(help="The size of the benchmark; every benchmark has tiny.", autocompletion=complete.sizes)
+]
 
 Site = Annotated[str, typer.Option(help="A site's name, or the path of its .toml file.", autocompletion=complete.sites)]
 Partition = Annotated[
     str | None,
-    typer.Option(help="A partition of the site; the first if not given.", autocompletion=complete.partitions),
+    typer.Option(help="A partition of the site [default: its first].", autocompletion=complete.partitions),
 ]
-Threads = Annotated[int | None, typer.Option(min=1, help="Threads of a rank, other than the size's.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="Threads per rank [default: the size's].")]
 
 ImageName = Annotated[str, typer.Argument(help="An image; kit image list shows all.", autocompletion=complete.images)]
 BenchmarkImage = Annotated[
     str | None,
     typer.Option(
-        help="An image the benchmark runs on; its first if not given.", autocompletion=complete.images_of_benchmark
+        help="An image that the benchmark runs on [default: its first].", autocompletion=complete.images_of_benchmark
     ),
 ]
 Arguments = Annotated[
-    list[str], typer.Option("--arg", metavar="KEY=VALUE", help="A choice the recipe leaves open; kit image list shows them.")
+    list[str],
+    typer.Option("--arg", metavar="KEY=VALUE", help="An argument of the image's recipe; kit image list shows them."),
 ]
 BuiltFormat = Annotated[str, typer.Option(help="docker or sif.")]
 
@@ -53,6 +56,6 @@ AllowDirty = Annotated[
     typer.Option(
         "--allow-dirty",
         envvar="KIT_ALLOW_DIRTY",
-        help="For a trial of your own: accept a run of a kit whose files were changed since its commit.",
+        help="Accept a run of a kit with uncommitted changes. For your own trials.",
     ),
 ]

@@ -1,4 +1,4 @@
-"""What a person sees while something long goes on; on stderr, and plain lines where no terminal is."""
+"""Progress of long work, on stderr; plain lines if there is no terminal."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def tell(text: str) -> None:
 
 @contextlib.contextmanager
 def working(what: str) -> Iterator[None]:
-    """Says what begins, shows that it goes on, and says how long it took."""
+    """Shows a spinner while something runs, then how long it took."""
     started = time.monotonic()
     if console.is_terminal:
         with Progress(SpinnerColumn(), WORDS, TimeElapsedColumn(), console=console, transient=True) as bar:

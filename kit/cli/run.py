@@ -32,25 +32,25 @@ def run(
     partition: Partition = None,
     image: BenchmarkImage = None,
     arg: Arguments = [],  # noqa: B006
-    nodes: Annotated[int | None, typer.Option(min=1, help="Other than the size's.")] = None,
+    nodes: Annotated[int | None, typer.Option(min=1, help="Nodes [default: the size's].")] = None,
     ranks: Annotated[
-        int | None, typer.Option(min=0, help="Other than the size's; 0: as many as the nodes have room for.")
+        int | None, typer.Option(min=0, help="MPI ranks [default: the size's]. 0: as many as the nodes hold.")
     ] = None,
     threads: Threads = None,
-    seed: Annotated[int | None, typer.Option(help="Another random seed than the size's, for a repeat.")] = None,
-    repeat: Annotated[int, typer.Option(min=1, help="This many runs, each with a seed of its own.")] = 1,
+    seed: Annotated[int | None, typer.Option(help="The random seed [default: the size's].")] = None,
+    repeat: Annotated[int, typer.Option(min=1, help="Make this many runs, each with its own seed.")] = 1,
     isolated: Annotated[
-        Path | None, typer.Option(metavar="PACK", help="Run one stage alone, on a pack that kit data pack made for it.")
+        Path | None, typer.Option(metavar="PACK", help="Run one stage alone, on a pack that kit data pack made.")
     ] = None,
     allow_cpu: Annotated[
         bool, typer.Option("--allow-cpu", help="Run an image for GPUs where there are none: a trial, never a result.")
     ] = False,
     dry_run: DryRun = False,
-    wait: Annotated[bool | None, typer.Option(help="Wait for the end; by default only without a scheduler.")] = None,
-    resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Go on with a run that was cut off.")] = None,
+    wait: Annotated[bool | None, typer.Option(help="Wait until the run ends [default: only without a scheduler].")] = None,
+    resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Continue a run that was cut off.")] = None,
     runs: Runs = None,
 ) -> None:
-    """Run a benchmark: make the data, render the job script, hand it over. Prints the run directory."""
+    """Run a benchmark: make the data, write the job script, submit it. Prints the run directory."""
     from kit.cli.progress import working
     from kit.plan import Request, repeated
     from kit.runs import launch
@@ -76,7 +76,7 @@ def run(
 
 
 def start(directory: Path, wait: bool | None) -> None:
-    """Hands the job of a run over, follows it where there is no scheduler, and prints the run directory."""
+    """Submits the job of a run, waits for it if there is no scheduler, and prints the run directory."""
     from kit.cli.progress import following
     from kit.runs import launch
 
@@ -87,31 +87,34 @@ def start(directory: Path, wait: bool | None) -> None:
             state = launch.wait(directory, progress)
         if state.name != "finished":
             raise KitError(
-                f"{directory}: {state}\nIts logs are in {directory}/logs; "
-                f"go on where it stopped with: kit run --resume {directory}"
+                f"{directory}: {state}\nIts logs are in {directory}/logs; continue it with: kit run --resume {directory}"
             )
     out(directory)
 
 
 def scaling(
     benchmark: Annotated[str, typer.Argument(help="A benchmark that trains a network.", autocompletion=complete.scalable)],
-    ranks: Annotated[str, typer.Option(metavar="N,N,...", help="Numbers of ranks, each a divisor of the largest.")],
+    ranks: Annotated[
+        str, typer.Option(metavar="N,N,...", help="Numbers of ranks to measure; each must divide the largest.")
+    ],
     size: Annotated[str, typer.Option(help="The size whose data it runs on.", autocompletion=complete.sizes)] = "tiny",
     site: Site = "local",
     partition: Partition = None,
     image: BenchmarkImage = None,
     nodes: Annotated[
         int | None,
-        typer.Option(min=1, help="For the largest number of ranks; srun gives fewer ranks fewer nodes, mpirun all of them."),
+        typer.Option(
+            min=1, help="Nodes for the largest number of ranks. For fewer ranks srun uses fewer nodes, mpirun all of them."
+        ),
     ] = None,
     threads: Threads = None,
-    epochs: Annotated[int, typer.Option(min=1, help="Of each point; the first step of the first is not counted.")] = 3,
+    epochs: Annotated[int, typer.Option(min=1, help="Epochs of each measurement; the first step is not counted.")] = 3,
     dry_run: DryRun = False,
     runs: Runs = None,
 ) -> None:
     """Measure strong and weak scaling in one job: speed-up, efficiency, and where the time went. Prints the run directory.
 
-    Where there is no scheduler it waits and reports; elsewhere kit collect RUN does, when the job has ended.
+    Without a scheduler it waits and prints the report. With one, run kit collect RUN when the job has ended.
     """
     from kit.cli.progress import working
     from kit.plan import Request, make_plan
@@ -147,7 +150,7 @@ def scaling(
 
 
 def status(directories: Annotated[list[Path], typer.Argument(metavar="RUN...")], as_json: Json = False) -> None:
-    """Say where runs stand."""
+    """Show the state of runs."""
     from kit.runs.record import load_run
     from kit.runs.states import current_state
 
@@ -160,14 +163,14 @@ def status(directories: Annotated[list[Path], typer.Argument(metavar="RUN...")],
 
 
 def cancel(directory: RunDirectory) -> None:
-    """End the job of a run; it can be resumed."""
+    """End the job of a run. The run can be resumed."""
     from kit.runs import launch
 
     out(f"{directory}: {launch.cancel(directory.absolute())}")
 
 
 def collect(directory: RunDirectory, as_json: Json = False) -> None:
-    """Read a run's results from its files, judge them, and write run.json. Fails unless the run is valid."""
+    """Read the results of a run from its files, apply the gates, and write run.json. Fails unless the run is valid."""
     from kit.cli.progress import working
     from kit.runs.collect import collect as verb
     from kit.runs.collect import report

@@ -13,7 +13,7 @@ from kit.cli.options import AllowDirty, AllowTrial, Json, RunDirectory
 from kit.cli.output import out
 from kit.core.errors import KitError
 
-app = typer.Typer(help="Submission folders: pack and check.", no_args_is_help=True)
+app = typer.Typer(help="Submissions: pack a run, check a folder.", no_args_is_help=True)
 
 
 def ask(question: str, checked: Callable[[str], str]) -> str:
@@ -31,7 +31,7 @@ def ask(question: str, checked: Callable[[str], str]) -> str:
 @app.command()
 def pack(
     directory: RunDirectory,
-    to: Annotated[Path, typer.Option(help="The folder that holds submissions.")] = Path("submissions"),
+    to: Annotated[Path, typer.Option(help="The folder to write submissions to.")] = Path("submissions"),
     organisation: Annotated[
         str | None, typer.Option(help="Who submits; if not given, from your user file or the site, else you are asked once.")
     ] = None,
@@ -41,7 +41,7 @@ def pack(
     allow_dirty: AllowDirty = False,
     allow_trial: AllowTrial = False,
 ) -> None:
-    """Write the submission folder of a valid run, unless the check refuses it. Prints its path."""
+    """Write the submission folder of a valid run and print its path. Writes nothing if the check refuses it."""
     from kit.submissions.pack import pack as write
 
     terminal = sys.stdin.isatty() and sys.stderr.isatty()
@@ -55,7 +55,7 @@ def check(
     allow_trial: AllowTrial = False,
     as_json: Json = False,
 ) -> None:
-    """Check a submission folder as its maintainers will. Fails when anything speaks against it."""
+    """Check a submission folder as the maintainers will. Fails with a list of findings if it is refused."""
     from kit.submissions import check as verb
 
     findings = verb.check(folder, allow_dirty, allow_trial=allow_trial)

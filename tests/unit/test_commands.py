@@ -102,10 +102,10 @@ def test_old_names_do_the_same_and_say_the_new_one(tmp_path: Path) -> None:
     new = kit("relion", "project", str(star), "--json")
     old = kit("project", str(star), "--json")
     assert new.stderr == ""
-    assert old.stderr == "kit: 'kit project' is now 'kit relion project'; the old name goes with the next version\n"
+    assert old.stderr == "kit: 'kit project' is now 'kit relion project'; the next version drops the old name\n"
     assert old.stdout == new.stdout
     assert json.loads(old.stdout)["particles"] == 3
-    hint = "kit: 'kit picks' is now 'kit relion picks'; the old name goes with the next version\n"
+    hint = "kit: 'kit picks' is now 'kit relion picks'; the next version drops the old name\n"
     for words, code in (([str(tmp_path / "none")], 1), ([str(tmp_path), "--speed", "11"], 2)):
         wanted = kit("relion", "picks", *words, code=code)
         assert wanted.stdout == ""

@@ -25,7 +25,7 @@ def mask_product(
     output: Annotated[Path, typer.Option(metavar="FILE.nc", help="The mask to write.")],
     image: BenchmarkImage = None,
 ) -> None:
-    """Mask a product that nobody labelled: probability and mask of cloud, with latitude and longitude, as NetCDF."""
+    """Mask an unlabelled product: cloud probability and mask with latitude and longitude, as NetCDF."""
     from kit.benchmark import load_benchmark
     from kit.benchmarks.cloudmask.masking import mask
     from kit.cli.progress import working

@@ -21,22 +21,27 @@ app = typer.Typer()
 def project(
     directory: Annotated[
         Path,
-        typer.Argument(metavar="PROJECT", help="A RELION project, or a run of relion; or a STAR file of particles."),
+        typer.Argument(
+            metavar="PROJECT", help="A RELION project, a run of the relion benchmark, or a STAR file of particles."
+        ),
     ],
-    chart: Annotated[
-        Path | None, typer.Option(help="Draw the flow chart of the jobs into this SVG or PNG file instead.")
+    chart: Annotated[Path | None, typer.Option(help="Draw the flow chart of the jobs into this SVG or PNG file.")] = None,
+    job: Annotated[
+        str | None, typer.Option(help="Show only this job: its iterations, or with --chart its ancestors.")
     ] = None,
-    job: Annotated[str | None, typer.Option(help="Only this job: its iterations, or its ancestors in the chart.")] = None,
-    clean: Annotated[bool, typer.Option("--gentle-clean", help="Let RELION move what no job needs to Trash/.")] = False,
+    clean: Annotated[
+        bool, typer.Option("--gentle-clean", help="Let RELION move files that no job needs to Trash/.")
+    ] = False,
     image: Annotated[
         str,
         typer.Option(
-            help="The image whose RELION cleans: of the project's version.", autocompletion=complete.images_of_benchmark
+            help="The image whose RELION cleans; it must be of the project's version.",
+            autocompletion=complete.images_of_benchmark,
         ),
     ] = "relion-basic",
     as_json: Json = False,
 ) -> None:
-    """Tables of a RELION project: jobs and what each took, class distributions, data sizes; and its flow chart."""
+    """Show a RELION project: its jobs with their times, class distributions and data sizes, or its flow chart."""
     from kit.benchmarks.relion import tables
 
     directory = directory.absolute()
@@ -57,16 +62,20 @@ def project(
 
 @app.command()
 def picks(
-    directory: Annotated[Path, typer.Argument(metavar="PROJECT", help="A RELION project with micrographs, or a run.")],
-    topaz: Annotated[bool, typer.Option("--topaz", help="Pick by Topaz first (kit image build topaz).")] = False,
+    directory: Annotated[
+        Path, typer.Argument(metavar="PROJECT", help="A RELION project with micrographs, or a run of the relion benchmark.")
+    ],
+    topaz: Annotated[bool, typer.Option("--topaz", help="Pick with Topaz too (needs kit image build topaz).")] = False,
     others: Annotated[
         list[str],
         typer.Option("--with", metavar="NAME=PATH", help="Picks of another picker: .star, .box, .cbox, Topaz's .txt."),
     ] = [],  # noqa: B006
-    diameter: Annotated[float | None, typer.Option(help="Of a particle, in angstrom; generated data know it.")] = None,
+    diameter: Annotated[
+        float | None, typer.Option(help="Diameter of a particle in angstrom [default: that of generated data].")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Hold the picks of several pickers against the truth, where it is known, and each other; and draw them."""
+    """Compare the picks of several pickers with the truth, if it is known, and with each other; draw them."""
     from kit.benchmarks.relion import picking
     from kit.cli.progress import working
 
