@@ -1,4 +1,4 @@
-"""What this machine has of what the kit needs, and the command that brings what is missing."""
+"""Checks that this machine has what the kit needs, and names the command that installs what is missing."""
 
 from __future__ import annotations
 
@@ -94,5 +94,5 @@ def report(items: list[Item]) -> str:
     for item in items:
         lines.append(f"{'ok     ' if item.ok else 'MISSING'} {item.name:<12} {item.detail}")
         if not item.ok:
-            lines.append(f"        to mend it: {item.remedy}")
+            lines.append(f"        to fix it: {item.remedy}")
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""The one exception the kit expects, how names that are almost right are answered, and how foreign text is shown."""
+"""The one exception the kit expects, suggestions for misspelt names, and foreign text made safe to print."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class KitError(Exception):
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> KitError:
-    """An error for a name that is not known, with the nearest of those that are, and all of them."""
+    """An error for an unknown name that lists the nearest known names, and all of them."""
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}? " if near else ""
@@ -19,9 +19,9 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> KitError:
 
 
 def plain(text: str) -> str:
-    """Foreign text as it may reach a terminal: what is no printable character stands there as its escape, newlines too.
+    """Foreign text made safe for a terminal: characters that are not printable are escaped, newlines too.
 
-    Control characters would act on the terminal, marks of direction would reorder what is read.
+    Control characters would act on the terminal; direction marks would reorder the text.
     """
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
 

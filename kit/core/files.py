@@ -27,7 +27,7 @@ KINDS = {
 
 
 def kind(mode: int) -> str:
-    """What a mode says that is no regular file; empty for one."""
+    """The kind of a file that is not a regular one ("a link", ...); empty for a regular file."""
     return "" if stat.S_ISREG(mode) else KINDS.get(stat.S_IFMT(mode), "no file")
 
 

@@ -1,4 +1,4 @@
-"""The machine that this is: processor, memory, operating system."""
+"""Facts about this machine: processor, memory, operating system."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where things are: the folders shipped with the kit, and the two folders it keeps outside the checkout."""
+"""Paths: the folders shipped with the kit, the cache, and the user file."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def cache() -> Path:
 
 
 def make_cached(folder: Path) -> Path:
-    """Makes a folder of the cache, where it is not there yet; KitError where it cannot be."""
+    """Makes a folder of the cache if it does not exist; KitError if that fails."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -23,7 +23,7 @@ def one_line(value: str) -> str:
     return value
 
 
-# Text that may stand in a script as a comment or a directive, and be shown on a terminal: it cannot begin a line of its own.
+# Text that is safe as a comment or directive in a script and on a terminal: it cannot begin a new line.
 OneLine = Annotated[str, AfterValidator(one_line)]
 # A word that stands in a script or a path as it is.
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
@@ -59,7 +59,7 @@ def parse(model: type[M], data: Any, where: Path | str) -> M:
 
 
 def shortened(value: Any) -> str:
-    """What was given, for a message; a value may be a whole file."""
+    """A value for an error message, cut short: it may be a whole file."""
     text = repr(value)
     return text if len(text) <= 200 else f"{text[:200]}... ({len(text)} characters)"
 

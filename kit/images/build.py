@@ -49,7 +49,7 @@ def build_folder(image: Image, bootstrap: str = "docker") -> Iterator[Path]:
 
 
 def build_labels(image: Image) -> dict[str, str]:
-    """What is known only when an image is built: by what, when, from which commit."""
+    """Labels that are known only when an image is built: builder, date, commit."""
     return {
         "org.opencontainers.image.created": datetime.now(UTC).isoformat(timespec="seconds"),
         "org.opencontainers.image.revision": paths.commit(),
@@ -176,7 +176,7 @@ def make_sif(image: Image, source: str, archive: str | None, partial: Path, clie
         build_docker(image)
         run_build([*client, "build", *options, str(partial), f"docker-daemon:{image.tag}"], image, log, None)
     else:
-        with contextlib.suppress(KitError):  # then the registry is asked, and says so itself
+        with contextlib.suppress(KitError):  # then the registry is asked, and reports its own error
             ensure_base(image)
         local_base = all(docker_has(f"debian:{suite}-slim") for suite in bases(image))
         with build_folder(image, "docker-daemon" if local_base else "docker") as folder:
@@ -228,11 +228,11 @@ def run_build(command: list[str], image: Image, log: Path, cwd: Path | None) -> 
 
 
 def ensure_base(image: Image) -> None:
-    """Sees that the base images can be had: in the engine, from a registry, or made from this machine's mirror."""
+    """Makes sure that the base images exist: in the engine, from a registry, or made from this machine's Debian mirror."""
     for suite in bases(image):
         if docker_has(f"debian:{suite}-slim"):
             continue
         script = paths.host_script("base.sh")
         result = subprocess.run([str(script), suite], capture_output=True, text=True)
         if result.returncode:
-            raise KitError(f"the base image debian:{suite}-slim cannot be had:\n{result.stdout}{result.stderr}".rstrip())
+            raise KitError(f"the base image debian:{suite}-slim is not available:\n{result.stdout}{result.stderr}".rstrip())

@@ -1,4 +1,4 @@
-"""What of an image is on this machine, what it says of itself, and what starts it."""
+"""Built images on this machine: what they say of themselves, and what starts them."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def docker_has(reference: str) -> bool:
 
 
 class Record(Model):
-    """What was built, beside the SIF: how it is known later that the file is still the one."""
+    """The record beside a SIF, by which a later verification knows that the file has not changed."""
 
     name: str
     arguments: dict[str, str]
@@ -58,7 +58,7 @@ def record_path(sif: Path) -> Path:
 
 
 def no_privileges() -> list[str]:
-    """Root in Apptainer asks for capabilities that a container host may withhold; the programs need none of them."""
+    """As root, Apptainer asks for capabilities that a container host may withhold; the programs need none."""
     return ["--no-privs"] if os.geteuid() == 0 else []
 
 

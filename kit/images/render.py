@@ -1,4 +1,4 @@
-"""Images by name, and the two texts that one recipe renders to; the hash of both is the address of what a build makes.
+"""Images by name, and the Dockerfile and definition that a recipe renders to. Their hash is the address of the built image.
 
 A recipe (kit/images/recipes/<name>/) renders to containers/<name>/Dockerfile and recipes/<name>.def. Both are committed,
 and those folders hold nothing else: whatever a recipe copies in lies inside the package, so that an installed kit builds
@@ -36,7 +36,7 @@ INVENTORY = "/opt/kit/inventory"
 
 @dataclass(frozen=True)
 class Image:
-    """A recipe with its arguments, which are part of what it is: other arguments, another image."""
+    """A recipe with its arguments. Other arguments make another image."""
 
     name: str
     given: tuple[tuple[str, str], ...] = ()
@@ -62,7 +62,7 @@ class Image:
 
     @functools.cached_property
     def hash(self) -> str:
-        """SHA-256 over both recipes and every file they copy in: the address of what a build of them makes."""
+        """SHA-256 over both rendered recipes and every file they copy in: the address of the built image."""
         digest = hashlib.sha256()
         for format in FORMATS:
             digest.update(recipe(self, format).encode())
@@ -183,7 +183,7 @@ def recipe(image: Image, format: Format, bootstrap: str = "docker") -> str:
     import hpccm
     from hpccm.primitives import label, raw, shell
 
-    # The primitives used here are the same on every distribution, and HPCCM only knows Debian by guessing.
+    # HPCCM only guesses that this is Debian and warns; the primitives used here are the same everywhere.
     logging.getLogger().addFilter(no_distribution_warning)
 
     source = image.source

@@ -108,7 +108,7 @@ def verify_export(folder: Path) -> list[str]:
         file = folder / name
         if Path(name).name != name or not file.is_file():
             raise KitError(f"{file}: missing, but {SUMS} lists it")
-        actual = plain_digest(folder, name)  # a link could ask what else lies on this machine
+        actual = plain_digest(folder, name)  # a link could reveal other files of this machine
         if actual != labelled(wanted):
             raise KitError(f"{file}: its checksum is {actual}, but {SUMS} says {labelled(wanted)}")
         if name.endswith(".oci.tar"):

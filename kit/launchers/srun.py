@@ -14,7 +14,7 @@ def command(ranks: int, ranks_per_node: int, threads: int, args: Sequence[str]) 
         f"--ntasks={ranks}",
         f"--ntasks-per-node={ranks_per_node}",
         f"--cpus-per-task={threads}",
-        "--distribution=cyclic",  # ranks in turn, so that no node has two more than another
+        "--distribution=cyclic",  # ranks are dealt out in turn, so that nodes differ by at most one
         "--kill-on-bad-exit=1",
         *args,
     ]

@@ -13,10 +13,10 @@ class Runtime(Protocol):
     """What a runtime module offers."""
 
     def facts(self, image: Image) -> dict[str, str]:
-        """What the words take from this machine. With them the same words can be written on another one."""
+        """The facts of this machine that the words depend on. With them, another machine can write the same words."""
 
     def problem(self, image: Image, machine: Mapping[str, str]) -> str:
-        """What is wrong with such facts that somebody else states; empty where nothing is."""
+        """What is wrong with facts that someone else states; empty if nothing is."""
 
     def command(
         self,
@@ -28,7 +28,8 @@ class Runtime(Protocol):
         machine: Mapping[str, str] | None = None,
         gpus: bool = True,
     ) -> list[str]:
-        """The words before a program; `binds` are folders seen at the same path inside. This machine's without `machine`.
+        """The words before a program. `binds` are folders that have the same path inside. `machine` are the facts to use in
+        place of this machine's.
 
         An image of `device` cuda or rocm is given the GPUs, unless `args` do so already, or the node has none: not `gpus`.
         """

@@ -1,4 +1,4 @@
-"""How a job script is handed over and asked after."""
+"""Schedulers: submit a job script, ask for the state of the job, cancel it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Literal, Protocol
 
 from kit.schedulers import local, slurm
 
-# `gone` is all a scheduler can say of a job it no longer has: what became of it stands in the run directory.
+# `gone`: the scheduler no longer knows the job; the run directory says how it ended.
 JobState = Literal["pending", "running", "gone"]
 
 
@@ -15,13 +15,13 @@ class Scheduler(Protocol):
     """What a scheduler module offers. The directives stand in templates/<name>.sh.j2."""
 
     def submit(self, script: Path) -> str:
-        """Hands the script over, from the run directory it lies in; returns the job's id."""
+        """Submits the script from its run directory; returns the id of the job."""
 
     def state(self, job: str) -> JobState:
-        """What the scheduler says of a job now."""
+        """The state of a job now."""
 
     def cancel(self, job: str) -> None:
-        """Asks the scheduler to end a job."""
+        """Ends a job."""
 
 
 SCHEDULERS: dict[str, Scheduler] = {"local": local, "slurm": slurm}

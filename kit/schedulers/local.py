@@ -38,12 +38,12 @@ def submit(script: Path) -> str:
 def state(job: str) -> Literal["running", "gone"]:
     pid, _, started = job.partition(":")
     with contextlib.suppress(ChildProcessError):  # a job that another process of the kit started
-        os.waitpid(int(pid), os.WNOHANG)  # a child of ours that has ended is only then forgotten
+        os.waitpid(int(pid), os.WNOHANG)  # reaps our own child, which otherwise stays as a zombie
     now, start = status(int(pid))
     return "running" if started and start == started and now != "Z" else "gone"
 
 
 def cancel(job: str) -> None:
-    # The script alone is told: its trap writes down what was interrupted and ends its stage.
+    # Signals the script only: its trap records the interruption and ends the stage.
     if state(job) == "running":
         os.kill(int(job.partition(":")[0]), signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""Slurm, by its own commands; sacct is not needed, since what a job did stands in its run directory."""
+"""Slurm, through its own commands. sacct is not needed: the run directory records what a job did."""
 
 from __future__ import annotations
 
@@ -47,5 +47,5 @@ def state(job: str) -> Literal["pending", "running", "gone"]:
 
 
 def cancel(job: str) -> None:
-    # --batch: the script alone is told; its trap writes down what was interrupted and ends its stage.
+    # --batch signals the script only: its trap records the interruption and ends the stage.
     slurm("scancel", "--batch", "--signal=TERM", job)

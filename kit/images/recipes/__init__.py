@@ -67,5 +67,5 @@ RECIPES: dict[str, Recipe] = {
     keras.NAME: keras,
 }
 
-# Names of the past, and what the image is called now.
+# Old names of images, and the new ones.
 ALIASES = {"cloudmask": "horovod", "cloudmask-cuda": "horovod-cuda", "cloudmask-keras": "keras"}

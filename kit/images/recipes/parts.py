@@ -1,4 +1,4 @@
-"""What recipes share: fetching a source that Debian keeps, CTFFIND, RELION's environment, cleaning up behind apt."""
+"""Shared parts of recipes: fetching a Debian source, CTFFIND, RELION's environment, cleaning up after apt."""
 
 from __future__ import annotations
 
