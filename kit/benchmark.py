@@ -26,21 +26,21 @@ class Card(Model):
 
 
 class Size(Model):
-    """One scale of a benchmark. `floor_seconds` is what no honest run of a stage can go below at this size."""
+    """One scale of a benchmark. `floor_seconds` is the least time that an honest run of a stage takes at this size."""
 
     description: str
     minutes: int = Field(ge=1)  # asked of the scheduler
-    ranks: int = Field(1, ge=0)  # 0: as many as the nodes have room for, one of them to hand out work to an even number
+    ranks: int = Field(1, ge=0)  # 0: fill the nodes, with one leading rank and an even number of working ranks
     nodes: int = Field(1, ge=1)
     threads: int = Field(1, ge=1)
     parameters: dict[str, int | float | str] = {}
     floor_seconds: dict[str, float] = {}
-    workflow: str = ""  # whose jobs are the stages, in place of those of the benchmark
-    dataset: str = ""  # the published data that it runs on, in place of generated ones
+    workflow: str = ""  # the workflow whose jobs replace the benchmark's stages
+    dataset: str = ""  # the published data set that it runs on, in place of generated data
 
     @property
     def seed(self) -> int | None:
-        """The random seed of the stages, where the benchmark has one."""
+        """The random seed of the stages; None if the benchmark has none."""
         value = self.parameters.get("random_seed")
         return None if value is None else int(value)
 
@@ -48,9 +48,9 @@ class Size(Model):
 class Stage(Model):
     """One step of the job script. `command` is shell, and a Jinja2 template over the size's numbers and parameters.
 
-    Two words stand before a program: `in_image` runs it in the image, `launch` runs it there on all ranks. The stage
-    fails unless it leaves each file of `outputs`, new and not empty. `resume` is shell that prints the file from which an
-    attempt that was cut off goes on, if there is one; the command has it as `"${resume[@]}"` behind `resume_option`.
+    `in_image` before a program runs it once in the image, `launch` runs it there on all ranks. The stage fails unless it
+    leaves each file of `outputs`, new and not empty. `resume` is shell that prints the file from which an interrupted
+    attempt continues, if there is one; the command gets it as `"${resume[@]}"`, after `resume_option`.
     """
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
@@ -58,13 +58,13 @@ class Stage(Model):
     outputs: list[str] = Field(min_length=1)
     resume: str = ""
     resume_option: str = ""
-    memory_gb: float = Field(default=0.0, ge=0)  # about what it asks of a node; 0 where nobody knows
-    note: str = ""  # what it was given of the nodes, for whoever reads the script
-    ranks: int = Field(default=0, ge=0)  # that `launch` starts here, where they are not those of the run
+    memory_gb: float = Field(default=0.0, ge=0)  # roughly what it needs on a node; 0: unknown
+    note: str = ""  # its share of the nodes, as a comment in the script
+    ranks: int = Field(default=0, ge=0)  # ranks that `launch` starts in this stage; 0: those of the run
 
 
 class Published(Model):
-    """How long others needed with several numbers of ranks, to draw beside what was measured."""
+    """Published times with several numbers of ranks, drawn beside the measured ones."""
 
     system: str
     ranks: list[int]
@@ -130,11 +130,11 @@ class Metric(Model):
     reference: float | None = None
     tolerance: float | None = Field(default=None, ge=0)
     source: str = ""
-    sizes: list[str] = []  # that it belongs to; all of them when empty
+    sizes: list[str] = []  # the sizes that have it; empty: all
     at: dict[str, Otherwise] = Field(default={}, exclude=True)  # of a file: nothing is left of it where one size is written
-    fact: Literal["", "ranks"] = ""  # a number of the run that it must be
-    compared: bool = False  # it differs between repeats, and `kit compare` holds it against them
-    step: float = Field(default=0.0, ge=0)  # of a metric that is counted: no difference below one step means anything
+    fact: Literal["", "ranks"] = ""  # a fact of the run that it must equal
+    compared: bool = False  # it differs between repeats, and `kit compare` compares it
+    step: float = Field(default=0.0, ge=0)  # for a metric that is a count: differences below one step mean nothing
 
     @model_validator(mode="after")
     def complete(self) -> Metric:
@@ -158,7 +158,7 @@ class Metric(Model):
         return self.model_copy(update={**changes, "sizes": [], "at": {}})
 
     def problem(self, value: float) -> str | None:
-        """Why a value fails the gates of this metric, or None."""
+        """The gate that a value misses, as a sentence; None if it passes."""
         if value != value or value in (float("inf"), float("-inf")):
             return f"{self.name} is {value}, not a number"
         shown = f"{value:.4g} {shown_unit(self.unit)}".rstrip()
@@ -189,11 +189,11 @@ class Variant(Model):
 class Benchmark(Model):
     name: str
     title: str
-    # The images it runs on, the first by default, each with words for the templates of the stages.
+    # The images it runs on (the first is the default), each with words for the templates of the stages.
     images: dict[str, Variant] = Field(min_length=1)
     target: str  # the sentence that says when the result counts
-    leader: bool = False  # one of several ranks hands out work and does none
-    functions: str = ""  # of shell, that the stages call
+    leader: bool = False  # the first rank hands out work and computes nothing itself
+    functions: str = ""  # shell functions that the stages call
     card: Card
     sizes: dict[str, Size] = Field(min_length=1)
     stages: list[Stage] = Field(min_length=1)
@@ -208,7 +208,7 @@ class Benchmark(Model):
             raise ValueError(f"more than one metric is named {twice[0]}; what differs at a size goes into [metrics.at.SIZE]")
         for name, size in self.sizes.items():
             if size.ranks == 0 and not self.leader:
-                raise ValueError(f"size {name} has 0 ranks, but no rank of this benchmark leads the others")
+                raise ValueError(f"size {name} has 0 ranks, but this benchmark has no leading rank")
         for metric in self.metrics:
             for name in (*metric.sizes, *metric.at):
                 if name not in self.sizes:
@@ -272,7 +272,7 @@ class Benchmark(Model):
         size = self.size(size_name)
         given = {key: value for key, value in changes.items() if value is not None}
         if given.get("ranks") == 0 and not self.leader:
-            raise KitError(f"benchmark {self.name}: --ranks 0 needs a first rank that leads the others; give a number")
+            raise KitError(f"benchmark {self.name}: --ranks 0 needs a benchmark with a leading rank; give a number")
         changed = parse(Size, {**size.model_dump(), **given}, f"benchmark {self.name}, size {size_name}")
         return self.model_copy(update={"sizes": {**self.sizes, size_name: changed}})
 

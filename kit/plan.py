@@ -1,4 +1,4 @@
-"""From what is asked to what will run: a request becomes a plan in one step, and everything behind takes the plan."""
+"""From request to plan: a request becomes a plan in one step, and all later code takes the plan."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from kit.training import scaling
 
 @dataclass(frozen=True)
 class Request:
-    """What somebody asks for, in names and numbers. None leaves a choice to the benchmark, its size or the site."""
+    """What is asked for, in names and numbers. None: the benchmark, its size or the site decides."""
 
     benchmark: str
     size: str = "tiny"
@@ -39,7 +39,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a request comes to. Nothing of it changes; `composed` returns another, with the stages of a workflow."""
+    """The plan of a request. It does not change; `composed` returns another one, with the stages of a workflow."""
 
     request: Request
     benchmark: Benchmark  # with what was asked of its size
@@ -61,12 +61,12 @@ class Plan:
 
     @property
     def seed(self) -> int | None:
-        """The random seed of the stages, where the benchmark has one."""
+        """The random seed of the stages; None if the benchmark has none."""
         return self.size.seed
 
     @property
     def work(self) -> str:
-        """What runs: a size, or one stage of it, or how it scales."""
+        """What runs: a size, one stage of it, or a scaling measurement."""
         part = self.pack.stage if self.pack else "scaling" if self.request.scaling else ""
         return f"{self.size_name}/{part}" if part else self.size_name
 

@@ -17,22 +17,23 @@ from kit.core.errors import KitError, unknown
 from kit.core.files import read_toml
 from kit.core.schema import Model, Name, OneLine, parse
 
-# A queue, an account: what stands in a directive as one word.
+# A queue or an account: one word in a directive.
 Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.:@/+,-]*$")]
 
 
 def settable(value: str) -> str:
     if value in ("BASHOPTS", "BASH_VERSINFO", "EUID", "PPID", "SHELLOPTS", "UID"):
-        raise ValueError("bash lets nobody set this variable")
+        raise ValueError("bash does not allow setting this variable")
     return value
 
 
-# What a shell takes as the name of a variable.
+# A valid name of a shell variable.
 Variable = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$"), AfterValidator(settable)]
 
 
 class Partition(Model):
-    """A set of like nodes behind one queue. `cores` and `memory_gb` are of one node; 0 cores means: ask the node."""
+    """A set of like nodes behind one queue. `cores` and `memory_gb` are of one node; 0 cores: those of the machine that runs
+    kit."""
 
     scheduler: Literal["local", "slurm"]
     launcher: Literal["mpirun", "srun"] = "mpirun"
@@ -50,16 +51,16 @@ class Partition(Model):
     @classmethod
     def plain(cls, value: str) -> str:
         if not re.fullmatch(r"(/[\w.+-]+)*", value):
-            raise ValueError("a folder from / on of letters, digits, . _ + and - is needed, no variables")
+            raise ValueError("expected an absolute path of letters, digits, . _ + and -, without variables")
         return value
 
 
 class Container(Model):
     """How containers start here.
 
-    `mpi` says on which side of the container the MPI launcher stands: `outside`, one container a rank, the only way
-    over several nodes and bound to an MPI of the site that agrees with that of the image; or `inside`, one container
-    for all ranks of one node, which needs no MPI on the host at all.
+    `mpi` says where the MPI launcher runs. `outside`: one container per rank, which works on several nodes and needs an MPI
+    of the site that is compatible with that of the image. `inside`: one container for all ranks of one node, which needs no
+    MPI on the host.
     """
 
     runtime: Literal["apptainer", "docker", "host"] = "apptainer"
@@ -69,7 +70,8 @@ class Container(Model):
 
 
 class Site(Model):
-    """A computing centre. All text of it is of one line, since it stands in scripts; only `prologue` is shell by intent."""
+    """A computing centre. Every text is a single line, because it goes into scripts; only `prologue` is meant to be
+    shell."""
 
     name: Name
     description: OneLine
@@ -80,7 +82,7 @@ class Site(Model):
     container: Container = Container()
     modules: list[OneLine] = []
     environment: dict[Variable, OneLine] = {}
-    # Lines taken over as they are: scheduler directives, and shell lines before the first stage.
+    # Lines that are copied as they are: scheduler directives, and shell lines before the first stage.
     directives: list[OneLine] = []
     prologue: list[OneLine] = []
     # MLPerf system_desc names (host_processor_model_name, ...): what the kit cannot find out by itself.
@@ -109,7 +111,7 @@ def site_files() -> dict[str, Path]:
 
 
 def load_site(name: str) -> Site:
-    """A site by name or by the path of its file, with the user's own settings laid over it."""
+    """A site by name or by the path of its file, with the user's own settings applied."""
     path = Path(name)
     if path.suffix == ".toml":
         if not path.is_file():

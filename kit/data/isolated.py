@@ -1,4 +1,4 @@
-"""What one stage of a run read, packed so that this stage can be run alone."""
+"""Packs the input of one stage of a run, so that the stage can be run alone."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PackFile = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_+-
 class Pack(Model):
     """What stands in pack.json. `inputs` are options of the stage, and the file of the pack that each names.
 
-    A pack may be a stranger's, and its names become words of commands: they are plain.
+    A pack may come from a stranger, and its names go into commands, so only plain words are allowed.
     """
 
     benchmark: Name
@@ -42,7 +42,7 @@ def isolate(directory: Path, stage: str, folder: Path) -> None:
     """
     run = load_run(directory)
     if run.state.name != "valid":
-        raise KitError(f"{directory}: {run.state}: only a valid run leaves data for others; kit collect judges it")
+        raise KitError(f"{directory}: {run.state}: only a valid run can be packed; kit collect judges it")
     benchmark, _ = resolved(directory)
     stage = benchmark.code.stage_named(directory, stage)
     if stage not in [known.name for known in benchmark.stages]:

@@ -1,4 +1,4 @@
-"""Published data sets: what they are made of, fetched once, and whole or not at all. A set that was cut off goes on.
+"""Published data sets: what they are made of, fetched once, and whole or not at all. An interrupted fetch continues.
 
 A data set is datasets/NAME.toml of a benchmark. Its files lie on servers of HTTP, FTP or S3, or in a folder; fsspec knows
 them all, and s3fs is its part for S3. A file comes in one stream from the first byte that is missing: fsspec's own reading
@@ -142,9 +142,9 @@ def load_data_set(name: str) -> DataSet:
     if not mark:
         return known[whole]
     if not count.isdecimal() or int(count) == 0:
-        raise KitError(f"{name}: behind the colon stands how many of each folder are wanted, {whole}:20 for example")
+        raise KitError(f"{name}: after the colon comes the number of files per folder, {whole}:20 for example")
     if not any(source.tree for source in known[whole].sources):
-        raise KitError(f"{name}: {whole} is of archives, which come whole")
+        raise KitError(f"{name}: {whole} consists of archives, which can only be fetched whole")
     return known[whole].model_copy(update={"count": int(count)})
 
 
@@ -188,7 +188,7 @@ def get(data_set: DataSet, mirror: str = "", say: Callable[[str], None] = lambda
     for source in left:
         url = f"{mirror.rstrip('/')}/{source.into if source.tree else file_name(source.url)}" if mirror else source.address
         say(f"{url} (about {decimal(round(source.part(data_set.count).gigabytes * 1e9))})")
-        # Of a tree every file counts for itself, so that what came is not fetched again.
+        # Every file of a tree is recorded, so that none is fetched twice.
         names = [""]
         if source.tree:
             found = listed(url if mirror else source.url, source.tree, "" if mirror else source.endpoint)
@@ -203,7 +203,7 @@ def get(data_set: DataSet, mirror: str = "", say: Callable[[str], None] = lambda
             digest = sha256(target)
             if source.sha256 and digest != source.sha256:
                 target.unlink()
-                raise KitError(f"{url}: has the sha256 {digest}, not {source.sha256}; it was thrown away, fetch it again")
+                raise KitError(f"{url}: has the sha256 {digest}, not {source.sha256}; it was deleted; fetch it again")
             if source.unpack:
                 unpack(target, target.parent)
             done[file_url if name else source.url] = labelled(digest)
@@ -227,7 +227,7 @@ def listed(url: str, pattern: str, endpoint: str = "") -> list[str]:
     where = f"{url} at {endpoint}" if endpoint else url
     try:
         system, top = file_system(url, endpoint)
-        if url.startswith("file:"):  # links that people make in a folder they carry are followed, which `find` does not
+        if url.startswith("file:"):  # links inside a carried folder are followed, which `find` does not
             found = [f"{folder}/{name}" for folder, _, files in os.walk(top, followlinks=True) for name in files]
         else:
             found = system.find(top)
@@ -262,7 +262,7 @@ def spread(names: list[str], pattern: str, count: int) -> list[str]:
 
 
 def require_room(folder: Path, sources: Sequence[Source]) -> None:
-    """KitError unless what is still to come has room: an archive and what is in it lie side by side for a while."""
+    """KitError unless there is room for the rest. An archive and its contents exist side by side for a while."""
 
     def left(source: Source) -> float:
         place = folder / source.into
@@ -443,7 +443,7 @@ def unpack(archive: Path, folder: Path) -> None:
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
             archive.unlink()
             plain.unlink(missing_ok=True)
-            raise KitError(f"{archive}: not a whole gzip file: {error}; it was thrown away, fetch it again") from None
+            raise KitError(f"{archive}: not a whole gzip file: {error}; it was deleted; fetch it again") from None
         except OSError as error:
             plain.unlink(missing_ok=True)
             raise KitError(f"{archive}: cannot be unpacked: {error}; it is kept, and the same command tries again") from None
@@ -455,7 +455,7 @@ def unpack(archive: Path, folder: Path) -> None:
                 tar.extractall(name, filter="data")
         except (tarfile.TarError, EOFError, zlib.error) as error:
             archive.unlink()
-            raise KitError(f"{archive}: not a whole tar archive: {error}; it was thrown away, fetch it again") from None
+            raise KitError(f"{archive}: not a whole tar archive: {error}; it was deleted; fetch it again") from None
         except OSError as error:  # the disk is full, or a name is too long for it
             raise KitError(f"{archive}: cannot be unpacked: {error}; it is kept, and the same command tries again") from None
         top = list(Path(name).iterdir())

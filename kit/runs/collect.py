@@ -1,4 +1,5 @@
-"""From a run directory to the verdict: every number read from a file of this run, by label, and held against its gate."""
+"""From a run directory to the verdict: every number is read from a file of this run, by label, and compared with its
+gate."""
 
 from __future__ import annotations
 
@@ -32,13 +33,13 @@ from kit.runs.states import become, current_state, too_fast
 from kit.runs.system import describe
 from kit.script.render import commands
 
-# What a submission carries of a run beside the files that its metrics were read from.
+# The files of a run that go into a submission, besides those that metrics were read from.
 CARRIED = ("job.sh", "job.out", "stages.jsonl", "benchmark.json", "site.json", PACK, SBOM)
-CLOCKS = 30.0  # seconds by which a file system and a node may disagree
+CLOCKS = 30.0  # seconds by which the clocks of a file system and a node may differ
 
 
 def collect(directory: Path) -> Run:
-    """Judges a run and writes run.json. The state is `valid` only where nothing at all speaks against it."""
+    """Judges a run and writes run.json. The state is `valid` only if every check passes."""
     run = load_run(directory)
     benchmark, site = resolved(directory)
     attempts = read_stages(directory)
@@ -78,7 +79,7 @@ def carried_files(directory: Path, metrics: list[MetricRecord]) -> list[str]:
 
 
 def contained(directory: Path, run: Run) -> None:
-    """KitError for anything in a run that is read for a verdict and is not of the run or its data.
+    """KitError for anything in a run directory that belongs neither to the run nor to its data.
 
     That is a link that leads elsewhere, and a FIFO, socket or device, which could keep a reader waiting for ever. In a run
     that was moved or copied, RELION's links name the place where it ran.
@@ -94,8 +95,8 @@ def contained(directory: Path, run: Run) -> None:
                 try:
                     target = path.resolve()
                 except (OSError, RuntimeError):
-                    raise KitError(f"{path}: a link that leads round in a circle") from None
-                # A verdict writes pictures, and what lies in these two is packed.
+                    raise KitError(f"{path}: a link that leads back to itself") from None
+                # Files in these two folders are packed, and the verdict writes pictures there.
                 if path.relative_to(directory).parts[0] in ("logs", "figures"):
                     raise KitError(f"{path}: a link to {target}, where a file of this run is needed")
                 if not any(home == target or home in target.parents for home in homes):
@@ -105,7 +106,7 @@ def contained(directory: Path, run: Run) -> None:
 
 
 def evidence(directory: Path, run: Run, benchmark: Benchmark, attempts: list[StageRecord], judged: float) -> None:
-    """KitError where what a run left does not fit together.
+    """KitError if the files that a run left contradict each other.
 
     The SBOM is of the image that run.json names, and what a stage wrote is as old as the stage. `judged` is when the
     verdict began: what it writes itself is newer. Times of files come from the file system and those of stages from the
@@ -140,7 +141,7 @@ def stated_digest(bill: Any) -> dict[str, str]:
         component = bill["metadata"]["component"]
         stated = {entry["name"]: entry["value"] for entry in component["properties"]}
         if len(stated) != len(component["properties"]):
-            return {}  # one of two cannot be believed
+            return {}  # a property that is there twice proves nothing
         return {**stated, "name": component["name"], "version": component.get("version", "")}
     except (KeyError, TypeError):
         return {}

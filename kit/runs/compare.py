@@ -1,4 +1,4 @@
-"""Do two runs differ by more than repeats of one do?
+"""Do two runs differ by more than repeats of the same run?
 
 The repeats stand beside the benchmark (repeats.json): the metrics of runs that differ in nothing but the random seed, and
 what each pair of them has in common. Two results of one distribution with standard deviation s, known from n repeats,
@@ -30,7 +30,7 @@ QUANTILE = 0.995
 
 
 class Repeats(Model):
-    """What runs of one image on one machine gave that differ only in their seed. `pairs`: one value a pair of runs."""
+    """The spread of runs of one image on one machine that differ only in their seed. `pairs`: one value per pair of runs."""
 
     image: str
     version: str
@@ -81,17 +81,17 @@ class Comparison(Model):
 
 
 def allowed_difference(values: list[float]) -> float:
-    """How far two further values of the same kind lie apart in 99 of 100 cases."""
+    """The difference that two further values of the same kind stay within in 99 of 100 cases."""
     return float(stats.t.ppf(QUANTILE, len(values) - 1)) * statistics.stdev(values) * math.sqrt(2)
 
 
 def allowed_below_mean(values: list[float]) -> float:
-    """How far one further value lies from the mean of `values` in 99 of 100 cases."""
+    """The distance from the mean of `values` that one further value stays within in 99 of 100 cases."""
     return float(stats.t.ppf(QUANTILE, len(values) - 1)) * statistics.stdev(values) * math.sqrt(1 + 1 / len(values))
 
 
 def load_repeats(benchmark: str, size: str, path: Path | None = None) -> Repeats:
-    """The repeats that a file holds for a size; those that stand beside the benchmark unless another is given."""
+    """The repeats that a file holds for a size; by default the file shipped with the benchmark."""
     path = path or paths.PACKAGE / "benchmarks" / benchmark / FILE
     sizes: dict[str, Any] = read_json(path) if path.is_file() else {}
     if size not in sizes:
@@ -120,7 +120,7 @@ def elsewhere(repeats: Repeats, runs: Sequence[Run]) -> list[str]:
 
 
 def pair(benchmark: Benchmark, first: Path, second: Path) -> tuple[dict[str, float], list[str]]:
-    """What only both runs together can say, from the benchmark's own code: numbers, higher is more alike, and sentences."""
+    """Comparisons that need both runs, from the benchmark's own code: numbers (higher is more alike) and sentences."""
     return benchmark.code.pair(first, second)
 
 
@@ -181,7 +181,7 @@ def spread(repeats: Repeats) -> str:
 
 
 def compare(first: Path, second: Path, known: Path | None = None) -> Comparison:
-    """Every metric that the repeats know, and every pair; KitError for runs that cannot be compared.
+    """Compares every metric and pair that the repeats contain; KitError for runs that cannot be compared.
 
     The repeats are those beside the benchmark, or of the file `known`.
     """

@@ -31,7 +31,7 @@ from kit.script.layout import warnings
 from kit.script.quoting import words
 from kit.script.render import rendered
 
-DRY = (Path("/RUN"), Path("/DATA"))  # what stands for the run directory and the data in a script that nobody will run
+DRY = (Path("/RUN"), Path("/DATA"))  # placeholders for the run directory and the data in a script that is only printed
 
 
 def describe_image(image: Image, runtime: str) -> tuple[ImageRecord, str]:
@@ -53,7 +53,7 @@ def describe_image(image: Image, runtime: str) -> tuple[ImageRecord, str]:
 
 
 def script(plan: Plan, directory: Path, data: Path) -> str:
-    """The job script of a plan, without leaving anything: what `--dry-run` prints."""
+    """The job script of a plan, for `--dry-run`: nothing is written."""
     source = rendering(plan, directory, data)
     with tempfile.TemporaryDirectory() as name:
         place = Path(name) / directory.name
@@ -62,7 +62,7 @@ def script(plan: Plan, directory: Path, data: Path) -> str:
 
 
 def rendering(plan: Plan, directory: Path, data: Path) -> Rendering:
-    """What this machine and this command give to a job script."""
+    """The facts of this machine and this command that a job script depends on."""
     cores, memory_gb = plan.here
     return Rendering(
         command=called(),
@@ -78,12 +78,12 @@ def rendering(plan: Plan, directory: Path, data: Path) -> Rendering:
 
 
 def called() -> str:
-    """The command that this is, for the head of what it writes."""
+    """The command line of this process, for the header of the script."""
     return f"kit {words(sys.argv[1:])}"
 
 
 def prepare(plan: Plan, runs: Path) -> Path:
-    """Makes a new run directory below `runs` with everything in it but the run; returns its path."""
+    """Makes a new run directory below `runs`, ready to be submitted; returns its path."""
     image_record, bill = describe_image(plan.image, plan.site.container.runtime)
     created = datetime.now(UTC)
     isolated = plan.request.isolated
@@ -134,13 +134,13 @@ def prepare(plan: Plan, runs: Path) -> Path:
 
 
 def warnings_of(directory: Path) -> list[str]:
-    """What speaks against a run that is about to start, and does not forbid it."""
+    """Warnings about a run that is about to start."""
     plan = plan_of(directory)
     return warnings(plan.benchmark, plan.layout)
 
 
 def submit(directory: Path) -> Run:
-    """Hands the job script of a run over to its scheduler; a run that is going is not started twice."""
+    """Submits the job script of a run; KitError if its job is still running."""
     run = load_run(directory)
     if run.job:
         state = current_state(directory, run)
@@ -158,7 +158,7 @@ def submit(directory: Path) -> Run:
 
 
 def wait(directory: Path, progress: Callable[[State], None]) -> State:
-    """Waits for a run's job to end, telling `progress` of every change; Ctrl-C ends the job and leaves it resumable."""
+    """Waits until a run's job ends, and reports every change to `progress`. Ctrl-C ends the job; it can be resumed."""
     run = load_run(directory)
     try:
         while True:

@@ -1,4 +1,4 @@
-"""Runs: a directory that holds everything of one run, and run.json, which says what became of it."""
+"""Runs: the directory of one run, and run.json, its record."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FILE = "run.json"
 SBOM = "sbom.cdx.json"
 
 
-# A file of a run by its path in it; no step of the way is hidden, or leads up.
+# A path of a file inside a run, without hidden or parent folders.
 STEP = "[A-Za-z0-9_+][A-Za-z0-9_.+-]*"
 RunFile = Annotated[str, StringConstraints(pattern=f"^{STEP}(/{STEP})*$", max_length=250)]
 
@@ -33,7 +33,7 @@ def in_utc(value: datetime) -> datetime:
 
 
 class State(Model):
-    """Where a run stands; a failure says which stage, with what exit code, and why."""
+    """The state of a run. A failure names the stage, the exit code and the reason."""
 
     name: StateName
     stage: str = ""
@@ -47,7 +47,7 @@ class State(Model):
 
 
 class Rendering(Model):
-    """What a job script is rendered from beside benchmark, size, image, site and seed.
+    """What a job script is rendered from, besides benchmark, size, image, site and seed.
 
     With it the same kit writes the same script on any machine, so that a check can compare them byte by byte.
     """
@@ -112,7 +112,7 @@ class MetricRecord(Model):
 
 
 class Run(Model):
-    """run.json. What is known when the script is rendered comes first, then the job, then what it did."""
+    """run.json: first what is known when the script is rendered, then the job, then its results."""
 
     schema_version: Literal[1] = 1
     kit: OneLine
@@ -141,7 +141,7 @@ class Run(Model):
 
     @property
     def work(self) -> str:
-        """What was run: a size, or one stage of it, or how it scales."""
+        """What was run: a size, one stage of it, or a scaling measurement."""
         if self.scaling:
             return f"{self.size}/scaling"
         return f"{self.size}/{self.isolated}" if self.isolated else self.size
@@ -166,7 +166,7 @@ def save_run(directory: Path, run: Run) -> None:
 
 
 def resolved(directory: Path) -> tuple[Benchmark, Site]:
-    """Benchmark and site as they were when the run was rendered; the run's own copy counts, not today's files."""
+    """Benchmark and site as the run was rendered with, from its own copies and not from today's files."""
     benchmark = parse(Benchmark, read_json(plain_file(directory, "benchmark.json")), directory / "benchmark.json")
     site = parse(Site, read_json(plain_file(directory, "site.json")), directory / "site.json")
     return benchmark, site

@@ -29,7 +29,7 @@ def become(run: Run, state: State) -> Run:
 
 
 def judge(benchmark: Benchmark, attempts: list[StageRecord], job_gone: bool) -> State:
-    """What the record of the stages says of a run; never more than `finished`, since metrics are judged elsewhere."""
+    """What the record of the stages says of a run; at most `finished`, because metrics are judged elsewhere."""
     last = {attempt.name: attempt for attempt in attempts}
     for stage in benchmark.stages:
         attempt = last.get(stage.name)
@@ -47,7 +47,7 @@ def judge(benchmark: Benchmark, attempts: list[StageRecord], job_gone: bool) -> 
 
 
 def too_fast(benchmark: Benchmark, size_name: str, attempts: list[StageRecord]) -> State | None:
-    """A failure for the first stage that took less, over all its attempts, than any honest run of it can."""
+    """A failure for the first stage that took less, over all its attempts, than its floor."""
     for stage, floor in benchmark.size(size_name).floor_seconds.items():
         seconds = sum(attempt.seconds or 0.0 for attempt in attempts if attempt.name == stage)
         if seconds < floor:
@@ -57,7 +57,7 @@ def too_fast(benchmark: Benchmark, size_name: str, attempts: list[StageRecord]) 
 
 
 def current_state(directory: Path, run: Run) -> State:
-    """The state of a run now: from its own record, and from the scheduler where the record is silent."""
+    """The state of a run now, from its own record; from the scheduler if the record does not say."""
     if run.state.name in ("rendered", "valid") or not run.job:
         return run.state
     from kit.schedulers import SCHEDULERS

@@ -1,4 +1,4 @@
-"""How ranks lie on nodes: the arithmetic of nodes, ranks, threads and GPUs."""
+"""The layout of ranks on nodes: the arithmetic of nodes, ranks, threads and GPUs."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ class Layout:
 
     @property
     def node_threads(self) -> int:
-        """What a stage of one process may use of the node it shares with nobody."""
+        """Threads that a stage of one process may use on its node."""
         return min(self.cores, self.ranks_per_node * self.threads)
 
 
 def layout(
     size: Size, partition: Partition, site: Site, on_gpus: bool = False, here: tuple[int, float] | None = None
 ) -> Layout:
-    """The arithmetic of nodes, ranks and threads; KitError for what the partition cannot give.
+    """The layout of a size on a partition; KitError if the partition is too small.
 
     `on_gpus` says whether the ranks compute on the GPUs that the partition may have. `here` are cores and gigabytes of
     memory where the site does not say them: those of this machine if not given.
@@ -71,16 +71,16 @@ def layout(
 
 
 def fill(size: Size, gpus: int, cores: int) -> int:
-    """As many ranks as the nodes have room for: one that hands out work, and an even number that do it; three at least.
+    """As many ranks as the nodes hold: one leading rank and an even number of working ranks; three at least.
 
-    With `gpus` of a node, one rank works for each of them, and the one that hands out work comes on top.
+    With `gpus` per node, there is one working rank for each GPU, and the leading rank comes on top.
     """
     room = size.nodes * gpus + 1 if gpus else size.nodes * max(1, cores // size.threads)
     return max(3, room - 1 + room % 2)
 
 
 def warnings(benchmark: Benchmark, plan: Layout) -> list[str]:
-    """What speaks against a run before it starts, and does not forbid it: stages that want more memory than a node has."""
+    """Warnings before a run starts: stages that need more memory than a node has."""
     return [
         f"stage {stage.name}: about {stage.memory_gb:.0f} GB of memory a node are needed, and it has {plan.memory_gb:.0f}; "
         "take more nodes or fewer ranks (--nodes, --ranks)"

@@ -19,7 +19,7 @@ def words(command: Sequence[str]) -> str:
 
 
 def quoted(word: object) -> str:
-    """A word that bash reads as it is, on one line whatever it holds: it may stand in a comment, too."""
+    """A word quoted for bash, on one line whatever it contains, so that it is safe in a comment too."""
     text = str(word)
     if text.isprintable():
         return shlex.quote(text)
@@ -30,7 +30,7 @@ def quoted(word: object) -> str:
 
 
 def environment() -> jinja2.Environment:
-    # Sandboxed: the templates of a run's own benchmark.json are rendered, too, and anybody may have written that.
+    # Sandboxed: the templates in a run's own benchmark.json are rendered too, and a stranger may have written them.
     env = jinja2.sandbox.SandboxedEnvironment(
         loader=jinja2.FileSystemLoader(paths.shipped("templates")),
         undefined=jinja2.StrictUndefined,
@@ -45,5 +45,5 @@ def environment() -> jinja2.Environment:
 
 
 def markdown(text: object) -> str:
-    """Foreign text in a page of Markdown, where it can neither be markup nor end a row of a table."""
+    """Foreign text escaped for Markdown: it is no markup, and cannot end a row of a table."""
     return re.sub(r"([\\`*_{}\[\]()#+!|<>~-])", r"\\\1", plain(str(text)))

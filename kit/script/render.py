@@ -21,7 +21,7 @@ from kit.script.quoting import environment
 
 
 def stage_numbers(plan: Plan) -> dict[str, Any]:
-    """What the templates of the stages are filled with; KitError for more ranks than the programs of the image can join."""
+    """The values for the templates of the stages; KitError for more ranks than the image's programs support."""
     variant, layout = plan.benchmark.images[plan.image.name], plan.layout
     most = variant.max_ranks or layout.ranks
     if layout.ranks > most:
@@ -54,7 +54,7 @@ def resolve(plan: Plan, directory: Path, composer: tuple[Image, str] | None = No
 
 
 def launcher(plan: Plan, ranks: int) -> list[str]:
-    """The words that start this many ranks; srun on as few of the nodes as have room for them, mpirun on all in turn."""
+    """The words that start this many ranks. srun uses as few nodes as hold them, mpirun all nodes in turn."""
     per_node, threads = min(ranks, plan.layout.ranks_per_node), plan.layout.threads
     if plan.site.container.mpi == "inside":  # the image's own Open MPI, which knows nothing of the site's launcher
         return LAUNCHERS["mpirun"].command(ranks, per_node, threads, [])
@@ -64,15 +64,15 @@ def launcher(plan: Plan, ranks: int) -> list[str]:
 def rendered(plan: Plan, source: Rendering, directory: Path, composer: tuple[Image, str] | None = None) -> tuple[Plan, str]:
     """The plan with the stages that this site runs, and the text of the job script.
 
-    A workflow is composed in `directory`, which need not be that of the run. Nothing is asked of this machine that
-    `source` does not say, so that the same is rendered elsewhere.
+    A workflow is composed in `directory`, which need not be that of the run. Facts of the machine come from `source` alone,
+    so that another machine renders the same.
     """
     plan = resolve(plan, directory, composer)
     return plan, job_script(plan, source)
 
 
 def commands(plan: Plan) -> dict[str, tuple[str, list[str]]]:
-    """The shell of each stage with its numbers filled in, and the files that it has to leave, by the stage's name."""
+    """{stage: (its shell with the numbers filled in, the files that it must leave)}."""
     env = environment()
     numbers = stage_numbers(plan)
     found = {}
@@ -85,7 +85,7 @@ def commands(plan: Plan) -> dict[str, tuple[str, list[str]]]:
     return found
 
 
-# Apptainer and Docker take the first three apart, Slurm's directives the next; nothing escapes them.
+# Apptainer and Docker split at the first three, Slurm's directives at the next; none can be escaped.
 UNBINDABLE = re.compile(r"[\",:\\]|[^ -\U0010ffff]")
 
 

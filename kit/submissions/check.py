@@ -1,8 +1,8 @@
-"""Is a submission what it says? Every check is a function from a submission to its findings; no input makes one fail.
+"""Is a submission what it claims? Every check is a function from a submission to its findings; no input can make one crash.
 
-The folder is surveyed first, without opening anything: what is no plain file of a name that a submission can hold is
-refused and never read. Then the run is rendered again from what it says it was asked (rerender.py), and every fact that
-stands twice is compared.
+The folder is surveyed first, without opening anything: anything but a plain file with a
+known name is refused and never read. Then the run is rendered again from its own record (rerender.py), and every fact that
+is stated twice is compared.
 """
 
 from __future__ import annotations
@@ -51,12 +51,12 @@ from kit.submissions.rerender import Answer, Question, answer
 
 MOST_FINDINGS = 20  # of one check: a stranger's folder could give any number
 SKEW = 3600.0  # seconds by which the clocks of two nodes may differ
-TICK = 5.0  # seconds by which the clock of one may be set back
+TICK = 5.0  # seconds that a clock may be set back
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that speaks against a submission: the file, and what is wrong with it."""
+    """A reason to refuse a submission: the file, and what is wrong with it."""
 
     file: str
     problem: str
@@ -88,7 +88,7 @@ class Submission:
         return self.digests[name]
 
     def parsed(self, model: Any, name: str) -> Any:
-        """A file as one of the kit's nouns; None where it is missing. KitError names it by its name in the submission."""
+        """A file parsed as a model; None if it is missing. KitError names it by its name in the submission."""
         return parse(model, self.json(name), name) if self.there(name) else None
 
     def json(self, name: str) -> Any:
@@ -107,7 +107,7 @@ class Submission:
 
     @functools.cached_property
     def outcome(self) -> Answer | KitError | None:
-        """What the kit of the run's commit renders of it, or why it could not have been asked for; None without a run."""
+        """What the kit at the run's commit renders for it, or why it cannot; None without a run."""
         try:
             site, pack = self.parsed(Site, "run/site.json"), self.parsed(Pack, f"run/{PACK}")
             if self.run is None or site is None or len(self.place) < 4:
@@ -116,7 +116,7 @@ class Submission:
             return answer(question, self.allow_dirty)
         except KitError as error:
             return error
-        except Exception as error:  # whatever a stranger wrote, it is asked for once
+        except Exception as error:  # a stranger may have written anything
             return KitError(f"{FILE}: cannot be rendered again: {shortened(error)}")
 
     @property
@@ -125,7 +125,7 @@ class Submission:
 
     @functools.cached_property
     def benchmark(self) -> Benchmark | None:
-        """The benchmark that the run has to be held against: never the folder's own copy."""
+        """The benchmark to compare the run with: never the folder's own copy."""
         return parse(Benchmark, json.loads(self.answer.benchmark), "benchmark") if self.answer else None
 
 
@@ -168,7 +168,7 @@ def survey(path: Path, place: tuple[str, ...], allow_dirty: bool, allow_trial: b
     held = {parent.as_posix() for name in found.files for parent in Path(name).parents}
     for name in sorted(empty - held - {Path(finding.file).parent.as_posix() for finding in found.strange}):
         found.strange.append(Finding(name, "a folder without a file of a submission"))
-    if len(executable) < len(found.files):  # where all are, the file system has no modes
+    if len(executable) < len(found.files):  # if all are executable, the file system has no modes
         for name, mode in executable.items():
             del found.files[name]
             found.strange.append(Finding(name, f"its mode is {stat.S_IMODE(mode):04o}; a plain file is not executable"))
@@ -176,7 +176,7 @@ def survey(path: Path, place: tuple[str, ...], allow_dirty: bool, allow_trial: b
 
 
 def strange(name: str, status: os.stat_result) -> str:
-    """What keeps a file or folder from being read; empty where nothing does."""
+    """Why a file or folder must not be read; empty if it may be."""
     if not all(PART.fullmatch(part) for part in name.split("/")):
         return "its name is not made of letters, digits, dot, dash, plus and underscore"
     if name.count("/") >= DEEPEST:
@@ -253,7 +253,7 @@ def checksums(sub: Submission) -> Iterator[Finding]:
 
 
 def schema(sub: Submission) -> Iterator[Finding]:
-    """Each record follows its schema, and is written as the kit writes it: no key twice, nothing beside it."""
+    """Each record follows its schema and is formatted as the kit writes it: no key twice, nothing added."""
     for model, name in ((Run, FILE), (Site, "run/site.json"), (Pack, f"run/{PACK}")):
         try:
             found = sub.parsed(model, name)
@@ -265,7 +265,7 @@ def schema(sub: Submission) -> Iterator[Finding]:
 
 
 def named(line: str, name: str = ".") -> Finding:
-    """A sentence of the kit as a finding: of the file that it begins with, or of `name`."""
+    """An error message as a finding: for the file that it begins with, or for `name`."""
     file, mark, problem = line.partition(": ")
     return Finding(file, problem) if mark and re.fullmatch(r"[\w./-]+", file) and "." in file else Finding(name, line)
 
@@ -285,7 +285,7 @@ def same_text(sub: Submission, name: str, wanted: str, of: str) -> Iterator[Find
 
 
 def rendering(sub: Submission) -> Iterator[Finding]:
-    """Benchmark, script, texts and numbers are those that the kit of the run's commit comes to, asked the same."""
+    """Benchmark, script, texts and numbers are those that the kit at the run's commit renders."""
     if isinstance(sub.outcome, KitError):
         yield from (named(line, FILE) for line in str(sub.outcome).splitlines())
     answer, run = sub.answer, sub.run
@@ -309,7 +309,7 @@ GATES = ("stage", "file", "label", "unit", "direction", "at_least", "at_most", "
 
 
 def gates(sub: Submission) -> Iterator[Finding]:
-    """The run was held against every gate that its benchmark has here, and against no other."""
+    """The run was judged by all gates of its benchmark here, and by no others."""
     run, benchmark = sub.run, sub.benchmark
     if run is None or benchmark is None or not sub.there("run/benchmark.json"):
         return
@@ -370,7 +370,7 @@ def verdict(sub: Submission) -> Iterator[Finding]:
 
 
 def times(sub: Submission) -> Iterator[Finding]:
-    """Stages end after they began, follow each other, and lie between when the run was asked for and now."""
+    """Stages end after they start, follow each other, and lie between the creation of the run and now."""
     run, now = sub.run, time.time()
     if run is None:
         return
@@ -443,7 +443,7 @@ def bill(sub: Submission) -> Iterator[Finding]:
 
 
 def metrics(sub: Submission) -> Iterator[Finding]:
-    """Every metric of the benchmark is there, was read from a file that is there, and passes its gate; and no other is."""
+    """Every metric of the benchmark, and no other, is there, was read from a file that is there, and passes its gate."""
     run, benchmark = sub.run, sub.benchmark
     if run is None or benchmark is None:
         return
@@ -484,7 +484,7 @@ def metrics(sub: Submission) -> Iterator[Finding]:
 
 
 def contradictions(sub: Submission) -> Iterator[Finding]:
-    """What is carried agrees with itself: what can be computed from it again is computed again."""
+    """The files agree with each other: everything that can be computed from them again is."""
     if sub.run and sub.benchmark:
         names = {metric.file for metric in sub.benchmark.metrics}
         files = {name: sub.path / packed(name) for name in names if sub.there(packed(name))}
@@ -506,7 +506,7 @@ def system(sub: Submission) -> Iterator[Finding]:
 
 
 def placeholders(sub: Submission) -> Iterator[Finding]:
-    """No text that was meant to be replaced is left in what people fill in."""
+    """No placeholder is left in text that people fill in."""
     site = sub.parsed(Site, "run/site.json")
     if site is None:
         return
@@ -541,7 +541,7 @@ def check(
     place: tuple[str, ...] | None = None,
     allow_trial: bool | None = None,
 ) -> list[Finding]:
-    """All findings of all checks; a check that cannot cope with what it reads says so as a finding.
+    """All findings of all checks. A check that fails on what it reads reports that as a finding.
 
     `place` is where the folder is to lie, if not where it lies. For trials of one's own, `allow_dirty` accepts a run by a
     kit with changed files and `allow_trial` the organisation `trial`; where they are not given, KIT_ALLOW_DIRTY=1 and

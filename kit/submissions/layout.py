@@ -31,7 +31,7 @@ REQUIRED = {
     "run/stages.jsonl": "when each stage started and how it ended",
     "run/benchmark.json": "what the run had to do",
     "run/site.json": "the site it ran on",
-    ATTRIBUTES: "keeps git from changing the ends of lines",
+    ATTRIBUTES: "stops git from changing line endings",
     SUMS: "the checksum of every other file",
 }
 
@@ -53,7 +53,7 @@ MAY_HOLD = {
 MOST_FILES, MOST_BYTES, DEEPEST = 10_000, 256 * MEGABYTE, 8
 PART = re.compile(r"[A-Za-z0-9_.+-]+")  # of a name; plain letters alone, which every file system keeps apart
 
-# What nobody means to send, as whole words of what people fill in.
+# Placeholders that were left in a text, as whole words.
 PLACEHOLDER = re.compile(
     r"(?<![\w/.-])(TODO|FIXME|XXX+|PLACEHOLDER|CHANGE[ _]?ME|lorem ipsum|(https?://|\w+@)?(www\.)?example\.(org|com))(?![\w.-])"
     r"|<your[ _-]",

@@ -48,7 +48,7 @@ def pack(
         hint = "" if run.metrics or run.state.reason else f"; collect it first: kit collect {directory}"
         raise KitError(f"{directory}: {run.state}: only a valid run can be submitted{hint}")
     if run.scaling:
-        raise KitError(f"{directory}: measures how {run.benchmark} scales, and is no result of it; submit a run of kit run")
+        raise KitError(f"{directory}: is a scaling measurement, not a result of {run.benchmark}; submit a run of kit run")
     benchmark, site = resolved(directory)
     organisation, system = submitter(site, organisation, system, ask)
     levels = (organisation, name_part("application", run.benchmark), system, descriptor(run))
@@ -85,7 +85,7 @@ def write_folder(folder: Path, directory: Path, run: Run, benchmark: Benchmark, 
 
 
 def copy(directory: Path, name: str, target: Path) -> str:
-    """Copies the bytes of a plain file of a run, and returns their SHA-256: what is packed is what was hashed."""
+    """Copies a plain file of a run and returns the SHA-256 of the copied bytes."""
     digest = hashlib.sha256()
     target.parent.mkdir(parents=True, exist_ok=True)
     with open_plain(directory, name) as source, target.open("wb") as file:
@@ -96,7 +96,7 @@ def copy(directory: Path, name: str, target: Path) -> str:
 
 
 def derived(run: Run, benchmark: Benchmark, organisation: str, system: str) -> dict[str, str]:
-    """The text of every file of a submission that follows from the run; a check writes them again and compares."""
+    """{name: text} of the files that are derived from the run; a check writes them again and compares."""
     size = benchmark.size(run.size)
     config = {
         "github": {
@@ -146,7 +146,7 @@ def log(run: Run, organisation: str, system: str) -> str:
     """result-1.txt, by MLPerf's own logger. Times are those of the stages, not of the writing."""
     from mlperf_logging.mllog.mllog import MLLogger
 
-    # A logger of its own: the library's default one also prints.
+    # A separate logger, because the library's default one also prints.
     text = io.StringIO()
     to_text = logging.Logger("kit", logging.INFO)
     to_text.addHandler(logging.StreamHandler(text))

@@ -1,4 +1,4 @@
-"""A run rendered again from what it says it was asked: what its script, its benchmark and its texts have to be.
+"""Renders a run again from its own record: its script, benchmark and texts must come out the same.
 
 A check does this with the kit of the commit that the run names. Where that is not the one that checks, its tree is taken
 from the history of this checkout, and this module of it answers: `python -m kit.submissions.rerender` reads a question, as
@@ -46,7 +46,7 @@ class Question(Model):
 
 
 class Answer(Model):
-    """What the kit writes of a request: texts of files, the shell of each stage, and what run.json has to say."""
+    """What the kit renders for a request: texts of files, the shell of each stage, and facts that run.json must state."""
 
     benchmark: str  # run/benchmark.json
     script: str  # run/job.sh
@@ -60,7 +60,7 @@ DONE: dict[str, Any] = {"state": State(name="rendered"), "stages": [], "metrics"
 
 
 def again(question: Question) -> Answer:
-    """What a run has to be, by this kit; KitError where it could not have been asked for."""
+    """Renders a run with this kit; KitError if the kit could not have made it."""
     run, site = question.run, question.site
     asked = question.model_copy(update={"run": run.model_copy(update=DONE)})
     final, script = script_of(asked.model_dump_json())
@@ -136,7 +136,7 @@ def requested(run: Run, source: Rendering) -> Request:
 
 
 def composing(image: Image, benchmark: Benchmark) -> tuple[Image, str]:
-    """An image that is here and writes a workflow's commands as `image` does, being of its version; and a runtime."""
+    """A local image of the same version as `image`, which writes a workflow's commands as it does, and a runtime."""
     same = [load_image(name) for name in benchmark.images]
     for candidate in (image, *(other for other in same if other.source.VERSION == image.source.VERSION)):
         runtime = runtime_here(candidate)
@@ -150,7 +150,7 @@ def composing(image: Image, benchmark: Benchmark) -> tuple[Image, str]:
 
 
 def answer(question: Question, allow_dirty: bool) -> Answer:
-    """`again`, by the kit of the commit that the run names; KitError where that commit is none to go by."""
+    """`again`, with the kit at the commit that the run names; KitError if that commit cannot be used."""
     commit = question.run.commit
     if not re.fullmatch(r"[0-9a-f]{40,64}(-dirty)?", commit):
         raise KitError(
@@ -196,7 +196,7 @@ def tree(commit: str) -> Path:
             f"run.json: commit is {commit}, and this kit is installed and of commit {paths.commit()}; what another commit "
             "made is checked from a git checkout of the kit"
         )
-    # An ancestor only: the code of a commit that merely lies in the repository may be anybody's.
+    # Ancestors only: other commits in the repository may contain anybody's code, and this code is run.
     if paths.git("merge-base", "--is-ancestor", commit, "HEAD").returncode:
         raise KitError(
             f"run.json: commit {commit} is not in the history of {paths.CHECKOUT}; check with a kit that has it "

@@ -1,1 +1,1 @@
-"""What judges and draws the training of a network, outside the images."""
+"""Judges and draws the training of a network, outside the images."""

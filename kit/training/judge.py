@@ -1,4 +1,4 @@
-"""What must hold of a training, whatever the network: its ranks formed one job, its splits were kept, its facts agree."""
+"""Checks of any training: its ranks formed one job, its splits were kept, its facts agree."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def splits_kept(
 
 
 def contradictions(said: Mapping[str, Any], metric: str, higher: bool = True) -> Iterator[str]:
-    """What in a train.json speaks against what else it says: its clocks, its target, and numbers that no training has.
+    """Contradictions within a train.json: its clocks, its target, and impossible numbers.
 
     `metric` is the target's, and `higher` whether more of it is better: the benchmark says so, not the file.
     Raises what a file that no training wrote makes a reader of it raise (LookupError, TypeError, ValueError, ...).

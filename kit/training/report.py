@@ -1,4 +1,4 @@
-"""What a scaling run says, on the login node: scaling/scaling.json, the table beside it, and figures/scaling.png."""
+"""Reports a scaling run: scaling/scaling.json, the table beside it, and figures/scaling.png."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def evaluate(directory: Path) -> None:
             if facts[key] != first[key]:
                 raise KitError(
                     f"{directory}/{name}/{scaling.output}: {key} is {facts[key]}, but {first[key]} with {run.scaling[0]} "
-                    "ranks; points that differ in it cannot be held against each other"
+                    "ranks; points that differ in it cannot be compared"
                 )
     most = run.scaling[-1]
     curves: dict[str, Any] = {

@@ -20,7 +20,7 @@ def rank_numbers(text: str) -> tuple[int, ...]:
     try:
         return tuple(int(number) for number in text.split(","))
     except ValueError:
-        raise KitError(f"--ranks {text}: numbers with commas between them are needed, 1,2,4 for example") from None
+        raise KitError(f"--ranks {text}: expected numbers separated by commas, for example 1,2,4") from None
 
 
 def points(ranks: Sequence[int]) -> dict[str, int]:
@@ -34,7 +34,7 @@ def plan(benchmark: Benchmark, size_name: str, ranks: Sequence[int], epochs: int
     if benchmark.scaling is None:
         able = [name for name in benchmark_names() if load_benchmark(name).scaling]
         raise KitError(
-            f"benchmark {benchmark.name}: says nothing of how it scales: its benchmark.toml has no [scaling]; "
+            f"benchmark {benchmark.name}: has no scaling measurement: its benchmark.toml has no [scaling]; "
             f"{', '.join(able) or 'none'} has one"
         )
     ranks = sorted(set(ranks))

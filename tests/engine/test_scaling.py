@@ -81,4 +81,4 @@ def test_oversubscribed_points_are_marked(scaled: Path, tmp_path: Path) -> None:
 
 def test_it_is_no_submission(scaled: Path, tmp_path: Path) -> None:
     said = kit("submission", "pack", str(scaled), "--to", str(tmp_path), code=1).stderr
-    assert "measures how cloudmask scales, and is no result of it" in said
+    assert "is a scaling measurement, not a result of cloudmask" in said

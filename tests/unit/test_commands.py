@@ -57,8 +57,8 @@ def test_help_lists_every_benchmark_that_has_commands() -> None:
     said = kit("--help").stdout
     assert "  relion      RELION beyond its runs: " in said
     assert "  cloudmask   CloudMask beyond its runs: " in said
-    assert "  project  Tables of a RELION project: " in kit("relion", "--help").stdout
-    assert "  mask  Mask a product " in kit("cloudmask", "--help").stdout
+    assert "  project  Show a RELION project: " in kit("relion", "--help").stdout
+    assert "  mask  Mask an unlabelled product: " in kit("cloudmask", "--help").stdout
     for words in ([], ["image"], ["data"], ["relion"]):
         assert "...\n" not in kit(*words, "--help").stdout.partition("Commands:")[2]  # said as a whole
     for word in ("project", "picks"):

@@ -203,7 +203,7 @@ def test_a_wrong_checksum_is_thrown_away(server: str) -> None:
     digest = hashlib.sha256(CONTENT).hexdigest()
     wanted = data_set(source(server, sha256=digest))
     Server.files["movie.mrcs"] = CONTENT[:-1] + b"x"
-    with pytest.raises(KitError, match=f"not {digest}; it was thrown away"):
+    with pytest.raises(KitError, match=f"not {digest}; it was deleted"):
         get(wanted)
     Server.files["movie.mrcs"] = CONTENT
     assert (get(wanted) / "movie.mrcs").read_bytes() == CONTENT
@@ -421,7 +421,7 @@ def test_parts_of_data_sets_by_name() -> None:
     for name, message in (
         ("cloudmask/ds1:all", "cloudmask/ds1:20 for example"),
         ("cloudmask/ds1:0", "cloudmask/ds1:20 for example"),
-        ("relion/tutorial:3", "is of archives, which come whole"),
+        ("relion/tutorial:3", "consists of archives, which can only be fetched whole"),
     ):
         with pytest.raises(KitError, match=message):
             load_data_set(name)

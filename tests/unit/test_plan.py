@@ -92,7 +92,7 @@ def test_repeats_differ_in_their_seed(site: str) -> None:
         ({"image": "relion-basic"}, "unknown image for benchmark cloudmask 'relion-basic'"),
         ({"arguments": ("x=1",)}, "unknown argument 'x'"),
         ({"nodes": 9}, "9 nodes are needed, but the partition has at most"),
-        ({"ranks": 0}, "--ranks 0 needs a first rank that leads the others"),
+        ({"ranks": 0}, "--ranks 0 needs a benchmark with a leading rank"),
         ({"scaling": (1, 2, 3), "epochs": 1}, "each a divisor of the largest"),
     ],
 )

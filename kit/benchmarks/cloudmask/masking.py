@@ -1,4 +1,4 @@
-"""Masks a product that nobody labelled, from the login node: the network and what reads products are in the image."""
+"""Masks an unlabelled product from the login node; the network and the reader of products run in the image."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def mask(product: Path, model: Path, output: Path, image_name: str) -> str:
     output = output.parent.resolve() / output.name
     for path in (product, model, output):
         if {":", ","} & set(str(path)):
-            raise KitError(f"{path}: a container cannot be shown a path with a colon or a comma in it; rename it")
+            raise KitError(f"{path}: a path with a colon or a comma cannot be bound into a container; rename it")
     image = load_image(image_name)
     runtime = runtime_here(image)
     if runtime is None:
@@ -48,7 +48,7 @@ def mask(product: Path, model: Path, output: Path, image_name: str) -> str:
     words = ["--product", str(product), "--model-file", str(model), "--out", str(output)]
     result = subprocess.run([*command, *program, *words], capture_output=True, text=True)
     if result.returncode or not output.is_file():
-        # The last line is ours; above it TensorFlow says what it finds on the machine.
+        # The last line is ours; TensorFlow prints about the machine above it.
         said = result.stderr.strip().splitlines() or [f"ended with {result.returncode}"]
         reason = said[-1].removeprefix("mask: ")
         raise KitError(reason if said[-1].startswith("mask: ") else f"{product}: masking failed: {reason}")

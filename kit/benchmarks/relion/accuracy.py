@@ -1,4 +1,4 @@
-"""How far each stage of a workflow is from the truth of generated movies: drift, defocus, picks, classes, poses."""
+"""Compares each stage of a workflow with the truth of generated movies: drift, defocus, picks, classes, poses."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class Picks:
         return 2 * self.precision * self.recall / both if both else 0.0
 
     def as_dict(self) -> dict[str, float | None]:
-        """For JSON, which has no word for what is not a number."""
+        """NaN as None, because JSON has no NaN."""
         error = self.centre_error if np.isfinite(self.centre_error) else None
         return {"precision": self.precision, "recall": self.recall, "f1": self.f1, "centre_error": error}
 

@@ -1,4 +1,4 @@
-"""What two runs have in common: their maps, and the class of every particle. Class numbers mean nothing, so classes are
+"""How well two runs agree: in their maps, and in the class of every particle. Class numbers mean nothing, so classes are
 matched first, by their maps.
 """
 
@@ -51,7 +51,7 @@ def pair(first: Path, second: Path) -> tuple[dict[str, float], list[str]]:
         count = max(int(of.max()) for of in labels) + 1
         shares = [" ".join(f"{n / len(of):.3f}" for n in np.bincount(of, minlength=count)) for of in labels]
         p = permutation_test(*labels)
-        verdict = "differ by more than chance would" if p < 0.01 else "do not differ by more than chance would"
+        verdict = "differ by more than chance explains" if p < 0.01 else "do not differ by more than chance explains"
         sentences.append(
             f"Class distributions over {len(labels[0])} particles, classes matched by their maps: {shares[0]} and "
             f"{shares[1]}; they {verdict} (permutation test, p = {p:.2g})."
@@ -143,7 +143,7 @@ def same_particles(first: Any, second: Any, radius: float) -> tuple[Labels, Labe
 
 
 def permutation_test(first: Labels, second: Labels, seed: int = 0) -> float:
-    """How often chance parts two class distributions of the same particles as far as these lie apart (p value).
+    """Probability that chance alone separates two class distributions of the same particles this far (p value).
 
     Were both runs draws of one answer, it would not matter which of them gave a particle which of its two classes. So in
     each of 9,999 permutations every particle's pair is swapped or not, by a coin. The distance is the total variation of

@@ -1,4 +1,4 @@
-"""What people would rather look at than read: one picture a function, each into figures/ of a run directory."""
+"""Pictures of a run: one function each, written to figures/ of the run directory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a job is about to read, looked at before it starts: RELION finds a fault in its data after hours, or never."""
+"""Checks the input of a job before it starts: RELION finds a fault in its data after hours, or never."""
 
 from __future__ import annotations
 

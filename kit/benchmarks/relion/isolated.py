@@ -53,7 +53,7 @@ def within(directory: Path, name: str) -> Path:
     try:
         path = (directory / name).resolve()
     except (OSError, RuntimeError):
-        raise KitError(f"{directory / name}: a link that leads round in a circle") from None
+        raise KitError(f"{directory / name}: a link that leads back to itself") from None
     if not any(path.is_relative_to(home.resolve()) for home in (directory, directory / "data")):
         raise KitError(f"{directory / name}: lies outside of the run and its data; it is not packed")
     return path

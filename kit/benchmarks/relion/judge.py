@@ -28,7 +28,7 @@ DIAMETER = 290.0  # angstrom; the sphere in which map and truth are compared, wi
 
 
 def formed_ranks(log: Path) -> int:
-    """The number of MPI processes that RELION itself reports; strangers report 1 each."""
+    """The number of MPI processes that RELION itself reports; ranks that did not find each other report 1 each."""
     found = re.findall(r"Number of MPI processes\s*=\s*(\d+)", log.read_text(errors="replace"))
     if not found:
         raise KitError(f"{log}: RELION reports no 'Number of MPI processes'; the ranks did not form one job")
@@ -36,7 +36,7 @@ def formed_ranks(log: Path) -> int:
 
 
 def check_logs(directory: Path) -> None:
-    """RELION only warns of an option it does not know, and runs without it."""
+    """RELION only warns about an unknown option, and runs without it."""
     for log in sorted((directory / "logs").glob("*.*")):
         match = IGNORED.search(log.read_text(errors="replace"))
         if match:
@@ -44,7 +44,7 @@ def check_logs(directory: Path) -> None:
 
 
 def identity(directory: Path) -> dict[str, str]:
-    """What the binary says of itself, which must be what its image is there for; KitError otherwise."""
+    """Version and precision as the binary reports them; KitError if they are not those of its image."""
     path = directory / "version.txt"
     text = path.read_text(errors="replace")
     version = re.search(r"^RELION version: (\S+)", text, re.MULTILINE)
@@ -149,7 +149,7 @@ def classes(folder: Path, match: Callable[[Path], Any] | None) -> dict[str, Any]
     merged = match(data)
     table = np.zeros((len(fractions), 2))
     np.add.at(table, (merged["rlnClassNumber"] - 1, merged["rlnClassNumberTrue"] - 1), 1)
-    # Class numbers mean nothing: the matching of classes to species that places most particles is the one that counts.
+    # Class numbers are arbitrary: the matching of classes to species that fits most particles counts.
     best = max(itertools.permutations(range(len(fractions)), 2), key=lambda p: table[p[0], 0] + table[p[1], 1])
     return {
         **found,

@@ -97,7 +97,7 @@ def correlation(first: Array, second: Array, mask: NDArray[np.bool_]) -> float:
 
 @dataclass(frozen=True)
 class Alignment:
-    """How a map was brought onto another: rotation (vector, degrees), shift (voxels), hand, and what came of it."""
+    """How a map was aligned to another: rotation (vector, degrees), shift (voxels), hand, and the result."""
 
     rotation: tuple[float, float, float]
     shift: tuple[float, float, float]
@@ -114,7 +114,7 @@ class Alignment:
 def transform(density: Array, rotation: Rotation, shift: Array, order: int = 3) -> Array:
     """Rotates a map about its origin and then shifts it (voxels, z y x)."""
     centre = np.full(3, density.shape[0] // 2, dtype=float)
-    matrix = rotation.as_matrix().T  # affine_transform asks where a voxel of the output came from
+    matrix = rotation.as_matrix().T  # affine_transform maps voxels of the output to the input
     offset = centre - matrix @ (centre + shift)
     return np.asarray(ndimage.affine_transform(density, matrix, offset, order=order, mode="constant"))
 
@@ -131,7 +131,7 @@ def orientations(count: int) -> Rotation:
 
 
 def align(density: Array, reference: Array, diameter: float, count: int = 800) -> Alignment:
-    """Brings a map onto a reference by rotation, shift and hand, over all orientations.
+    """Aligns a map to a reference by rotation, shift and hand, over all orientations.
 
     A coarse search over `count` orientations of both hands on low-passed, halved maps, with the best shift of each
     found by cross-correlation; the best few are refined on the full maps. Symmetry needs no case of its own: every

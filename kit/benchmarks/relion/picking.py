@@ -1,4 +1,4 @@
-"""Pickers side by side on the same micrographs: RELION's own, Topaz, crYOLO or whatever wrote coordinates.
+"""Compares pickers on the same micrographs: RELION's own, Topaz, crYOLO or any program that writes coordinates.
 
 A set of picks is a dictionary of micrograph (the stem of its file's name) to positions (n, 2), x before y, in pixels of the
 micrograph from its first pixel. A micrograph that is in it was looked at, whether something was found there or not: RELION,
@@ -215,7 +215,7 @@ def known_diameter(project: Path) -> float:
         raise KitError(f"{project / 'data'}: leads to {(project / 'data').readlink()}, which is not there")
     known = read_json(facts).get("spacing") if facts.is_file() else None
     if known is None:
-        raise KitError(f"{project}: how large is a particle? --diameter says it, in angstrom")
+        raise KitError(f"{project}: the diameter of a particle is not known; give it with --diameter, in angstrom")
     return float(known)
 
 

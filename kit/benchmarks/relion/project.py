@@ -1,8 +1,8 @@
 """A RELION project directory, kept by RELION itself.
 
-A laboratory's parameters are in job.star files. What command they mean is RELION's to say: `relion_pipeliner` in the image
-takes a job into the project and writes its commands through the template that it has for queues. So they are those of the
-version that runs, and the project is one that RELION's own tools open.
+A laboratory's parameters are in job.star files. RELION itself turns them into commands: `relion_pipeliner` in the image
+takes a job into the project and writes its commands through its template for queues. The commands are therefore those of the
+version that runs, and RELION's own tools can open the project.
 """
 
 from __future__ import annotations
@@ -81,17 +81,17 @@ OTHER_TYPES = {
     58: "denoisetomo",
     59: "picktomo",
 }
-# What a mark in a job's folder means in a pipeline: the number of RELION 3.1, the word of later versions. Where a job has
-# several marks, and its pipeline none of their words, the last of these counts.
+# The status in a pipeline for each mark in a job's folder: the number of RELION 3.1, the word of later versions. Where a job
+# has several marks, and its pipeline none of their words, the last of these counts.
 STATUS = {"SUCCESS": (2, "Succeeded"), "ABORTED": (4, "Aborted"), "FAILURE": (3, "Failed")}
 STATUSES = {"0": "Running", "1": "Scheduled", "2": "Succeeded", "3": "Failed", "4": "Aborted"}
-# Options that say how a job is handed to a queue; here that is how its commands are learnt.
+# Options on how a job is submitted to a queue; the kit uses them to get the job's commands.
 QUEUE = ("do_queue", "qsub", "qsubscript", "queuename", "min_dedicated")
 Engine = Literal["direct", "relion_pipeliner", "ccpem"]
 FOLDER = ".kit"  # of a project: what the kit hands to RELION
 TIMES = "times.jsonl"  # in it: when the jobs ran that the kit started itself
 LONGEST = 300  # characters of a line of a log that are shown
-IGNORED = re.compile(r".*is not a valid RELION argument.*")  # what RELION says of an option that it leaves aside
+IGNORED = re.compile(r".*is not a valid RELION argument.*")  # what RELION prints for an option that it ignores
 TEMPLATE = "ranks XXXmpinodesXXX threads XXXthreadsXXX\nXXXcommandXXX\n"
 
 
@@ -105,7 +105,7 @@ class JobStar:
 
 
 class Job(Model):
-    """A job that is in the project. `commands` are shell, as RELION composed them, run from the project directory."""
+    """A job of the project. `commands` are the shell that RELION composed, run from the project directory."""
 
     name: str  # Class2D/job008/
     type: str
@@ -171,7 +171,7 @@ class RelionProject:
         """What a program of the image prints, in the project directory; KitError when it fails."""
         folder = str(where or self.directory)
         command = RUNTIMES[self.runtime].command(self.image, [folder], {}, [], folder, gpus=False)
-        # A project that RELION does not take makes it wait for a lock.
+        # On a project that it does not accept, RELION waits for a lock.
         result = subprocess.run([*command, *words], capture_output=True, text=True, timeout=300)
         text = result.stdout + result.stderr
         if result.returncode:
@@ -355,7 +355,7 @@ class RelionProject:
             shutil.rmtree(self.directory / ".relion_lock", ignore_errors=True)
 
     def problem(self, job: Job, stamp: Path) -> str:
-        """What speaks against a job that has ended: a missing mark or file, an option that RELION left aside."""
+        """What is wrong with a job that has ended: a missing mark or file, or an option that RELION ignored."""
         folder = self.directory / job.name
         for log in ("run.out", "run.err"):
             match = IGNORED.search((folder / log).read_text(errors="replace"))

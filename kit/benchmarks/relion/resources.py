@@ -1,4 +1,4 @@
-"""What a job takes of the nodes it runs on: ranks, threads, GPUs, scratch space, and how much memory it will ask for."""
+"""The resources of a job: ranks, threads, GPUs, scratch space, and the memory that it will need."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def gpu_map(ranks: int, plan: Layout) -> str:
 
 
 def memory(kind: str, options: Mapping[str, str], box: int, ranks: int, plan: Layout) -> float:
-    """Gigabytes that the last iteration of an alignment asks of a node; 0 for other jobs, and where the box is not known.
+    """Gigabytes that the last iteration of an alignment needs on a node; 0 for other jobs, and if the box is unknown.
 
     Each rank keeps, of every class, the padded transform of its map (16 bytes a coefficient, double precision) and the sums
     of its back-projection (16 + 8 bytes); the reconstruction of one class needs another 40 bytes a coefficient. Half of the
@@ -61,7 +61,7 @@ def memory(kind: str, options: Mapping[str, str], box: int, ranks: int, plan: La
 
 
 def note(kind: str, ranks: int, threads: int, gigabytes: float, plan: Layout) -> str:
-    """What a job was given, for a person who reads the job script."""
+    """The resources of a job, as a comment for the reader of the job script."""
     words = [f"{ranks} rank{'s' if ranks > 1 else ''} x {threads} thread{'s' if threads > 1 else ''}"]
     if gigabytes:
         words.append(f"about {gigabytes:.1f} GB of memory a node in its last iteration")

@@ -1,9 +1,9 @@
-"""What RELION's iterative jobs write, by name; no other module knows these names.
+"""Names of the files that RELION's iterative jobs write; no other module knows them.
 
-For each iteration a job writes ROOT_itNNN_KIND.star and the maps beside it, ROOT being `run` unless someone started it by
-hand. A refinement that has converged writes its result once more, from all particles, as ROOT_KIND.star, and a clean leaves
-nothing else. A job that was continued from iteration N writes ROOT_ctN_itNNN_KIND.star and ROOT_ctN_KIND.star. While a
-refinement goes on each of its halves has a model, ROOT_itNNN_half1_model.star.
+For each iteration a job writes ROOT_itNNN_KIND.star and the maps beside it, where ROOT is `run` unless the job was started
+by hand. A refinement that has converged writes its result once more, from all particles, as ROOT_KIND.star, and a clean
+leaves nothing else. A job that was continued from iteration N writes ROOT_ctN_itNNN_KIND.star and ROOT_ctN_KIND.star. While
+a refinement goes on each of its halves has a model, ROOT_itNNN_half1_model.star.
 """
 
 from __future__ import annotations

@@ -451,7 +451,7 @@ def draw(directory: Path, target: Path, job: str | None = None) -> None:
         )
     for node, place in position.items():
         box = {"boxstyle": "round,pad=0.35", "facecolor": colors.get(status[node], "#e8e8e8"), "edgecolor": "0.4"}
-        text = plain(node.strip("/")).replace("$", r"\$")  # which would begin a formula
+        text = plain(node.strip("/")).replace("$", r"\$")  # which would start a formula in matplotlib
         axes.annotate(text, place, ha="center", va="center", fontsize=7, bbox=box)
     axes.margins(0.2, 0.02)
     axes.axis("off")

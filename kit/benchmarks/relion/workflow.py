@@ -44,7 +44,7 @@ FOLDERS = {
 
 
 class Rule(Model):
-    """Which classes a Select job keeps, in place of a hand: all that pass, or of those the `best` by their particles."""
+    """The rule by which a Select job keeps classes: all that pass, or the `best` N of those by their number of particles."""
 
     best: int | None = Field(None, ge=1)
     least_fraction: float = Field(0.0, ge=0, le=1)  # of the class distribution
@@ -52,7 +52,7 @@ class Rule(Model):
 
 
 class Fit(Model):
-    """What a map is brought to before a job takes it as reference: RELION wants that of its images.
+    """Pixel size, box and symmetry that a map is converted to before a job uses it as reference.
 
     Each may be a template over the size's numbers. With a symmetry the map is turned onto its axes, and it is applied.
     """
@@ -79,7 +79,7 @@ class Step(Model):
 
 class Workflow(Model):
     description: str
-    # What published data hold at their top and their STAR files name from there: linked into the run directory.
+    # Top-level names of the published data that their STAR files refer to; they are linked into the run directory.
     links: list[str] = []
     reference: str = ""  # the map of the data that a result is held against, where no truth is known
     jobs: list[Step] = Field(min_length=1)
@@ -135,7 +135,7 @@ def compose(
     numbers: Mapping[str, Any],
     pack: Pack | None = None,
 ) -> list[Stage]:
-    """Makes `directory` a RELION project that holds the jobs of a workflow, and returns their stages.
+    """Makes `directory` a RELION project with the jobs of a workflow, and returns their stages.
 
     With a pack that is its one job, on the files of the pack. `numbers` fill the templates of the workflow's options; those
     named `acceleration` and `random_seed` go to the jobs that align. KitError for an option that this RELION does not have,

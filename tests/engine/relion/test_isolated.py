@@ -123,5 +123,5 @@ def test_what_can_not_be_packed(run: Path, pack: Path, tmp_path: Path) -> None:
     copy = tmp_path / "run"
     shutil.copytree(run, copy, symlinks=True)
     (copy / "run.json").write_text((copy / "run.json").read_text().replace('"name": "valid"', '"name": "finished"'))
-    assert "only a valid run leaves data for others" in refused(copy, "class3d", tmp_path / "x")
+    assert "only a valid run can be packed" in refused(copy, "class3d", tmp_path / "x")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]

@@ -42,7 +42,7 @@ def test_too_few_ranks_are_refused() -> None:
     said = kit("run", "relion", "--dry-run", "--ranks", "2", code=1).stderr
     assert "job refine3d: 2 ranks are given, but its halves need two and a third to lead them (--ranks)" in said
     assert (
-        "--ranks 0 needs a first rank that leads the others"
+        "--ranks 0 needs a benchmark with a leading rank"
         in kit("run", "cloudmask", "--dry-run", "--ranks", "0", code=1).stderr
     )
 

@@ -53,6 +53,6 @@ def test_ranks_fill_the_nodes() -> None:
 @pytest.mark.parametrize("scratch", ["local", "/a b", "/a:b", "/$USER", "/lo'cal", "~/x", "/"])
 def test_a_scratch_folder_is_plain(scratch: str) -> None:
     """It stands in commands that RELION composes, which quote nothing."""
-    with pytest.raises(KitError, match=r"x.toml: key 'scratch': a folder from / on of letters, digits"):
+    with pytest.raises(KitError, match=r"x.toml: key 'scratch': expected an absolute path of letters, digits"):
         parse(Partition, {"scheduler": "slurm", "scratch": scratch}, "x.toml")
     assert parse(Partition, {"scheduler": "slurm", "scratch": "/local/kit"}, "x.toml").scratch == "/local/kit"
