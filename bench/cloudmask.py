@@ -68,7 +68,7 @@ def generated(work: Path, rows: int, columns: int, training: int, inference: int
     with contextlib.redirect_stdout(io.StringIO()):
         extract.extract(work / "data", work / "products", validation_scenes=validation, seed=1)
         convert.run(work / "products/scenes.json", work / "scenes", skip=0.0)
-    shards.pack(work / "scenes", work / "patches", Label())
+    shards.cut_all(work / "scenes", work / "patches", Label())
     return work
 
 

@@ -48,7 +48,7 @@ def converted(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         (work / name).mkdir()
     extract.extract(data, work / "products", validation_scenes=2, seed=1)
     convert.run(work / "products/scenes.json", work / "scenes", skip=0.0, rads=True)
-    shards.pack(work / "scenes", work / "patches", Label())
+    shards.cut_all(work / "scenes", work / "patches", Label())
     return work
 
 

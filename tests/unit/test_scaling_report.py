@@ -21,10 +21,11 @@ SCALING = Scaling(stage="train", output="train.json", common=["crystal"])
 def scaled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The directory of a run on 1 and 2 ranks whose two ranks are 1.8 times as fast."""
     run = SimpleNamespace(scaling=[1, 2], image=SimpleNamespace(name="image"))
-    benchmark = SimpleNamespace(scaling=SCALING, images={"image": SimpleNamespace(words={"device": "CPU"})})
+    benchmark = SimpleNamespace(scaling=SCALING)
     for module in (report, judge):
         monkeypatch.setattr(module, "load_run", lambda directory: run)
-        monkeypatch.setattr(module, "resolved", lambda directory: (benchmark, None))
+    monkeypatch.setattr(report, "resolved", lambda directory: (benchmark, None))
+    monkeypatch.setattr(judge, "load_image", lambda name: SimpleNamespace(device="cpu"))
     for name, ranks, samples, rate in (("strong_1", 1, 64, 10.0), ("strong_2", 2, 64, 18.0), ("weak_1", 1, 32, 9.0)):
         facts: dict[str, Any] = {"ranks": ranks, "devices": ["CPU"] * ranks, "precision": "float32", "threads": 1}
         facts |= {"tensorflow": "2", "epochs_run": 3, "global_batch": 8, "batch_size": 8 // ranks, "crystal": "cubic"}

@@ -73,9 +73,9 @@ def run(stage: str, given: dict[str, Any]) -> None:
 
         convert.run(**given)
     elif stage == "patches":
-        from kit.stages.cloudmask.shards import pack
+        from kit.stages.cloudmask.shards import cut_all
 
-        pack(**given)
+        cut_all(**given)
     elif stage == "train":
         from kit.stages.cloudmask.train import train
 

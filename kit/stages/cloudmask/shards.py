@@ -105,7 +105,7 @@ def polarity(shards: list[dict[str, Any]]) -> dict[str, Any]:
     return {"reversed": cloud > clear, "decided": weight > 0, **kelvin, "places": places}
 
 
-def pack(data: Path, out: Path, label: Label, trust_label: bool = False) -> None:
+def cut_all(data: Path, out: Path, label: Label, trust_label: bool = False) -> None:
     """Cuts the scenes of `data`/{training,validation} into shards and writes shards.json.
 
     ValueError for scenes of different radiometry, and for a label whose cloud is warmer than its clear sky where `polarity`

@@ -47,7 +47,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     scenes.generate(folder / "data", PARAMETERS)
     extract.extract(folder / "data", folder / "products", validation_scenes=3, seed=1)
     convert.run(folder / "products/scenes.json", folder / "scenes", skip=0.0)
-    shards.pack(folder / "scenes", folder / "patches", Label())
+    shards.cut_all(folder / "scenes", folder / "patches", Label())
     return folder
 
 

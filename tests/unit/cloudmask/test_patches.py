@@ -116,7 +116,7 @@ def test_a_patch_that_nobody_saw_is_left_out(converted: Path, tmp_path: Path) ->
 def test_swapped_polarity_is_refused(converted: Path, tmp_path: Path) -> None:
     """Cloud is colder than what it hides; a label by which it is warmer is read the wrong way round."""
     with pytest.raises(ValueError, match=r"is warmer, .* K, than what it calls clear.*read the wrong way round"):
-        shards.pack(converted / "scenes", tmp_path, Label(positive="clear"))
+        shards.cut_all(converted / "scenes", tmp_path, Label(positive="clear"))
     assert not (tmp_path / "shards.json").exists()
 
 
@@ -151,7 +151,7 @@ def test_the_right_label_of_polar_night_is_taken(
 ) -> None:
     """Cloud is warmer than the ice below it: a warning that says where, and no refusal."""
     data = repainted(converted, tmp_path / "scenes", lambda file: polar_night(file, surface))
-    shards.pack(data, tmp_path, Label())
+    shards.cut_all(data, tmp_path, Label())
     name = f"{('sea', 'land', 'ice')[surface]} by night"
     said = capsys.readouterr().out
     assert f"warning: cloud is warmer than clear sky: {name} 250.0 K, and 235.0 K" in said
@@ -168,11 +168,11 @@ def test_polar_night_does_not_hide_a_swapped_label(converted: Path, tmp_path: Pa
     data = repainted(
         converted, tmp_path / "scenes", lambda file: polar_night(file) if next(left) else place(file, "night", 0)
     )
-    shards.pack(data, tmp_path, Label())
+    shards.cut_all(data, tmp_path, Label())
     (tmp_path / "shards.json").unlink()
     whole = repainted(converted, tmp_path / "whole", lambda file: None)
     with pytest.raises(ValueError, match=r"sea by day .* K, and .* K.*read the wrong way round .*--trust-label"):
-        shards.pack(whole, tmp_path, Label(positive="clear"))
+        shards.cut_all(whole, tmp_path, Label(positive="clear"))
     assert not (tmp_path / "shards.json").exists()
 
 
@@ -184,14 +184,14 @@ def test_unknown_ground_by_night_decides_nothing(converted: Path, tmp_path: Path
         cloud = file["bayes"][:, :, 0] > 0
         file["bts"][:] = np.where(cloud, 275.0, 272.0)[..., None]
 
-    shards.pack(repainted(converted, tmp_path / "scenes", change), tmp_path, Label())
+    shards.cut_all(repainted(converted, tmp_path / "scenes", change), tmp_path, Label())
     found = json.loads((tmp_path / "shards.json").read_text())["polarity"]
     assert [entry["place"] for entry in found["places"]] == ["unknown surface by night"]
     assert (found["reversed"], found["decided"]) == (False, False)
 
 
 def test_what_overrules_the_guard_is_recorded(converted: Path, tmp_path: Path) -> None:
-    shards.pack(converted / "scenes", tmp_path, Label(positive="clear"), trust_label=True)
+    shards.cut_all(converted / "scenes", tmp_path, Label(positive="clear"), trust_label=True)
     found = json.loads((tmp_path / "shards.json").read_text())["polarity"]
     assert (found["reversed"], found["trusted"]) == (True, True)
     assert found["cloud_kelvin"] > found["clear_kelvin"]
@@ -210,7 +210,7 @@ def test_one_training_has_one_radiometry(converted: Path, tmp_path: Path) -> Non
     )
     message = r"different radiometry.*: S3\w+ has distributed \(no vicarious gain.*\); S3\w+ has products \(vicarious gain"
     with pytest.raises(ValueError, match=message):
-        shards.pack(data, tmp_path, Label())
+        shards.cut_all(data, tmp_path, Label())
     assert not (tmp_path / "shards.json").exists()
 
 
