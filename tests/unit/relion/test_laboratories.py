@@ -287,9 +287,9 @@ def test_the_stage_of_a_job(project: Path) -> None:
         json.dumps({"jobs": {"class2d": "Class2D/job010/", "refine3d": "Refine3D/job012/"}})
     )
     for name in ("class2d", "job010", "Class2D/job010", "Class2D/LoG/"):
-        assert relion.stage_of(project, name) == "class2d"
+        assert relion.CODE.stage_named(project, name) == "class2d"
     for name in ("class4d", "job099", "Import/job001"):
-        assert relion.stage_of(project, name) == name
+        assert relion.CODE.stage_named(project, name) == name
 
 
 def test_picks_of_a_job_by_its_name(project: Path) -> None:
