@@ -132,7 +132,7 @@ def train(work: Path, epochs: int, batch: int, seed: int) -> None:
         if epoch:  # the first reads and traces
             seconds += time.perf_counter() - started
             seen += count
-    memory = max(hvd.allgather_object(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6))
+    memory = max(hvd.allgather_object(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9))
     if hvd.rank() == 0:
         rate = seen * hvd.size() / seconds if seconds else None  # of one epoch nothing is warm
         print(json.dumps({"patches_per_second": rate, "peak_memory_gb": memory, "accuracy": accuracy(work, model)}))

@@ -227,7 +227,7 @@ def train(task: Task, out: Path, plan: Plan, backend: str) -> None:
     if len(set(digests)) > 1:
         raise ValueError(f"the weights of the ranks differ: {', '.join(digests)}")
     oversubscribed = crowded(ranks)
-    memory = ranks.gather(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6)
+    memory = ranks.gather(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9)
     if ranks.rank == 0:
         (best_record,) = (record for record in records if record["epoch"] == int(best_epoch))
         clocks = {name: sum(record["warm"][name] for record in records) for name in CLOCKS}
