@@ -267,7 +267,7 @@ class Benchmark(Model):
         changed = size.model_copy(update={"parameters": {**size.parameters, "random_seed": seed}})
         return self.model_copy(update={"sizes": {**self.sizes, size_name: changed}})
 
-    def with_layout(self, size_name: str, **changes: int | None) -> Benchmark:
+    def with_placement(self, size_name: str, **changes: int | None) -> Benchmark:
         """The benchmark with other `nodes`, `ranks` or `threads` for a size; None leaves a number as it is."""
         size = self.size(size_name)
         given = {key: value for key, value in changes.items() if value is not None}

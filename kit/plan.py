@@ -11,8 +11,8 @@ from kit.core.errors import KitError
 from kit.core.host import this_machine
 from kit.data.isolated import Pack, load_pack
 from kit.images.render import Image, load_image
+from kit.placement import Placement, placement
 from kit.runs.record import Run, load_run, resolved
-from kit.script.layout import Layout, layout
 from kit.site import Partition, Site, load_site
 from kit.training import scaling
 
@@ -47,7 +47,7 @@ class Plan:
     site: Site
     partition_name: str
     partition: Partition
-    layout: Layout
+    placement: Placement
     here: tuple[int, float]  # cores and gigabytes of memory of the machine that planned
     pack: Pack | None = None
 
@@ -82,7 +82,7 @@ def make_plan(
     `site` and `pack` stand in for those that the request names, and `here` for cores and memory (GB) of this machine: a
     check plans the run of another machine. KitError for what is not known, or does not go together.
     """
-    benchmark = load_benchmark(request.benchmark).with_layout(
+    benchmark = load_benchmark(request.benchmark).with_placement(
         request.size, nodes=request.nodes, ranks=request.ranks, threads=request.threads
     )
     if request.scaling:
@@ -106,7 +106,7 @@ def make_plan(
         site=site,
         partition_name=partition_name,
         partition=partition,
-        layout=layout(benchmark.size(request.size), partition, site, image.device != "cpu", here),
+        placement=placement(benchmark.size(request.size), partition, site, image.device != "cpu", here),
         here=here,
         pack=pack,
     )
@@ -145,6 +145,6 @@ def plan_of(directory: Path, run: Run | None = None) -> Plan:
         site=site,
         partition_name=partition_name,
         partition=partition,
-        layout=layout(benchmark.size(run.size), partition, site, image.device != "cpu", here),
+        placement=placement(benchmark.size(run.size), partition, site, image.device != "cpu", here),
         here=here,
     )

@@ -22,12 +22,12 @@ from kit.data.isolated import PACK
 from kit.images.built import Built
 from kit.images.render import Image
 from kit.images.sbom import sbom
+from kit.placement import warnings
 from kit.plan import Plan, plan_of
 from kit.runs.record import SBOM, ImageRecord, Rendering, Run, State, directory_name, load_run, save_run
 from kit.runs.states import become, current_state
 from kit.runtimes import RUNTIMES
 from kit.schedulers import SCHEDULERS
-from kit.script.layout import warnings
 from kit.script.quoting import words
 from kit.script.render import rendered
 
@@ -119,8 +119,8 @@ def prepare(plan: Plan, runs: Path) -> Path:
             scaling=sorted(set(plan.request.scaling)),
             site=plan.site.name,
             partition=plan.partition_name,
-            ranks=plan.layout.ranks,
-            threads=plan.layout.threads,
+            ranks=plan.placement.ranks,
+            threads=plan.placement.threads,
             seed=plan.seed,
             image=image_record,
             data=digest(folder / MANIFEST),  # every file has been verified against it
@@ -136,7 +136,7 @@ def prepare(plan: Plan, runs: Path) -> Path:
 def warnings_of(directory: Path) -> list[str]:
     """Warnings about a run that is about to start."""
     plan = plan_of(directory)
-    return warnings(plan.benchmark, plan.layout)
+    return warnings(plan.benchmark, plan.placement)
 
 
 def submit(directory: Path) -> Run:

@@ -46,16 +46,6 @@ def judge(benchmark: Benchmark, attempts: list[StageRecord], job_gone: bool) -> 
     return State(name="finished")
 
 
-def too_fast(benchmark: Benchmark, size_name: str, attempts: list[StageRecord]) -> State | None:
-    """A failure for the first stage that took less, over all its attempts, than its floor."""
-    for stage, floor in benchmark.size(size_name).floor_seconds.items():
-        seconds = sum(attempt.seconds or 0.0 for attempt in attempts if attempt.name == stage)
-        if seconds < floor:
-            reason = f"implausibly fast: {seconds:.1f} s, where no honest run takes under {floor:g} s"
-            return State(name="failed", stage=stage, exit_code=0, reason=reason)
-    return None
-
-
 def current_state(directory: Path, run: Run) -> State:
     """The state of a run now, from its own record; from the scheduler if the record does not say."""
     if run.state.name in ("rendered", "valid") or not run.job:

@@ -13,29 +13,29 @@ from kit import __version__
 from kit.core.errors import KitError
 from kit.images.render import Image
 from kit.launchers import LAUNCHERS
+from kit.placement import warnings
 from kit.plan import Plan
 from kit.runs.record import Rendering
 from kit.runtimes import RUNTIMES
-from kit.script.layout import warnings
 from kit.script.quoting import environment
 
 
 def stage_numbers(plan: Plan) -> dict[str, Any]:
     """The values for the templates of the stages; KitError for more ranks than the image's programs support."""
-    variant, layout = plan.benchmark.images[plan.image.name], plan.layout
-    most = variant.max_ranks or layout.ranks
-    if layout.ranks > most:
+    variant, placement = plan.benchmark.images[plan.image.name], plan.placement
+    most = variant.max_ranks or placement.ranks
+    if placement.ranks > most:
         room = "one process" if most == 1 else f"{most} at most"
         raise KitError(
-            f"image {plan.image.name}: {layout.ranks} ranks are asked for, and it runs {room}; "
-            f"--ranks {most}, with --threads {layout.ranks * layout.threads // most} for as many cores"
+            f"image {plan.image.name}: {placement.ranks} ranks are asked for, and it runs {room}; "
+            f"--ranks {most}, with --threads {placement.ranks * placement.threads // most} for as many cores"
         )
     return {
         **plan.size.parameters,
         **variant.words,
-        "ranks": layout.ranks,
-        "threads": layout.threads,
-        "node_threads": layout.node_threads,
+        "ranks": placement.ranks,
+        "threads": placement.threads,
+        "node_threads": placement.node_threads,
     }
 
 
@@ -55,7 +55,7 @@ def resolve(plan: Plan, directory: Path, composer: tuple[Image, str] | None = No
 
 def launcher(plan: Plan, ranks: int) -> list[str]:
     """The words that start this many ranks. srun uses as few nodes as hold them, mpirun all nodes in turn."""
-    per_node, threads = min(ranks, plan.layout.ranks_per_node), plan.layout.threads
+    per_node, threads = min(ranks, plan.placement.ranks_per_node), plan.placement.threads
     if plan.site.container.mpi == "inside":  # the image's own Open MPI, which knows nothing of the site's launcher
         return LAUNCHERS["mpirun"].command(ranks, per_node, threads, [])
     return LAUNCHERS[plan.partition.launcher].command(ranks, per_node, threads, plan.partition.launcher_args)
@@ -99,7 +99,7 @@ def job_script(plan: Plan, source: Rendering) -> str:
         text, outputs = texts[stage.name]
         more = {"record": json.dumps(text), "launcher": launcher(plan, stage.ranks) if stage.ranks else []}
         stages.append({**stage.model_dump(), "command": text, "outputs": outputs, **more})
-    scratch = plan.layout.scratch
+    scratch = plan.placement.scratch
     for value in (directory, source.data, scratch, *site.container.binds):
         if UNBINDABLE.search(value):
             raise KitError(
@@ -112,7 +112,7 @@ def job_script(plan: Plan, source: Rendering) -> str:
     container = RUNTIMES[site.container.runtime].command(
         plan.image,
         binds,
-        {"OMP_NUM_THREADS": str(plan.layout.threads)},
+        {"OMP_NUM_THREADS": str(plan.placement.threads)},
         site.container.args,
         directory,
         source.machine,
@@ -132,11 +132,11 @@ def job_script(plan: Plan, source: Rendering) -> str:
             command=source.command,
             directory=directory,
             container=container,
-            launcher=launcher(plan, plan.layout.ranks),
+            launcher=launcher(plan, plan.placement.ranks),
             stages=stages,
             minutes=plan.size.minutes,
-            warnings=warnings(benchmark, plan.layout),
+            warnings=warnings(benchmark, plan.placement),
             job_name=re.sub(r"[^A-Za-z0-9]", "", f"kit{benchmark.name}")[:15],
-            **vars(plan.layout),
+            **vars(plan.placement),
         )
     )

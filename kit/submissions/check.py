@@ -26,9 +26,10 @@ from kit.core.errors import KitError, plain
 from kit.core.files import json_text, kind, read_json
 from kit.core.schema import parse, shortened
 from kit.data.isolated import PACK, Pack
-from kit.runs.collect import CARRIED, metric_record, stated_digest
+from kit.runs.collect import CARRIED, metric_record
+from kit.runs.plausibility import stated_digest, too_fast
 from kit.runs.record import FILE, SBOM, Run, State, read_stages, stage_lines
-from kit.runs.states import judge, too_fast
+from kit.runs.states import judge
 from kit.runs.system import KEYS, declared
 from kit.site import Site
 from kit.submissions.layout import (

@@ -67,8 +67,8 @@ def again(question: Question) -> Answer:
     facts = {
         "kit": __version__,
         "site": site.name,
-        "ranks": final.layout.ranks,
-        "threads": final.layout.threads,
+        "ranks": final.placement.ranks,
+        "threads": final.placement.threads,
         "seed": final.seed,
         "scheduler": final.partition.scheduler,
         "script": text_digest(script),

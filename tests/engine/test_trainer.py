@@ -18,7 +18,7 @@ import hashlib, sys
 from pathlib import Path
 import numpy as np
 from kit.stages.ml import train as trainer
-from kit.stages.ml.plan import Plan
+from kit.stages.ml.options import Options
 from kit.stages.ml.shards import Shards
 from kit.stages.ml.task import Tally, Target, Task
 
@@ -56,7 +56,7 @@ task = Task(
 if not averaged:
     trainer.average = lambda variables, ranks: None
 try:
-    trainer.train(task, out, Plan(epochs=epochs, batch_size=4, learning_rate=0.01), backend)
+    trainer.train(task, out, Options(epochs=epochs, batch_size=4, learning_rate=0.01), backend)
 finally:
     digest = lambda of: hashlib.sha256(b"".join(v.numpy().tobytes() for v in of)).hexdigest()[:12]
     (model,) = built

@@ -39,7 +39,8 @@ def test_a_plan_has_what_was_asked(site: str) -> None:
     plan = make_plan(Request("cloudmask", site=site, partition="gpu", nodes=2, ranks=4, threads=3, seed=7))
     assert (plan.benchmark.name, plan.size_name, plan.work) == ("cloudmask", "tiny", "tiny")
     assert (plan.site.name, plan.partition_name, plan.partition.gpus) == ("centre", "gpu", 2)
-    assert (plan.layout.nodes, plan.layout.ranks, plan.layout.ranks_per_node, plan.layout.threads) == (2, 4, 2, 3)
+    placed = plan.placement
+    assert (placed.nodes, placed.ranks, placed.ranks_per_node, placed.threads) == (2, 4, 2, 3)
     assert (plan.image.name, plan.seed) == ("horovod", 7)
     with pytest.raises(dataclasses.FrozenInstanceError):
         plan.benchmark = plan.benchmark  # type: ignore[misc]
@@ -54,7 +55,7 @@ def test_what_is_left_open_is_the_first(site: str) -> None:
 def test_cores_of_another_machine(site: str) -> None:
     """A check plans a run of the machine that rendered it, whatever it has itself."""
     plan = make_plan(Request("relion", "particles"), here=(96, 512.0))
-    assert (plan.layout.cores, plan.layout.memory_gb) == (96, 512.0)
+    assert (plan.placement.cores, plan.placement.memory_gb) == (96, 512.0)
 
 
 @pytest.mark.parametrize("image", ["horovod-cuda", "relion-cuda"])

@@ -13,9 +13,9 @@ from kit.benchmark import load_benchmark
 from kit.core.errors import KitError
 from kit.images.recipes import RECIPES
 from kit.images.render import FORMATS, context_root, load_image, recipe, stale_recipes
+from kit.placement import placement
 from kit.plan import Request, make_plan
 from kit.runs import launch
-from kit.script.layout import layout
 from kit.site import load_site
 
 GOLDEN = ROOT / "tests/golden"
@@ -130,10 +130,10 @@ def test_impossible_layout(partition: dict[str, int], size: dict[str, int], mess
     site = load_site("example-slurm")
     wanted = load_benchmark("relion").sizes["tiny"].model_copy(update={"nodes": 1, **size})
     with pytest.raises(KitError, match=message):
-        layout(wanted, site.partitions["cpu"].model_copy(update=partition), site)
+        placement(wanted, site.partitions["cpu"].model_copy(update=partition), site)
 
 
 def test_ranks_that_do_not_divide_are_rounded_up() -> None:
     site = load_site("example-slurm")
     wanted = load_benchmark("relion").sizes["tiny"].model_copy(update={"ranks": 7, "nodes": 2})
-    assert layout(wanted, site.partitions["cpu"], site).ranks_per_node == 4
+    assert placement(wanted, site.partitions["cpu"], site).ranks_per_node == 4

@@ -16,7 +16,9 @@ import pytest
 
 from kit.core.errors import KitError
 from kit.stages.ml import shards
-from kit.stages.ml.plan import Plan, shares
+from kit.stages.ml.learning_rate import learning_rate
+from kit.stages.ml.options import Options
+from kit.stages.ml.shards import shares
 from kit.stages.ml.task import Target
 from kit.stages.ml.train import average, until_target
 from kit.training.judge import contradictions, splits_kept
@@ -35,12 +37,12 @@ def test_the_order_of_samples_never_changes() -> None:
 
 def test_the_learning_rates_never_change() -> None:
     plans = [
-        Plan(epochs=5, batch_size=4, learning_rate=1e-3, scaling=scaling, schedule=schedule, warmup_epochs=warmup)
+        Options(epochs=5, batch_size=4, learning_rate=1e-3, scaling=scaling, schedule=schedule, warmup_epochs=warmup)
         for scaling in ("sqrt", "linear", "none")
         for schedule in ("constant", "cosine")
         for warmup in (0, 1.5)
     ]
-    rates = [plan.rate(step, 7, batch) for plan in plans for batch in (4, 32, 512) for step in range(35)]
+    rates = [learning_rate(plan, step, 7, batch) for plan in plans for batch in (4, 32, 512) for step in range(35)]
     assert digest(" ".join(f"{rate:.12g}" for rate in rates).encode()) == "8327fda708381e5e"
 
 

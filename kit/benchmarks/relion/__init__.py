@@ -46,7 +46,7 @@ class Relion(Code):
         from kit.script.render import stage_numbers
 
         image, runtime = composer or (plan.image, plan.site.container.runtime)
-        return compose(plan.size.workflow, directory, image, runtime, plan.layout, stage_numbers(plan), plan.pack)
+        return compose(plan.size.workflow, directory, image, runtime, plan.placement, stage_numbers(plan), plan.pack)
 
     def evaluate(self, directory: Path, ranks: int) -> None:
         from kit.benchmarks.relion.judge import evaluate

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from kit.script.layout import Layout
+from kit.placement import Placement
 
 # Jobs that align particles: they take a seed and an accelerator, and on one node threads serve them better than ranks.
 ALIGNING = ("class2d", "initialmodel", "class3d", "refine3d")
@@ -13,7 +13,7 @@ SINGLE = ("import", "select", "maskcreate", "postprocess", "joinstar")
 UNTHREADED = ("ctffind", "autopick", "extract")
 
 
-def share(kind: str, plan: Layout, training: bool = False) -> tuple[int, int]:
+def share(kind: str, placement: Placement, training: bool = False) -> tuple[int, int]:
     """Ranks and threads of a job.
 
     The halves of Refine3D need ranks; on a single node threads serve the other alignments better. Polish trains its
@@ -21,29 +21,29 @@ def share(kind: str, plan: Layout, training: bool = False) -> tuple[int, int]:
     """
     if kind in SINGLE:
         return 1, 1
-    if training or (kind in ALIGNING and kind != "refine3d" and plan.nodes == 1):
-        return 1, plan.node_threads
-    return plan.ranks, plan.threads
+    if training or (kind in ALIGNING and kind != "refine3d" and placement.nodes == 1):
+        return 1, placement.node_threads
+    return placement.ranks, placement.threads
 
 
-def gpu_map(ranks: int, plan: Layout) -> str:
+def gpu_map(ranks: int, placement: Placement) -> str:
     """RELION's word for which GPU each rank takes: `:` between ranks, `,` between the threads of one.
 
     The first rank hands out work and takes none; launchers deal ranks to the nodes in turn. Empty where the site does not
     say how many GPUs a node has: RELION then takes all that it sees.
     """
-    if not plan.gpus:
+    if not placement.gpus:
         return ""
     if ranks == 1:
-        return ",".join(str(gpu) for gpu in range(plan.gpus))
+        return ",".join(str(gpu) for gpu in range(placement.gpus))
     taken = []
     for rank in range(1, ranks):
-        place, node = divmod(rank, plan.nodes)
-        taken.append((place - (node == 0)) % plan.gpus)  # the leader sits on the first node
+        place, node = divmod(rank, placement.nodes)
+        taken.append((place - (node == 0)) % placement.gpus)  # the leader sits on the first node
     return ":".join(str(gpu) for gpu in taken)
 
 
-def memory(kind: str, options: Mapping[str, str], box: int, ranks: int, plan: Layout) -> float:
+def memory(kind: str, options: Mapping[str, str], box: int, ranks: int, placement: Placement) -> float:
     """Gigabytes that the last iteration of an alignment needs on a node; 0 for other jobs, and if the box is unknown.
 
     Each rank keeps, of every class, the padded transform of its map (16 bytes a coefficient, double precision) and the sums
@@ -57,14 +57,14 @@ def memory(kind: str, options: Mapping[str, str], box: int, ranks: int, plan: La
     padded = box * (1 if options.get("do_pad1") == "Yes" else 2)
     coefficients = padded ** (2 if kind == "class2d" else 3) / 2
     classes = int(options.get("nr_classes", "1"))
-    return min(plan.ranks_per_node, ranks) * (coefficients * 40 * (classes + 1) / 1e9 + 0.1)
+    return min(placement.ranks_per_node, ranks) * (coefficients * 40 * (classes + 1) / 1e9 + 0.1)
 
 
-def note(kind: str, ranks: int, threads: int, gigabytes: float, plan: Layout) -> str:
+def note(kind: str, ranks: int, threads: int, gigabytes: float, placement: Placement) -> str:
     """The resources of a job, as a comment for the reader of the job script."""
     words = [f"{ranks} rank{'s' if ranks > 1 else ''} x {threads} thread{'s' if threads > 1 else ''}"]
     if gigabytes:
         words.append(f"about {gigabytes:.1f} GB of memory a node in its last iteration")
-    if plan.scratch and kind in ALIGNING:
+    if placement.scratch and kind in ALIGNING:
         words.append("particles copied to the node's own disk")
     return ", ".join(words)

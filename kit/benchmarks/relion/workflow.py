@@ -27,7 +27,7 @@ from kit.core.files import read_json, read_text, read_toml, write_json
 from kit.core.schema import Model, parse
 from kit.data.isolated import Pack
 from kit.images.render import Image
-from kit.script.layout import Layout
+from kit.placement import Placement
 from kit.script.quoting import environment
 
 FOLDER = Path(__file__).parent / "workflows"
@@ -131,7 +131,7 @@ def compose(
     directory: Path,
     image: Image,
     runtime: str,
-    layout: Layout,
+    placement: Placement,
     numbers: Mapping[str, Any],
     pack: Pack | None = None,
 ) -> list[Stage]:
@@ -170,7 +170,7 @@ def compose(
             before += fit(changes[option], target, wanted, lambda text: env.from_string(text).render(numbers))
             changes[option] = target
         options = {**given.options, **changes}
-        ranks, threads = resources.share(kind, layout, training=options.get("do_param_optim") == "Yes")
+        ranks, threads = resources.share(kind, placement, training=options.get("do_param_optim") == "Yes")
         if kind in ALIGNING and ranks == 1 and not numbers["acceleration"]:
             threads = int(numbers.get("plain_threads", threads))
         if kind == "refine3d" and ranks < 3:
@@ -182,10 +182,10 @@ def compose(
         if kind in ALIGNING:
             own, acceleration = options.get("other_args", ""), numbers["acceleration"]
             if acceleration == "--gpu":
-                acceleration = f"--gpu {resources.gpu_map(ranks, layout)}".strip()
+                acceleration = f"--gpu {resources.gpu_map(ranks, placement)}".strip()
             options["other_args"] = f"{own} --random_seed {numbers['random_seed']} {acceleration}".strip()
-            if layout.scratch:  # a folder of its own: RELION empties the one it is given, and so would another job
-                options["scratch_dir"] = f"{layout.scratch}/kit-{re.sub(r'[^A-Za-z0-9_.+-]', '_', directory.name)}"
+            if placement.scratch:  # a folder of its own: RELION empties the one it is given, and so would another job
+                options["scratch_dir"] = f"{placement.scratch}/kit-{re.sub(r'[^A-Za-z0-9_.+-]', '_', directory.name)}"
         job = project.add(given, options, directory)
         jobs[step.name] = job
         if (kind == "select" and "fn_model" in step.inputs) != (step.rule is not None):
@@ -205,7 +205,7 @@ def compose(
         boxes[step.name] = next((boxes[name] for name in given_by if boxes.get(name)), int(numbers.get("box", 0)))
         if kind == "extract":
             boxes[step.name] = int(options["rescale" if options.get("do_rescale") == "Yes" else "extract_size"])
-        gigabytes = resources.memory(kind, options, boxes[step.name], ranks, layout)
+        gigabytes = resources.memory(kind, options, boxes[step.name], ranks, placement)
         stages.append(
             Stage(
                 name=step.name,
@@ -214,7 +214,7 @@ def compose(
                 resume=cont,
                 resume_option="--continue" if cont else "",
                 memory_gb=gigabytes,
-                note=resources.note(kind, ranks, threads, gigabytes, layout),
+                note=resources.note(kind, ranks, threads, gigabytes, placement),
             )
         )
     folders_of_jobs = {name: job.name for name, job in jobs.items()}

@@ -10,7 +10,7 @@ from typing import Any
 
 from kit.stages.cloudmask.patches import WHOLE, Label
 from kit.stages.cloudmask.products import ProductError
-from kit.stages.ml.plan import arithmetic_options, take_plan, training_options
+from kit.stages.ml.options import arithmetic_options, take_options, training_options
 
 
 def parser() -> argparse.ArgumentParser:
@@ -79,8 +79,8 @@ def run(stage: str, given: dict[str, Any]) -> None:
     elif stage == "train":
         from kit.stages.cloudmask.train import train
 
-        plan = take_plan(given)
-        train(plan=plan, fused=not given.pop("plain"), **given)
+        options = take_options(given)
+        train(options=options, fused=not given.pop("plain"), **given)
     elif stage == "infer":
         from kit.stages.cloudmask.infer import infer
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from kit.stages.cloudmask.network import PARAMETERS, unet
 from kit.stages.cloudmask.patches import UNSEEN
 from kit.stages.cloudmask.shards import Shards
-from kit.stages.ml.plan import Plan
+from kit.stages.ml.options import Options
 from kit.stages.ml.task import Tally, Target, Task
 from kit.stages.ml.train import train as train_task
 
@@ -81,6 +81,6 @@ def summary(sums: NDArray[np.float64]) -> dict[str, float]:
     }
 
 
-def train(data: Path, out: Path, plan: Plan, backend: str, positive_weight: float, fused: bool) -> None:
+def train(data: Path, out: Path, options: Options, backend: str, positive_weight: float, fused: bool) -> None:
     """Trains the U-Net; see `kit.stages.ml.train`."""
-    train_task(task(data, positive_weight, fused), out, plan, backend)
+    train_task(task(data, positive_weight, fused), out, options, backend)

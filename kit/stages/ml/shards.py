@@ -64,3 +64,11 @@ class Shards:
             return tuple(values)
 
         return tf.data.Dataset.from_tensor_slices(numbers).map(read, num_parallel_calls=1).prefetch(2)
+
+
+def shares(samples: int, batch_size: int, size: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    """The numbers of the samples of an epoch (ranks, steps, batch): all ranks take as many steps, no sample comes twice."""
+    steps = samples // (batch_size * size)
+    order = np.random.default_rng([seed, epoch]).permutation(samples)[: steps * batch_size * size]
+    # A step takes the same samples, however many ranks share them.
+    return order.reshape(steps, batch_size, size).transpose(2, 0, 1)

@@ -68,7 +68,7 @@ class Task:
     sums: int  # how many there are in a tally
     tally: Callable[..., Tally]  # (network, *fields, training)
     summary: Callable[[NDArray[np.float64]], dict[str, float]]
-    optimizer: Callable[[float], Any] = adam  # of Keras, from a learning rate, which the plan sets before each step
+    optimizer: Callable[[float], Any] = adam  # of Keras, from a learning rate, which the trainer sets before each step
     parameters: int = 0  # that the network must have; 0: any number
     facts: Mapping[str, Any] = field(default_factory=dict)  # recorded in train.json: choices, and what the data are
     attributes: Mapping[str, str] = field(default_factory=dict)  # of the file of weights: what its user must know

@@ -17,8 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kit.stages.ml.plan import Plan, shares
+from kit.stages.ml.learning_rate import learning_rate
+from kit.stages.ml.options import Options
 from kit.stages.ml.ranks import agreed_precision, crowded, join
+from kit.stages.ml.shards import shares
 from kit.stages.ml.task import Target, Task
 from kit.stages.ml.weights import save
 
@@ -86,7 +88,7 @@ def until_target(records: Sequence[dict[str, Any]], target: Target) -> dict[str,
     }
 
 
-def train(task: Task, out: Path, plan: Plan, backend: str) -> None:
+def train(task: Task, out: Path, options: Options, backend: str) -> None:
     """Trains a network and writes model.weights.h5, epochs.jsonl and train.json into `out`.
 
     The weights are those of the epoch with the lowest validation loss. A checkpoint is written after every epoch; a run
@@ -95,32 +97,32 @@ def train(task: Task, out: Path, plan: Plan, backend: str) -> None:
     """
     import tensorflow as tf
 
-    if plan.patience >= plan.epochs:
+    if options.patience >= options.epochs:
         raise ValueError(
-            f"--patience {plan.patience} never acts in --epochs {plan.epochs}: it ends a training that many epochs behind "
-            "its best one; give fewer, or 0 for none"
+            f"--patience {options.patience} never acts in --epochs {options.epochs}: it ends a training that many epochs "
+            "behind its best one; give fewer, or 0 for none"
         )
-    ranks = join(backend, plan.tf32)
-    tf.keras.utils.set_random_seed(plan.seed)
-    if plan.deterministic:
+    ranks = join(backend, options.tf32)
+    tf.keras.utils.set_random_seed(options.seed)
+    if options.deterministic:
         tf.config.experimental.enable_op_determinism()
-    plan = plan._replace(precision=agreed_precision(plan.precision, ranks))
-    if plan.precision == "bfloat16":
+    options = options._replace(precision=agreed_precision(options.precision, ranks))
+    if options.precision == "bfloat16":
         tf.keras.mixed_precision.set_global_policy("mixed_bfloat16")
-    global_batch = plan.batch_size * ranks.size
-    samples = round(plan.share * len(task.training))
+    global_batch = options.batch_size * ranks.size
+    samples = round(options.share * len(task.training))
     steps = samples // global_batch
     if steps == 0:
         raise ValueError(
-            f"{samples} training {task.unit} do not fill one global batch of {plan.batch_size} x {ranks.size} ranks"
+            f"{samples} training {task.unit} do not fill one global batch of {options.batch_size} x {ranks.size} ranks"
         )
 
     model = task.network()
     if task.parameters and model.count_params() != task.parameters:
         raise ValueError(f"the network has {model.count_params()} parameters, not the reference's {task.parameters}")
-    optimizer = task.optimizer(plan.learning_rate)
+    optimizer = task.optimizer(options.learning_rate)
     optimizer.build(model.trainable_variables)
-    step = Step(task, model, plan.xla)
+    step = Step(task, model, options.xla)
     done, best, best_epoch = (tf.Variable(value) for value in (0, np.float64(np.inf), 0))
     parts = {"model": model, "optimizer": optimizer, "done": done, "best": best, "best_epoch": best_epoch}
     checkpoint = tf.train.Checkpoint(**parts, **{name: tf.Variable(value) for name, value in task.marks.items()})
@@ -156,18 +158,18 @@ def train(task: Task, out: Path, plan: Plan, backend: str) -> None:
         mine = np.arange(len(task.validation))[ranks.rank :: ranks.size]
         sums = np.zeros(task.sums)
         # In batches of one size, but for the last: each size is a graph of its own.
-        for start in range(0, len(mine), plan.batch_size):
-            fields = task.validation.read(mine[start : start + plan.batch_size])
+        for start in range(0, len(mine), options.batch_size):
+            fields = task.validation.read(mine[start : start + options.batch_size])
             sums += step.validate(*map(tf.constant, fields)).numpy()
         total: NDArray[np.float64] = ranks.sum([tf.constant(sums)])[0].numpy()
         return total
 
     # What goes on counts from what its finished epochs took; the time of one that was cut off is not known.
     began = time.perf_counter() - (records[-1]["elapsed"] if records else 0.0)
-    for epoch in range(int(done), plan.epochs):
-        if plan.patience and epoch - int(best_epoch) >= plan.patience:
+    for epoch in range(int(done), options.epochs):
+        if options.patience and epoch - int(best_epoch) >= options.patience:
             break
-        mine = shares(samples, plan.batch_size, ranks.size, plan.seed, epoch)[ranks.rank]
+        mine = shares(samples, options.batch_size, ranks.size, options.seed, epoch)[ranks.rank]
         sums = np.zeros(task.sums)
         clock: dict[str, list[float]] = {name: [] for name in CLOCKS}  # seconds of this rank
         batches = iter(task.training.batches(mine))
@@ -182,7 +184,7 @@ def train(task: Task, out: Path, plan: Plan, backend: str) -> None:
             # What the ranks saw counts alike: sums are exchanged, and divided once by the count of all ranks.
             *gradients, count = ranks.sum([*gradients, count])
             marks.append(time.perf_counter())
-            optimizer.learning_rate.assign(plan.rate(epoch * steps + number, steps, global_batch))
+            optimizer.learning_rate.assign(learning_rate(options, epoch * steps + number, steps, global_batch))
             apply([gradient / tf.maximum(count, 1.0) for gradient in gradients])
             marks.append(time.perf_counter())
             read, computed, exchanged, applied = np.diff(marks).tolist()
@@ -233,7 +235,7 @@ def train(task: Task, out: Path, plan: Plan, backend: str) -> None:
         clocks = {name: sum(record["warm"][name] for record in records) for name in CLOCKS}
         names = {key.removeprefix("val_") for key in best_record if key.startswith("val_")}  # of the summary
         result = {
-            **plan._asdict(),
+            **options._asdict(),
             **{key: value for key, value in best_record.items() if key.removeprefix("val_") in names},
             "best_epoch": int(best_epoch),
             "epochs_run": len(records),

@@ -14,10 +14,10 @@ from kit.benchmarks.relion import phantom
 from kit.benchmarks.relion.resources import memory
 from kit.benchmarks.relion.workflow import compose
 from kit.images.render import load_image
+from kit.placement import Placement
 from kit.runtimes import RUNTIMES
-from kit.script.layout import Layout
 
-ONE_NODE = Layout(nodes=1, ranks=3, ranks_per_node=3, threads=1, cores=2)
+ONE_NODE = Placement(nodes=1, ranks=3, ranks_per_node=3, threads=1, cores=2)
 
 
 def test_the_script_says_what_jobs_are_given(tmp_path: Path) -> None:

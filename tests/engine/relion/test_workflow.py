@@ -28,10 +28,10 @@ from kit.core.errors import KitError
 from kit.core.files import read_json
 from kit.images.built import sif_of
 from kit.images.render import load_image
+from kit.placement import Placement
 from kit.runtimes import RUNTIMES
-from kit.script.layout import Layout
 
-ONE_NODE = Layout(nodes=1, ranks=3, ranks_per_node=3, threads=1, cores=2)
+ONE_NODE = Placement(nodes=1, ranks=3, ranks_per_node=3, threads=1, cores=2)
 NUMBERS = {**load_benchmark("relion").sizes["tiny"].parameters, "acceleration": "", "random_seed": 7}
 
 
@@ -236,7 +236,7 @@ def test_relion_opens_the_project(made_runs: Path) -> None:
 def test_plasmodium_has_the_parameters_of_the_published_times(tmp_path: Path) -> None:
     """Those of RELION's standard benchmark, whose page gives them with the times of many machines."""
     numbers = {"acceleration": "", "random_seed": 0}
-    many = Layout(nodes=2, ranks=9, ranks_per_node=5, threads=6, cores=30)
+    many = Placement(nodes=2, ranks=9, ranks_per_node=5, threads=6, cores=30)
     image = load_image("relion-basic")
     stages = {stage.name: stage.command for stage in compose("plasmodium", tmp_path, image, "apptainer", many, numbers)}
     both = "--i Particles/shiny_2sets.star --ctf --iter 25 --particle_diameter 360 --zero_mask --oversampling 1 "
@@ -262,7 +262,7 @@ def published(name: str, directory: Path) -> dict[str, str]:
     The stages are those that the metrics of the size of that name are read from.
     """
     numbers = {"acceleration": "", "random_seed": 1}
-    many = Layout(nodes=2, ranks=9, ranks_per_node=5, threads=6, cores=30)
+    many = Placement(nodes=2, ranks=9, ranks_per_node=5, threads=6, cores=30)
     stages = compose(name, directory, load_image("relion-basic"), "apptainer", many, numbers)
     load_benchmark("relion").resolve(name, stages)
     return {stage.name: " ".join(stage.command.split()) for stage in stages}

@@ -238,7 +238,7 @@ def test_a_network_masks_no_scene_of_another_radiometry(converted: Path, tmp_pat
 
 def test_ranks_share_the_patches() -> None:
     """Equal steps, nothing twice; the patches of a step are the same however many ranks there are."""
-    from kit.stages.ml.plan import shares
+    from kit.stages.ml.shards import shares
 
     alone = shares(103, 4, 1, seed=1, epoch=0)
     shared = shares(103, 2, 2, seed=1, epoch=0)

@@ -13,7 +13,8 @@ from network import reference_weights, write_keras_file
 from kit.benchmark import load_benchmark
 from kit.stages.cloudmask.__main__ import parser
 from kit.stages.cloudmask.network import read_weights
-from kit.stages.ml.plan import Plan
+from kit.stages.ml.learning_rate import learning_rate
+from kit.stages.ml.options import Options
 from kit.stages.ml.task import Target
 from kit.stages.ml.train import until_target
 
@@ -60,10 +61,10 @@ def test_the_rate_grows_with_the_root_of_the_global_batch() -> None:
     for more, expected in (([], 0.004), (["--scaling", "linear"], 0.016), (["--scaling", "none"], 0.001)):
         given = vars(parser().parse_args([*words, *more]))
         keys = ("epochs", "batch_size", "learning_rate", "reference_batch", "scaling")
-        plan = Plan(**{key: given[key] for key in keys})
-        assert plan.rate(0, 10, global_batch=512) == pytest.approx(expected)
-        assert plan.rate(0, 10, global_batch=32) == pytest.approx(0.001)
-    assert Plan(epochs=1, batch_size=1, learning_rate=0.001).scaling == "sqrt"
+        plan = Options(**{key: given[key] for key in keys})
+        assert learning_rate(plan, 0, 10, global_batch=512) == pytest.approx(expected)
+        assert learning_rate(plan, 0, 10, global_batch=32) == pytest.approx(0.001)
+    assert Options(epochs=1, batch_size=1, learning_rate=0.001).scaling == "sqrt"
 
 
 @pytest.mark.parametrize("size", load_benchmark("cloudmask").sizes)

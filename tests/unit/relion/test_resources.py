@@ -8,11 +8,11 @@ from kit.benchmark import Size, load_benchmark
 from kit.benchmarks.relion.resources import gpu_map, share
 from kit.core.errors import KitError
 from kit.core.schema import parse
-from kit.script.layout import Layout, fill, layout
+from kit.placement import Placement, fill, placement
 from kit.site import Partition, load_site
 
-ONE_NODE = Layout(nodes=1, ranks=3, ranks_per_node=3, threads=1, cores=2)
-MANY = Layout(nodes=2, ranks=9, ranks_per_node=5, threads=4, cores=24)
+ONE_NODE = Placement(nodes=1, ranks=3, ranks_per_node=3, threads=1, cores=2)
+MANY = Placement(nodes=2, ranks=9, ranks_per_node=5, threads=4, cores=24)
 
 
 def test_ranks_and_threads() -> None:
@@ -24,15 +24,15 @@ def test_ranks_and_threads() -> None:
 
 
 def test_every_working_rank_has_a_gpu() -> None:
-    one = Layout(nodes=1, ranks=5, ranks_per_node=5, threads=6, cores=32, gpus=4)
+    one = Placement(nodes=1, ranks=5, ranks_per_node=5, threads=6, cores=32, gpus=4)
     assert gpu_map(5, one) == "0:1:2:3"
     assert gpu_map(1, one) == "0,1,2,3"
     for nodes in (2, 3, 4):  # dealt out in turn, the leader to the first
-        plan = Layout(nodes=nodes, ranks=4 * nodes + 1, ranks_per_node=5, threads=6, cores=32, gpus=4)
+        plan = Placement(nodes=nodes, ranks=4 * nodes + 1, ranks_per_node=5, threads=6, cores=32, gpus=4)
         devices = [int(gpu) for gpu in gpu_map(plan.ranks, plan).split(":")]
         places = [(rank % nodes, gpu) for rank, gpu in enumerate(devices, start=1)]
         assert sorted(places) == [(node, gpu) for node in range(nodes) for gpu in range(4)]
-    shared = Layout(nodes=1, ranks=5, ranks_per_node=5, threads=6, cores=32, gpus=2)
+    shared = Placement(nodes=1, ranks=5, ranks_per_node=5, threads=6, cores=32, gpus=2)
     assert gpu_map(5, shared) == "0:1:0:1"
     assert gpu_map(5, ONE_NODE) == ""
 
@@ -46,7 +46,7 @@ def test_ranks_fill_the_nodes() -> None:
     assert [fill(one, gpus, 64) for gpus in (1, 2, 3, 4)] == [3, 3, 3, 5]
     assert fill(one, 0, 2) == 3
     site = load_site("example-slurm")
-    plan = layout(load_benchmark("relion").sizes["aldolase"], site.partitions["cpu"], site)
+    plan = placement(load_benchmark("relion").sizes["aldolase"], site.partitions["cpu"], site)
     assert (plan.nodes, plan.ranks, plan.ranks_per_node, plan.threads) == (4, 63, 16, 4)
 
 

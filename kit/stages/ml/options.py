@@ -1,18 +1,14 @@
-"""What decides a training: its plan with the learning rate of every step, and which rank takes which samples when."""
+"""What decides a training: its options, as they are given and as they are recorded with its result."""
 
 from __future__ import annotations
 
 import argparse
-import math
 from typing import Any, NamedTuple
-
-import numpy as np
-from numpy.typing import NDArray
 
 from kit.stages.ml.ranks import BACKENDS
 
 
-class Plan(NamedTuple):
+class Options(NamedTuple):
     """What decides a training, and is recorded with its result."""
 
     epochs: int
@@ -30,34 +26,6 @@ class Plan(NamedTuple):
     deterministic: bool = True  # the same bytes every time, where the device can
     seed: int = 1234
 
-    def rate(self, step: int, steps: int, global_batch: int) -> float:
-        """The learning rate of a step (from 0 on), where an epoch has `steps`.
-
-        It grows with the square root of the global batch: Adam divides the mean gradient by its own size, so that the noise
-        of a step falls with the root of the batch, and not with the batch as it does in plain gradient descent, whose rule
-        is the linear one (Goyal et al. 2017, arXiv 1706.02677). Malladi et al. 2022 (arXiv 2205.10287) derive and test the
-        root for Adam; they change its decay rates with the batch as well, which is not done here. `none` leaves the rate
-        as it is, whatever the number of ranks.
-        """
-        ratio = global_batch / self.reference_batch
-        factor = {"linear": ratio, "sqrt": math.sqrt(ratio), "none": 1.0}[self.scaling]
-        full, warm = self.learning_rate * factor, self.warmup_epochs * steps
-        if step < warm:
-            first = min(self.learning_rate, full) / max(warm, 1)
-            return first + (full - first) * step / warm
-        if self.schedule == "cosine":
-            share = (step - warm) / max(self.epochs * steps - warm, 1)
-            return full * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(share, 1.0))))
-        return full
-
-
-def shares(samples: int, batch_size: int, size: int, seed: int, epoch: int) -> NDArray[np.int64]:
-    """The numbers of the samples of an epoch (ranks, steps, batch): all ranks take as many steps, no sample comes twice."""
-    steps = samples // (batch_size * size)
-    order = np.random.default_rng([seed, epoch]).permutation(samples)[: steps * batch_size * size]
-    # A step takes the same samples, however many ranks share them.
-    return order.reshape(steps, batch_size, size).transpose(2, 0, 1)
-
 
 def arithmetic_options(parser: argparse.ArgumentParser) -> None:
     """What a network computes in, and what joins its ranks: options of all stages that load one."""
@@ -69,7 +37,7 @@ def arithmetic_options(parser: argparse.ArgumentParser) -> None:
 
 
 def training_options(parser: argparse.ArgumentParser, unit: str) -> None:
-    """The options of a training, one for each field of `Plan`; `unit` is what a sample is called (plural)."""
+    """The options of a training, one for each field of `Options`; `unit` is what a sample is called (plural)."""
     parser.add_argument("--epochs", type=int, required=True)
     parser.add_argument("--batch-size", type=int, default=32, help=f"{unit} of one rank in a step")
     parser.add_argument("--learning-rate", type=float, default=1e-3, help="for a global batch of --reference-batch")
@@ -86,7 +54,7 @@ def training_options(parser: argparse.ArgumentParser, unit: str) -> None:
     arithmetic_options(parser)
 
 
-def take_plan(given: dict[str, Any]) -> Plan:
-    """The plan that `training_options` were given, taken out of the parsed options; the backend and others stay there."""
+def take_options(given: dict[str, Any]) -> Options:
+    """What `training_options` were given, taken out of the parsed options; the backend and others stay there."""
     loose = given.pop("nondeterministic") or given["xla"]
-    return Plan(**{key: given.pop(key) for key in Plan._fields if key != "deterministic"}, deterministic=not loose)
+    return Options(**{key: given.pop(key) for key in Options._fields if key != "deterministic"}, deterministic=not loose)

@@ -1,4 +1,4 @@
-"""The layout of ranks on nodes: the arithmetic of nodes, ranks, threads and GPUs."""
+"""The placement of ranks on nodes: the arithmetic of nodes, ranks, threads and GPUs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from kit.site import Partition, Site
 
 
 @dataclass(frozen=True)
-class Layout:
+class Placement:
     """How the ranks of a size lie on the nodes of a partition."""
 
     nodes: int
@@ -30,10 +30,10 @@ class Layout:
         return min(self.cores, self.ranks_per_node * self.threads)
 
 
-def layout(
+def placement(
     size: Size, partition: Partition, site: Site, on_gpus: bool = False, here: tuple[int, float] | None = None
-) -> Layout:
-    """The layout of a size on a partition; KitError if the partition is too small.
+) -> Placement:
+    """The placement of a size on a partition; KitError if the partition is too small.
 
     `on_gpus` says whether the ranks compute on the GPUs that the partition may have. `here` are cores and gigabytes of
     memory where the site does not say them: those of this machine if not given.
@@ -58,7 +58,7 @@ def layout(
             f"site {site.name}: {per_node} ranks x {size.threads} threads a node are needed, but a node has {cores} cores "
             "(key 'cores' of the partition)"
         )
-    return Layout(
+    return Placement(
         nodes=size.nodes,
         ranks=ranks,
         ranks_per_node=per_node,
@@ -79,7 +79,7 @@ def fill(size: Size, gpus: int, cores: int) -> int:
     return max(3, room - 1 + room % 2)
 
 
-def warnings(benchmark: Benchmark, plan: Layout) -> list[str]:
+def warnings(benchmark: Benchmark, plan: Placement) -> list[str]:
     """Warnings before a run starts: stages that need more memory than a node has."""
     return [
         f"stage {stage.name}: about {stage.memory_gb:.0f} GB of memory a node are needed, and it has {plan.memory_gb:.0f}; "
