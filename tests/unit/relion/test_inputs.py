@@ -15,10 +15,8 @@ from kit.benchmarks.relion.agreement import original_pixel
 from kit.benchmarks.relion.inputs import check_inputs
 from kit.benchmarks.relion.phantom import write_star
 from kit.benchmarks.relion.picking import pixel_size
-from kit.benchmarks.relion.project import RelionProject, pipeline_rows, write_job_star
 from kit.benchmarks.relion.star import read_star
 from kit.core.errors import KitError
-from kit.images.render import load_image
 
 IMPORT = {"fn_in_raw": "movies/*.mrcs", "angpix": "1.5"}
 REFINE = {
@@ -214,16 +212,3 @@ def test_images_that_are_not_there(folder: Path) -> None:
     stack = folder / "Extract/one.mrcs"
     stack.write_bytes(stack.read_bytes()[:-1])
     assert f"{stack}: cut short, or no MRC file" in said(folder)
-
-
-def test_a_schedule_ends_before_the_job_starts(folder: Path) -> None:
-    """The missing gain of a real project: nothing is launched, and the job can be run once it is there."""
-    project = RelionProject(folder, load_image("relion-basic"))
-    write_job_star(folder / "import_job.star", "import", {**IMPORT, "kV": "300", "Cs": "2.7", "Q0": "0.1"}, project.numbered)
-    options = {"input_star_mics": "Import/job001/movies.star", "fn_gain_ref": "gain.mrc"}
-    write_job_star(folder / "motioncorr_job.star", "motioncorr", options, project.numbered)
-    jobs = [project.schedule_job(f"{kind}_job.star") for kind in ("import", "motioncorr")]
-    with pytest.raises(KitError, match=r"gain.mrc: missing, but fn_gain_ref names it"):
-        project.run_schedule("x", jobs)
-    assert [row[3] for row in pipeline_rows(folder, "processes")] == ["2", "1"]
-    assert not (folder / jobs[1].name / "run.out").exists()

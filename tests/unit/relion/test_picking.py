@@ -169,8 +169,7 @@ def test_what_a_picker_was_not_asked_is_no_miss(project: Path) -> None:
         ("AutoPick/job005", 10, 20),
     ]
     assert (
-        "  1.000      10  AutoPick/job004, AutoPick/job005"
-        in kit("relion", "picks", str(project), "--diameter", "200").stdout
+        "  1.000  10  AutoPick/job004, AutoPick/job005" in kit("relion", "picks", str(project), "--diameter", "200").stdout
     )
 
 

@@ -247,3 +247,13 @@ def test_unknown_jobs_are_said(my_project: RelionProject) -> None:
     my_project.schedule_job("JobFiles/import_job.star")
     with pytest.raises(KitError, match=r"no job 'Import/job007/' was scheduled here; known: Import/job001/"):
         my_project.run_schedule("x", ["Import/job007/"])
+
+
+def test_a_schedule_ends_before_a_job_that_lacks_its_input(my_project: RelionProject) -> None:
+    """The missing gain of a real project: nothing is launched, and the job can be run once it is there."""
+    (my_project.directory / "gain.mrc").unlink()
+    jobs = [my_project.schedule_job(f"JobFiles/{kind}_job.star") for kind in ("import", "motioncorr")]
+    with pytest.raises(KitError, match=r"gain.mrc: missing, but fn_gain_ref names it"):
+        my_project.run_schedule("x", jobs)
+    assert statuses(my_project) == ["2", "1"]
+    assert not (my_project.directory / jobs[1].name / "run.out").exists()
