@@ -148,6 +148,7 @@ def submit(directory: Path) -> Run:
             raise KitError(f"{directory}: its job {run.job} is still {state.name}; wait, or end it with kit cancel")
         if state.name in ("finished", "valid"):
             raise KitError(f"{directory}: the run has finished; collect it with kit collect, or start a new one")
+        run = become(run, state)  # run.json may be older: nobody watched the job end
     script = directory / "job.sh"
     if digest(script) != run.script:
         raise KitError(f"{script}: changed since it was rendered; its results could not be trusted. Start a new run")

@@ -150,6 +150,21 @@ def test_interrupted_run_can_be_continued(toy: Path, monkeypatch: pytest.MonkeyP
     assert [stage.name for stage in run.stages] == ["first", "second", "second", "third"]
 
 
+def test_job_that_outlived_its_cancelling_is_resumed(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """run.json then says running, and the job ended with nobody watching."""
+    monkeypatch.setenv("TOY", "sleep 60")
+    directory = prepared(toy)
+    boxed(directory)
+    run = launch.submit(directory)
+    wait_for_stage(directory, "second")
+    save_run(directory, run.model_copy(update={"state": current_state(directory, run)}))
+    assert load_run(directory).state.name == "running"
+    os.killpg(int(run.job.partition(":")[0]), signal.SIGKILL)
+    time.sleep(0.2)
+    monkeypatch.setenv("TOY", "true")
+    assert ended(directory).state.name == "valid"
+
+
 def test_scheduler_that_forgets_the_job(toy: Path, tmp_path: Path) -> None:
     directory = prepared(toy)
     run = load_run(directory).model_copy(update={"job": "1:1", "state": State(name="submitted")})
