@@ -65,6 +65,11 @@ class Plan:
         return self.size.seed
 
     @property
+    def lacks_gpus(self) -> bool:
+        """Whether the image computes on GPUs and the partition has none: a trial that cannot become a result."""
+        return self.image.device != "cpu" and not self.partition.gpus
+
+    @property
     def work(self) -> str:
         """What runs: a size, one stage of it, or a scaling measurement."""
         part = self.pack.stage if self.pack else "scaling" if self.request.scaling else ""
@@ -93,13 +98,8 @@ def make_plan(
     if request.isolated is not None and pack is None:
         pack = fitting_pack(request.isolated, request)
     partition_name, partition = site.partition(request.partition)
-    if image.device != "cpu" and not partition.gpus and not request.allow_cpu:
-        raise KitError(
-            f"site {site.name}: image {image.name} computes on GPUs, and the partition {partition_name} has none (key "
-            "'gpus'); take another partition or image, or --allow-cpu for a trial that cannot become a result"
-        )
     here = here or this_machine()
-    return Plan(
+    plan = Plan(
         request=request,
         benchmark=benchmark,
         image=image,
@@ -110,6 +110,12 @@ def make_plan(
         here=here,
         pack=pack,
     )
+    if plan.lacks_gpus and not request.allow_cpu:
+        raise KitError(
+            f"site {site.name}: image {image.name} computes on GPUs, and the partition {partition_name} has none (key "
+            "'gpus'); take another partition or image, or --allow-cpu for a trial that cannot become a result"
+        )
+    return plan
 
 
 def repeated(request: Request, count: int) -> list[Plan]:

@@ -12,6 +12,7 @@ from kit.core.checksums import plain_digest
 from kit.core.errors import KitError
 from kit.core.tables import table
 from kit.data.isolated import PACK
+from kit.plan import plan_of
 from kit.runs.plausibility import CLOCKS, contained, evidence, too_fast
 from kit.runs.record import (
     SBOM,
@@ -106,7 +107,11 @@ def judge_results(
     if not run.image.digest:
         return State(name="finished", reason="it ran outside a container, so nothing proves what ran"), metrics
     try:
-        evidence(directory, run, benchmark, attempts, judged)
+        plan = plan_of(directory, run)
+        if plan.lacks_gpus:
+            reason = f"image {plan.image.name} computes on GPUs, and the site names none: a trial, not a result"
+            return State(name="finished", reason=reason), metrics
+        evidence(directory, plan, run, attempts, judged)
     except KitError as error:
         return State(name="failed", stage="collect", reason=str(error)), metrics
     return State(name="valid"), metrics

@@ -11,7 +11,7 @@ from kit.benchmark import Benchmark
 from kit.core.checksums import plain_digest
 from kit.core.errors import KitError
 from kit.core.files import kind, open_plain, read_json
-from kit.plan import plan_of
+from kit.plan import Plan
 from kit.runs.record import FILE, SBOM, Run, StageRecord, State, directory_name
 from kit.script.render import commands
 
@@ -45,7 +45,7 @@ def contained(directory: Path, run: Run) -> None:
                 raise KitError(f"{path}: {kind(mode)}, where only files and folders of this run are expected")
 
 
-def evidence(directory: Path, run: Run, benchmark: Benchmark, attempts: list[StageRecord], judged: float) -> None:
+def evidence(directory: Path, plan: Plan, run: Run, attempts: list[StageRecord], judged: float) -> None:
     """KitError if the files that a run left contradict each other.
 
     The SBOM is of the image that run.json names, and what a stage wrote is as old as the stage. `judged` is when the
@@ -61,9 +61,9 @@ def evidence(directory: Path, run: Run, benchmark: Benchmark, attempts: list[Sta
             raise KitError(f"{directory / FILE}: image.digest is {run.image.digest}, but {SBOM} is of {stated}")
     done = {attempt.name: attempt for attempt in attempts if attempt.exit_code == 0}
     last = max(attempt.end or 0.0 for attempt in attempts)
-    windows: dict[str, tuple[float, float]] = {metric.file: (attempts[0].start, last) for metric in benchmark.metrics}
-    texts = commands(plan_of(directory, run))
-    for stage in benchmark.stages:
+    windows: dict[str, tuple[float, float]] = {metric.file: (attempts[0].start, last) for metric in plan.benchmark.metrics}
+    texts = commands(plan)
+    for stage in plan.benchmark.stages:
         for output in texts[stage.name][1]:
             windows[output] = done[stage.name].start, done[stage.name].end or last
     for name, (start, end) in windows.items():

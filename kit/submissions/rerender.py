@@ -131,7 +131,6 @@ def requested(run: Run, source: Rendering) -> Request:
         ranks=source.ranks,
         threads=source.threads,
         seed=run.seed,
-        allow_cpu=True,  # whether it may be a result is the verdict's business
     )
 
 

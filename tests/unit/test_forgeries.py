@@ -24,10 +24,12 @@ from kit.core import paths
 from kit.core.checksums import digest, labelled, sha256
 from kit.core.errors import KitError
 from kit.core.files import json_text, open_plain
+from kit.images.recipes import RECIPES
 from kit.plan import Request, make_plan
 from kit.runs import launch
 from kit.runs.collect import collect
 from kit.runs.record import load_run, read_stages, save_run, stage_lines
+from kit.submissions import rerender
 from kit.submissions.check import MOST_FINDINGS, check
 from kit.submissions.layout import packed
 from kit.submissions.pack import pack
@@ -140,6 +142,13 @@ def test_forged_metric(submission: Path, key: str, value: Any) -> None:
         run["metrics"][0][key] = value
 
     assert "metric resolution" in forged(submission, change)
+
+
+def test_valid_on_no_gpus(submission: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rerender.in_process.cache_clear()
+    rerender.script_of.cache_clear()
+    monkeypatch.setattr(RECIPES["relion-basic"], "DEVICE", "cuda")
+    assert "image relion-basic computes on GPUs, and the partition local has none" in forged(submission)
 
 
 def test_invented_metric(submission: Path) -> None:

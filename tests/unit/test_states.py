@@ -11,6 +11,7 @@ import pytest
 from conftest import boxed
 
 from kit.core.errors import KitError
+from kit.images.recipes import RECIPES
 from kit.plan import Request, make_plan
 from kit.runs import launch
 from kit.runs.collect import collect
@@ -52,6 +53,16 @@ def test_without_a_container_it_is_never_valid(toy: Path, tmp_path: Path) -> Non
     run = ended(directory)
     assert run.state.name == "finished"
     assert "outside a container" in refused(directory, tmp_path)
+
+
+def test_on_no_gpus_it_is_never_valid(toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With --allow-cpu an image for GPUs runs where there are none, whatever the benchmark says of what came out."""
+    directory = prepared(toy)
+    boxed(directory)
+    monkeypatch.setattr(RECIPES["relion-basic"], "DEVICE", "cuda")
+    run = ended(directory)
+    assert run.state.name == "finished"
+    assert "computes on GPUs, and the site names none" in refused(directory, tmp_path)
 
 
 @pytest.mark.parametrize(
