@@ -55,12 +55,12 @@ def recipe(
     for path in changed:
         out(path.relative_to(render.context_root()))
     if check and changed:
-        raise KitError("these recipes differ from their source in kit/images; run make recipes")
+        raise KitError("these recipes differ from their source in kit/images/recipes; run make recipes")
 
 
 @app.command()
 def build(
-    names: Annotated[list[str], typer.Argument(help="Images to build.", autocompletion=complete.images)],
+    names: Annotated[list[str], typer.Argument(metavar="NAME", help="Images to build.", autocompletion=complete.images)],
     format: Annotated[str, typer.Option(help="docker, sif, or all: both.")] = "all",
     arg: Arguments = [],  # noqa: B006
     source: Annotated[

@@ -221,17 +221,20 @@ def recipe(image: Image, format: Format, bootstrap: str = "docker") -> str:
 
 
 def stale_recipes() -> list[Path]:
-    """The committed recipes whose text differs from what their source renders today."""
+    """The committed recipes whose text differs from what their source renders today.
+
+    KitError outside a checkout, which alone has them.
+    """
     from kit.images.recipes import RECIPES
 
+    if paths.CHECKOUT is None:
+        raise KitError("only a git checkout of the kit holds the recipes of all images; name one image to print its recipe")
     files = {context_root() / FORMATS[f].format(name=name): recipe(Image(name), f) for name in RECIPES for f in FORMATS}
     return [path for path, text in files.items() if not path.is_file() or path.read_text() != text]
 
 
 def write_recipes() -> list[Path]:
-    """Writes every stale recipe; returns the files whose text changed. KitError outside a checkout, which keeps them."""
-    if paths.CHECKOUT is None:
-        raise KitError("this kit is no checkout, which would hold the recipes of all images; name one image to print it")
+    """Writes every stale recipe; returns the files whose text changed. KitError as from `stale_recipes`."""
     changed = stale_recipes()
     for path in changed:
         name = path.stem if path.suffix == ".def" else path.parent.name

@@ -148,8 +148,9 @@ def test_generated_recipes_lie_alone() -> None:
 
 def test_recipes_are_written_in_a_checkout_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kit.core.paths.CHECKOUT", None)
-    with pytest.raises(KitError, match="name one image to print it"):
-        render.write_recipes()
+    for verb in (render.write_recipes, render.stale_recipes):
+        with pytest.raises(KitError, match="name one image to print its recipe"):
+            verb()
 
 
 @pytest.mark.parametrize(("old", "new"), ALIASES.items())
