@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from kit.core.errors import KitError
-from kit.core.files import read_json
+from kit.core.files import read_table
 from kit.images.render import load_image
 from kit.runs.record import load_run
 
@@ -16,7 +16,7 @@ def one_job(directory: Path, name: str, ranks: int) -> dict[str, Any]:
     """What a stage wrote into the file `name`; KitError unless its ranks formed one job, on what the image is there for."""
     run = load_run(directory)
     device = "CPU" if load_image(run.image.name).device == "cpu" else "GPU"
-    facts: dict[str, Any] = read_json(directory / name)
+    facts = read_table(directory / name)
     if facts.get("ranks") != ranks:
         raise KitError(f"{directory / name}: {ranks} ranks were asked for, {facts.get('ranks')} formed one job")
     strangers = {kind for kind in facts["devices"] if (kind == "CPU") != (device == "CPU")}

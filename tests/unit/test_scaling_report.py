@@ -66,3 +66,9 @@ def test_points_that_did_other_work_are_refused(scaled: Path, point: str, key: s
     path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
     with pytest.raises(KitError, match=said):
         report.evaluate(scaled)
+
+
+def test_point_that_left_no_facts_is_refused(scaled: Path) -> None:
+    (scaled / "strong_2/train.json").write_text("[]")
+    with pytest.raises(KitError, match=r"strong_2/train\.json: a JSON object is needed, not list"):
+        report.evaluate(scaled)
