@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -317,7 +318,7 @@ class Benchmark(Model):
                 value = value[name]
             except (KeyError, TypeError, IndexError):
                 raise KitError(f"{path}: no label '{name}' (looking for {label})") from None
-        if hasattr(value, "iloc") or isinstance(value, list):
+        if isinstance(value, Iterable) and not isinstance(value, str | Mapping):
             rows = list(value)
             if row >= len(rows):
                 raise KitError(f"{path}: {label} has {len(rows)} rows, row {row} is missing")

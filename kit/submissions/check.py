@@ -24,7 +24,7 @@ from kit.benchmark import Benchmark
 from kit.core.checksums import SUMS, digest, labelled, read_sums, sums_text
 from kit.core.errors import KitError, plain
 from kit.core.files import json_text, kind, read_json
-from kit.core.schema import parse, shortened
+from kit.core.schema import M, parse, shortened
 from kit.data.isolated import PACK, Pack
 from kit.runs.collect import CARRIED, metric_record
 from kit.runs.plausibility import stated_digest, too_fast
@@ -88,7 +88,7 @@ class Submission:
             self.digests[name] = digest(self.path / name)
         return self.digests[name]
 
-    def parsed(self, model: Any, name: str) -> Any:
+    def parsed(self, model: type[M], name: str) -> M | None:
         """A file parsed as a model; None if it is missing. KitError names it by its name in the submission."""
         return parse(model, self.json(name), name) if self.there(name) else None
 
@@ -101,8 +101,7 @@ class Submission:
     @functools.cached_property
     def run(self) -> Run | None:
         try:
-            found: Run | None = self.parsed(Run, FILE)
-            return found
+            return self.parsed(Run, FILE)
         except KitError:
             return None  # the schema's own check says why
 
@@ -312,12 +311,14 @@ GATES = ("stage", "file", "label", "unit", "direction", "at_least", "at_most", "
 def gates(sub: Submission) -> Iterator[Finding]:
     """The run was judged by all gates of its benchmark here, and by no others."""
     run, benchmark = sub.run, sub.benchmark
-    if run is None or benchmark is None or not sub.there("run/benchmark.json"):
+    if run is None or benchmark is None:
         return
     try:
-        own: Benchmark = sub.parsed(Benchmark, "run/benchmark.json")
+        own = sub.parsed(Benchmark, "run/benchmark.json")
     except KitError:
         return  # its text is compared as a whole, too
+    if own is None:
+        return
     found = {metric.name: metric for metric in own.metrics}
     hint = f"; a submission is checked by the kit that made it, commit {run.commit}"
     for metric in benchmark.metrics:
