@@ -12,7 +12,7 @@ from kit.cli.output import out, out_json, say
 
 
 def repeats(
-    directories: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Valid runs that differ only in their seed.")],
+    directories: Annotated[list[Path], typer.Argument(metavar="RUN", help="Valid runs that differ only in their seed.")],
     output: Annotated[Path | None, typer.Option(help="Write the spread to this file, for kit compare --repeats.")] = None,
     as_json: Json = False,
 ) -> None:

@@ -149,7 +149,9 @@ def scaling(
         say(f"{directory}/figures/scaling.png: drawn")
 
 
-def status(directories: Annotated[list[Path], typer.Argument(metavar="RUN...")], as_json: Json = False) -> None:
+def status(
+    directories: Annotated[list[Path], typer.Argument(metavar="RUN", help="Run directories.")], as_json: Json = False
+) -> None:
     """Show the state of runs."""
     from kit.runs.record import load_run
     from kit.runs.states import current_state
