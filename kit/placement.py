@@ -79,11 +79,11 @@ def fill(size: Size, gpus: int, cores: int) -> int:
     return max(3, room - 1 + room % 2)
 
 
-def warnings(benchmark: Benchmark, plan: Placement) -> list[str]:
+def warnings(benchmark: Benchmark, placement: Placement) -> list[str]:
     """Warnings before a run starts: stages that need more memory than a node has."""
     return [
-        f"stage {stage.name}: about {stage.memory_gb:.0f} GB of memory a node are needed, and it has {plan.memory_gb:.0f}; "
+        f"stage {stage.name}: about {stage.memory_gb:.0f} GB of memory a node are needed, and it has {placement.memory_gb:.0f}; "
         "take more nodes or fewer ranks (--nodes, --ranks)"
         for stage in benchmark.stages
-        if plan.memory_gb and stage.memory_gb > plan.memory_gb
+        if placement.memory_gb and stage.memory_gb > placement.memory_gb
     ]

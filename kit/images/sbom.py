@@ -1,6 +1,7 @@
 """What is in an image, as CycloneDX 1.6: every Debian and Python package and every program built from source.
 
-Made from the lists that the image carries of itself (kit.image.inventory), so that any machine can make it again.
+Made from the lists that the image carries of itself (`inventory` in kit/images/render.py), so that any machine can make it
+again.
 """
 
 from __future__ import annotations

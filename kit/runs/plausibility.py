@@ -22,7 +22,7 @@ def contained(directory: Path, run: Run) -> None:
     """KitError for anything in a run directory that belongs neither to the run nor to its data.
 
     That is a link that leads elsewhere, and a FIFO, socket or device, which could keep a reader waiting for ever. In a run
-    that was moved or copied, RELION's links name the place where it ran.
+    that was moved or copied, links with absolute paths still name the place where it ran.
     """
     homes = [directory.resolve(), (directory / "data").resolve()]
     if run.rendering and Path(run.rendering.directory).name == directory_name(run.work, run.site, run.created):

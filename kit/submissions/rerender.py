@@ -46,7 +46,7 @@ class Question(Model):
 
 
 class Answer(Model):
-    """What the kit renders for a request: texts of files, the shell of each stage, and facts that run.json must state."""
+    """What the kit renders for a question: texts of files, the shell of each stage, and facts that run.json must state."""
 
     benchmark: str  # run/benchmark.json
     script: str  # run/job.sh
@@ -87,7 +87,7 @@ def again(question: Question) -> Answer:
 
 @functools.lru_cache(maxsize=4)
 def script_of(asked: str) -> tuple[Plan, str]:
-    """The plan and the job script of a question in JSON. Kept, since RELION composes them: a program for each job."""
+    """The plan and the job script of a question in JSON. Kept: composing a workflow starts a program for each job."""
     question = Question.model_validate_json(asked)
     run, site = question.run, question.site
     source = run.rendering
