@@ -82,8 +82,8 @@ def fill(size: Size, gpus: int, cores: int) -> int:
 def warnings(benchmark: Benchmark, placement: Placement) -> list[str]:
     """Warnings before a run starts: stages that need more memory than a node has."""
     return [
-        f"stage {stage.name}: about {stage.memory_gb:.0f} GB of memory a node are needed, and it has {placement.memory_gb:.0f}; "
-        "take more nodes or fewer ranks (--nodes, --ranks)"
+        f"stage {stage.name}: about {stage.memory_gb:.0f} GB of memory a node are needed, and it has "
+        f"{placement.memory_gb:.0f}; take more nodes or fewer ranks (--nodes, --ranks)"
         for stage in benchmark.stages
         if placement.memory_gb and stage.memory_gb > placement.memory_gb
     ]
