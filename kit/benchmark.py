@@ -264,7 +264,7 @@ class Benchmark(Model):
             return self
         size = self.size(size_name)
         if "random_seed" not in size.parameters:
-            raise KitError(f"benchmark {self.name}, size {size_name}: has no random_seed that --seed could set")
+            raise KitError(f"benchmark {self.name}, size {size_name}: has no random_seed that --seed or --repeat could set")
         changed = size.model_copy(update={"parameters": {**size.parameters, "random_seed": seed}})
         return self.model_copy(update={"sizes": {**self.sizes, size_name: changed}})
 

@@ -144,7 +144,7 @@ def test_no_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_size_without_a_seed(toy: Path) -> None:
     from kit.benchmark import load_benchmark
 
-    with pytest.raises(KitError, match="size tiny: has no random_seed that --seed could set"):
+    with pytest.raises(KitError, match="size tiny: has no random_seed that --seed or --repeat could set"):
         load_benchmark("toy").with_seed("tiny", 3)
     assert load_benchmark("toy").with_seed("noisy", 3).size("noisy").seed == 3
 
