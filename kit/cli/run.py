@@ -57,6 +57,8 @@ def run(
 
     runs = runs or launch.runs_folder()
     if resume is not None:
+        if dry_run:
+            raise KitError(f"--dry-run: the script of a run is there already: {resume}/job.sh; nothing was started")
         start(resume.absolute(), wait)
     elif benchmark is None:
         raise KitError("which benchmark? kit run BENCHMARK; kit list shows all")
@@ -85,7 +87,7 @@ def start(directory: Path, wait: bool | None) -> None:
     if wait if wait is not None else started.scheduler == "local":
         with following(directory) as progress:
             state = launch.wait(directory, progress)
-        if state.name != "finished":
+        if state.name not in ("finished", "valid"):  # valid: another kit has judged it already
             raise KitError(
                 f"{directory}: {state}\nIts logs are in {directory}/logs; continue it with: kit run --resume {directory}"
             )

@@ -37,7 +37,8 @@ def collect(directory: Path) -> Run:
     run = load_run(directory)
     benchmark, site = resolved(directory)
     attempts = read_stages(directory)
-    state = current_state(directory, run.model_copy(update={"state": State(name="running")}) if run.job else run)
+    launched = run.job and run.state.name != "rendered"
+    state = current_state(directory, run.model_copy(update={"state": State(name="running")}) if launched else run)
     metrics: list[MetricRecord] = []
     if state.name == "rendered":
         raise KitError(f"{directory}: rendered, but never launched; start it with kit run --resume {directory}")

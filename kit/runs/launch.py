@@ -146,7 +146,8 @@ def submit(directory: Path) -> Run:
         state = current_state(directory, run)
         if state.name in ("submitted", "running"):
             raise KitError(f"{directory}: its job {run.job} is still {state.name}; wait, or end it with kit cancel")
-        if state.name in ("finished", "valid"):
+        # By its record, too: a run whose stages.jsonl somebody removed has finished all the same.
+        if {state.name, run.state.name} & {"finished", "valid"}:
             raise KitError(f"{directory}: the run has finished; collect it with kit collect, or start a new one")
         run = become(run, state)  # run.json may be older: nobody watched the job end
     script = directory / "job.sh"
@@ -159,10 +160,13 @@ def submit(directory: Path) -> Run:
 
 
 def wait(directory: Path, progress: Callable[[State], None]) -> State:
-    """Waits until a run's job ends, and reports every change to `progress`. Ctrl-C ends the job; it can be resumed."""
-    run = load_run(directory)
+    """Waits until a run's job ends, and reports every change to `progress`. Ctrl-C ends the job; it can be resumed.
+
+    Meanwhile another kit may resume the run, or judge it: its record is read anew each time, and never put back.
+    """
     try:
         while True:
+            run = load_run(directory)
             state = current_state(directory, run)
             progress(state)
             if state.name not in ("submitted", "running"):
@@ -176,7 +180,10 @@ def wait(directory: Path, progress: Callable[[State], None]) -> State:
 
 
 def cancel(directory: Path) -> State:
-    """Ends the job of a run and returns the state it leaves: `failed: interrupted`, from which it can be resumed."""
+    """Ends the job of a run and returns the state it leaves: `failed: interrupted`, from which it can be resumed.
+
+    A job that does not end within half a minute stays what it is, and the record with it.
+    """
     run = load_run(directory)
     if not run.job:
         raise KitError(f"{directory}: has no job to end, it was never launched")
@@ -185,7 +192,10 @@ def cancel(directory: Path) -> State:
         if SCHEDULERS[run.scheduler].state(run.job) == "gone":
             break
         time.sleep(0.1)
+    run = load_run(directory)  # whoever waited for the job may have written it
     state = current_state(directory, run)
+    if state.name in ("submitted", "running"):
+        return state
     if state.name == "incomplete":  # between two stages, or before the first
         state = State(name="failed", stage=state.stage, exit_code=130, reason="interrupted")
     save_run(directory, become(run, state))

@@ -232,3 +232,63 @@ def test_records_of_the_stages_are_read_strictly(toy: Path) -> None:
     # A last line cut short is what a crash leaves; the rest counts.
     (directory / "stages.jsonl").write_text("".join([*lines[:3], lines[3][:20]]))
     assert [stage.end is None for stage in read_stages(directory)] == [False, True]
+
+
+def test_run_that_finished_is_not_resumed_even_without_its_stages(toy: Path) -> None:
+    """Who removes stages.jsonl to run it all again starts no job, whose results the record would not be of."""
+    directory = prepared(toy)
+    job = ended(directory).job
+    (directory / "stages.jsonl").unlink()
+    with pytest.raises(KitError, match="the run has finished"):
+        launch.submit(directory)
+    assert (load_run(directory).state.name, load_run(directory).job) == ("finished", job)
+    assert not (directory / "stages.jsonl").exists()
+
+
+def test_waiting_keeps_what_another_kit_wrote_meanwhile(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A verdict, and the job of a run that was cancelled and resumed."""
+    monkeypatch.setenv("TOY", "sleep 1")
+    directory = prepared(toy)
+    boxed(directory)
+    launch.submit(directory)
+    told: list[str] = []
+
+    def meddle(state: State) -> None:
+        told.append(state.name)
+        if len(told) == 1:
+            wait_for_stage(directory, "second")
+            launch.cancel(directory)
+            launch.submit(directory)
+        while len(told) == 2 and current_state(directory, load_run(directory)).name == "running":
+            time.sleep(0.05)
+        if len(told) == 2:
+            assert collect(directory).state.name == "valid"
+
+    assert launch.wait(directory, meddle).name == "valid"
+    run = load_run(directory)
+    assert run.state.name == "valid"
+    assert run.metrics
+    assert [stage.name for stage in run.stages] == ["first", "second", "second", "third"]
+
+
+@pytest.mark.parametrize("name", ["submitted", "running", "failed"])
+def test_job_that_does_not_end_when_asked(toy: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """One that a scheduler put back into its queue, too: the record says no more than before, and the kit goes on."""
+    directory = prepared(toy)
+    run = load_run(directory).model_copy(
+        update={"job": "1", "scheduler": "slurm", "state": State.model_validate({"name": name})}
+    )
+    save_run(directory, run)
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    for answer, state in (("running", "running"), ("pending", "submitted")):
+        monkeypatch.setattr("kit.schedulers.slurm.state", lambda job, answer=answer: answer)
+        monkeypatch.setattr("kit.schedulers.slurm.cancel", lambda job: None)
+        assert launch.cancel(directory).name == state
+        assert load_run(directory) == run
+
+
+def test_record_of_a_run_that_says_rendered_and_names_a_job(toy: Path) -> None:
+    directory = prepared(toy)
+    save_run(directory, load_run(directory).model_copy(update={"job": "1:1"}))
+    with pytest.raises(KitError, match="never launched"):
+        collect(directory)
