@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
@@ -14,6 +14,10 @@ from kit.core import paths
 from kit.core.errors import KitError, unknown
 from kit.core.files import read_json, read_text, read_toml
 from kit.core.schema import Model, parse
+
+# RELION reads a seed into 32 bits, and takes the time of day for one below 0.
+MOST_SEED = 2**31 - 1
+Gate = Annotated[float, Field(allow_inf_nan=False)]  # nothing would miss one that is no number
 
 
 class Card(Model):
@@ -31,13 +35,20 @@ class Size(Model):
 
     description: str
     minutes: int = Field(ge=1)  # asked of the scheduler
-    ranks: int = Field(1, ge=0)  # 0: fill the nodes, with one leading rank and an even number of working ranks
-    nodes: int = Field(1, ge=1)
-    threads: int = Field(1, ge=1)
+    ranks: int = Field(1, ge=0, le=1_000_000)  # 0: fill the nodes, with one leading rank and an even number of working ranks
+    nodes: int = Field(1, ge=1, le=1_000_000)
+    threads: int = Field(1, ge=1, le=100_000)
     parameters: dict[str, int | float | str] = {}
     floor_seconds: dict[str, float] = {}
     workflow: str = ""  # the workflow whose jobs replace the benchmark's stages
     dataset: str = ""  # the published data set that it runs on, in place of generated data
+
+    @model_validator(mode="after")
+    def seeded(self) -> Size:
+        value = self.parameters.get("random_seed", 0)
+        if not isinstance(value, int) or not 0 <= value <= MOST_SEED:
+            raise ValueError(f"random_seed is {value!r}, where a whole number from 0 to {MOST_SEED} is needed")
+        return self
 
     @property
     def seed(self) -> int | None:
@@ -94,11 +105,11 @@ class Otherwise(Model):
     description: str = ""
     stage: str = ""
     file: str = ""
-    label: str = ""
-    at_least: float | None = None
-    at_most: float | None = None
-    reference: float | None = None
-    tolerance: float | None = Field(default=None, ge=0)
+    label: str = Field("", min_length=1)
+    at_least: Gate | None = None
+    at_most: Gate | None = None
+    reference: Gate | None = None
+    tolerance: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     source: str = ""
 
 
@@ -125,11 +136,11 @@ class Metric(Model):
     aggregation: str = ""
     stage: str
     file: str
-    label: str
-    at_least: float | None = None
-    at_most: float | None = None
-    reference: float | None = None
-    tolerance: float | None = Field(default=None, ge=0)
+    label: str = Field(min_length=1)
+    at_least: Gate | None = None
+    at_most: Gate | None = None
+    reference: Gate | None = None
+    tolerance: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     source: str = ""
     sizes: list[str] = []  # the sizes that have it; empty: all
     at: dict[str, Otherwise] = Field(default={}, exclude=True)  # of a file: nothing is left of it where one size is written
@@ -205,6 +216,9 @@ class Benchmark(Model):
     def consistent(self) -> Benchmark:
         stages = [stage.name for stage in self.stages]
         twice = sorted({metric.name for metric in self.metrics if [m.name for m in self.metrics].count(metric.name) > 1})
+        again = sorted({name for name in stages if stages.count(name) > 1})
+        if again:
+            raise ValueError(f"more than one stage is named {again[0]}")
         if twice:
             raise ValueError(f"more than one metric is named {twice[0]}; what differs at a size goes into [metrics.at.SIZE]")
         for name, size in self.sizes.items():
@@ -265,6 +279,8 @@ class Benchmark(Model):
         size = self.size(size_name)
         if "random_seed" not in size.parameters:
             raise KitError(f"benchmark {self.name}, size {size_name}: has no random_seed that --seed or --repeat could set")
+        if not 0 <= seed <= MOST_SEED:
+            raise KitError(f"--seed {seed}: a number from 0 to {MOST_SEED} is needed")
         changed = size.model_copy(update={"parameters": {**size.parameters, "random_seed": seed}})
         return self.model_copy(update={"sizes": {**self.sizes, size_name: changed}})
 
@@ -286,6 +302,15 @@ class Benchmark(Model):
         if name is not None and name not in self.images:
             raise unknown(f"image for benchmark {self.name}", name, self.images)
         return name or next(iter(self.images))
+
+    def variant(self, image: str) -> Variant:
+        """What the benchmark says of an image that it runs on; a run of an older kit may know it by its old name."""
+        from kit.images.recipes import ALIASES
+
+        for name, found in self.images.items():
+            if image in (name, ALIASES.get(name)):
+                return found
+        raise unknown(f"image for benchmark {self.name}", image, self.images)
 
     @property
     def code(self) -> Code:
@@ -368,7 +393,14 @@ def with_shell(data: dict[str, Any], folder: Path) -> dict[str, Any]:
         value = table.get(key) if isinstance(table, dict) else None
         if not isinstance(value, dict) or set(value) != {"file"}:
             return table
-        return {**table, key: read_text(folder / str(value["file"]))}
+        name = value["file"]
+        if not isinstance(name, str) or not re.fullmatch(r"[\w-][\w.-]*", name):
+            raise KitError(
+                f"{folder / 'benchmark.toml'}: key '{key}.file': the name of a file beside it is needed, got {name!r}"
+            )
+        if (folder / name).exists() and not (folder / name).is_file():
+            raise KitError(f"{folder / name}: no plain file")
+        return {**table, key: read_text(folder / name)}
 
     stages = data.get("stages", [])
     found = text(data, "functions")

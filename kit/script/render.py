@@ -22,7 +22,7 @@ from kit.script.quoting import environment
 
 def stage_numbers(plan: Plan) -> dict[str, Any]:
     """The values for the templates of the stages; KitError for more ranks than the image's programs support."""
-    variant, placement = plan.benchmark.images[plan.image.name], plan.placement
+    variant, placement = plan.benchmark.variant(plan.image.name), plan.placement
     most = variant.max_ranks or placement.ranks
     if placement.ranks > most:
         room = "one process" if most == 1 else f"{most} at most"

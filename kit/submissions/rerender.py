@@ -72,6 +72,7 @@ def again(question: Question) -> Answer:
         "seed": final.seed,
         "scheduler": final.partition.scheduler,
         "script": text_digest(script),
+        "image.name": final.image.name,
         "image.version": final.image.source.VERSION,
         "image.arguments": final.image.arguments,
         "image.recipe": final.image.recipe_digest,

@@ -45,15 +45,20 @@ def plan(benchmark: Benchmark, size_name: str, ranks: Sequence[int], epochs: int
             f"--ranks {given}: two numbers or more are needed, each a divisor of the largest, 1,2,4 for example: "
             "strong points share one global batch"
         )
+    benchmark = benchmark.with_layout(size_name, ranks=most)  # refuses more than anybody has
     size = benchmark.size(size_name)
+    own = size.parameters.get("batch_size")
+    if not isinstance(own, int) or own < 1:
+        raise KitError(
+            f"benchmark {benchmark.name}, size {size_name}: batch_size is {own!r}, where a number from 1 is needed"
+        )
     names = [stage.name for stage in benchmark.stages]
     place = names.index(benchmark.scaling.stage)
     stages = list(benchmark.stages[:place])
     for name, number in points(ranks).items():
         strong = name.startswith("strong")
-        batch = int(size.parameters["batch_size"])
         numbers = {
-            "batch_size": batch * most // number if strong else batch,
+            "batch_size": own * most // number if strong else own,
             "share": 1 if strong else number / most,
             "epochs": epochs,
             "patience": 0,

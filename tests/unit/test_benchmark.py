@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from collections import Counter
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 from kit.benchmark import benchmark_names, load_benchmark
 from kit.core import paths
 from kit.core.errors import KitError
+from kit.plan import Request, make_plan
+from kit.script.render import stage_numbers
 
 
 def changed(toy: Path, old: str, new: str) -> Path:
@@ -117,6 +120,58 @@ def test_a_stage_that_scales_exists(toy: Path) -> None:
     changed(toy, "[[stages]]", '[scaling]\nstage = "frist"\noutput = "x.json"\n[[stages]]')
     with pytest.raises(KitError, match=r"key 'scaling\.stage': unknown stage 'frist': did you mean first\?"):
         load_benchmark("toy")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("random_seed = 1", "random_seed = 'x'", "random_seed is 'x', where a whole number from 0"),
+        ("random_seed = 1", "random_seed = 1.5", "random_seed is 1.5, where"),
+        ("random_seed = 1", "random_seed = inf", "random_seed is inf, where"),
+        ("random_seed = 1", "random_seed = -1", "random_seed is -1, where"),
+        ("at_most = 8", "at_most = nan", "Input should be a finite number"),
+        ("at_most = 8", "reference = 7\ntolerance = inf", "Input should be a finite number"),
+        ('label = "noise"', 'label = ""', "String should have at least 1 character"),
+        ('name = "second"', 'name = "first"', "more than one stage is named first"),
+    ],
+)
+def test_numbers_and_names_that_mean_nothing(toy: Path, old: str, new: str, message: str) -> None:
+    """A gate that is no number lets everything pass."""
+    changed(toy, old, new)
+    with pytest.raises(KitError, match=message):
+        load_benchmark("toy")
+
+
+@pytest.mark.parametrize("name", ['"../x.sh"', '"/etc/passwd"', '"sub/x.sh"', '""', '"."', '"a\\u0000b"', "5", '["a"]'])
+def test_shell_in_a_file_elsewhere_is_refused(toy: Path, name: str) -> None:
+    changed(toy, 'command = "cp data/input.txt first.txt"', f"command = {{ file = {name} }}")
+    with pytest.raises(KitError, match=r"benchmark\.toml: key 'command\.file': the name of a file beside it is needed, got"):
+        load_benchmark("toy")
+
+
+def test_shell_in_a_fifo_keeps_nobody_waiting(toy: Path) -> None:
+    os.mkfifo(changed(toy, 'command = "cp data/input.txt first.txt"', 'command = { file = "x" }').parent / "x")
+    with pytest.raises(KitError, match=r"x: no plain file"):
+        load_benchmark("toy")
+
+
+def test_a_batch_that_is_none_cannot_be_scaled(toy: Path) -> None:
+    path = changed(toy, "[[stages]]", '[scaling]\nstage = "first"\noutput = "x.json"\n[[stages]]')
+    text = path.read_text()
+    for line in ("", "batch_size = 'x'\n", "batch_size = 0\n", "batch_size = 1.5\n"):
+        path.write_text(text.replace("number = 7\n", f"number = 7\n{line}", 1))
+        with pytest.raises(KitError, match=r"batch_size is .*, where a number from 1 is needed"):
+            make_plan(Request("toy", site="here", scaling=(1, 2), epochs=1))
+
+
+def test_an_image_under_its_old_name(toy: Path) -> None:
+    """The record of a run that an older kit made still has it."""
+    changed(toy, "[images.relion-basic]", '[images.cloudmask]\nword = "x"')
+    plan = make_plan(Request("toy", site="here"))
+    assert plan.image.name == "horovod"
+    assert stage_numbers(plan)["word"] == "x"
+    with pytest.raises(KitError, match="unknown image for benchmark toy 'keras'"):
+        plan.benchmark.variant("keras")
 
 
 @pytest.mark.parametrize("name", benchmark_names())

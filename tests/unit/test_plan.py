@@ -138,3 +138,24 @@ def test_no_state_leads_back_and_none_skips_the_job() -> None:
     assert NEXT["rendered"] == {"submitted"}
     assert not any("rendered" in allowed for allowed in NEXT.values())
     assert "submitted" not in NEXT["valid"] | NEXT["finished"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"ranks": 10**11}, "key 'ranks': Input should be less than or equal to"),
+        ({"threads": 10**11}, "key 'threads': Input should be less than or equal to"),
+        ({"nodes": 10**11}, "key 'nodes': Input should be less than or equal to"),
+        ({"scaling": (1, 10**11), "epochs": 1}, "key 'ranks': Input should be less than or equal to"),
+        ({"seed": -1}, "--seed -1: a number from 0 to 2147483647 is needed"),
+        ({"seed": 2**31}, "--seed 2147483648: a number from 0"),
+    ],
+)
+def test_numbers_that_nobody_has(changes: dict[str, object], message: str) -> None:
+    """They would end as a record that cannot be written, or as a seed that RELION takes for the time of day."""
+    with pytest.raises(KitError, match=message):
+        make_plan(dataclasses.replace(Request("cloudmask"), **changes))  # type: ignore[arg-type]
+
+
+def test_dry_run_of_a_run_that_is_there_starts_nothing(tmp_path: Path) -> None:
+    assert "nothing was started" in kit("run", "--resume", str(tmp_path), "--dry-run", code=1).stderr

@@ -52,7 +52,7 @@ def identity(directory: Path) -> dict[str, str]:
     if not version or not precision:
         raise KitError(f"{path}: names no RELION version and precision")
     run, (benchmark, _) = load_run(directory), resolved(directory)
-    wanted = benchmark.images[run.image.name].words
+    wanted = benchmark.variant(run.image.name).words
     if version[1] != run.image.version or precision[1] != wanted["precision"]:
         raise KitError(
             f"{path}: RELION {version[1]} with {precision[1]} ran, but {run.image.name} is there for RELION "
