@@ -31,7 +31,8 @@ def points(ranks: Sequence[int]) -> dict[str, int]:
 
 def plan(benchmark: Benchmark, size_name: str, ranks: Sequence[int], epochs: int) -> Benchmark:
     """The benchmark whose stages are the points, behind those that make their data; KitError for ranks that cannot be."""
-    if benchmark.scaling is None:
+    measured = benchmark.scaling
+    if measured is None:
         able = [name for name in benchmark_names() if load_benchmark(name).scaling]
         raise KitError(
             f"benchmark {benchmark.name}: has no scaling measurement: its benchmark.toml has no [scaling]; "
@@ -53,7 +54,7 @@ def plan(benchmark: Benchmark, size_name: str, ranks: Sequence[int], epochs: int
             f"benchmark {benchmark.name}, size {size_name}: batch_size is {own!r}, where a number from 1 is needed"
         )
     names = [stage.name for stage in benchmark.stages]
-    place = names.index(benchmark.scaling.stage)
+    place = names.index(measured.stage)
     stages = list(benchmark.stages[:place])
     for name, number in points(ranks).items():
         strong = name.startswith("strong")
@@ -69,7 +70,7 @@ def plan(benchmark: Benchmark, size_name: str, ranks: Sequence[int], epochs: int
             Stage(
                 name=name,
                 command=given + benchmark.stages[place].command,
-                outputs=[f"{name}/{benchmark.scaling.output}"],
+                outputs=[f"{name}/{measured.output}"],
                 ranks=number,
                 note=f"{number} rank{'s' if number > 1 else ''}, batch {numbers['batch_size']} of a rank",
             )
