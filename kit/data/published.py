@@ -10,6 +10,7 @@ from __future__ import annotations
 import fnmatch
 import gzip
 import os
+import re
 import shutil
 import tarfile
 import tempfile
@@ -228,7 +229,7 @@ def listed(url: str, pattern: str, endpoint: str = "") -> list[str]:
     try:
         system, top = file_system(url, endpoint)
         if url.startswith("file:"):  # links inside a carried folder are followed, which `find` does not
-            found = [f"{folder}/{name}" for folder, _, files in os.walk(top, followlinks=True) for name in files]
+            found = walked(top)
         else:
             found = system.find(top)
         below = [path.removeprefix(top.rstrip("/")).lstrip("/") for path in found]
@@ -238,13 +239,22 @@ def listed(url: str, pattern: str, endpoint: str = "") -> list[str]:
     except Exception as error:  # each protocol has errors of its own
         raise KitError(f"{where}: cannot be listed: {type(error).__name__}: {error}") from None
     depth = pattern.count("/") + 1
-    found = [
-        name
-        for name in names
-        if fnmatch.fnmatch("/".join(name.split("/")[-depth:]), pattern) and ".." not in name.split("/")
-    ]
+    found = [name for name in names if fnmatch.fnmatch("/".join(name.split("/")[-depth:]), pattern)]
+    for name in found:  # a server may say anything: %2fetc%2fx, ../x
+        if not name.isprintable() or {"", ".", ".."} & set(name.split("/")):
+            raise KitError(f"{where}: lists {name!r}, which is no name of a file below it; nothing of it was fetched")
     if not found:
         raise KitError(f"{where}: has no files {pattern}, but {len(names)} others")
+    return found
+
+
+def walked(top: str) -> list[str]:
+    """The files below a folder, and below the links in it, but for links that lead back up."""
+    found: list[str] = []
+    for folder, folders, files in os.walk(top, followlinks=True):
+        here = Path(folder).resolve()
+        folders[:] = [name for name in folders if not here.is_relative_to((here / name).resolve())]
+        found += [f"{folder}/{name}" for name in files]
     return found
 
 
@@ -328,9 +338,19 @@ def over_http(system: Any, url: str, start: int) -> Stream:
         if error.status != 416:
             raise
         said = error.headers.get("Content-Range", "").rpartition("/")[2] if error.headers else ""
-        return Stream(start, int(said) if said.isdecimal() else start, iter(()))  # nothing behind the last byte that is here
+        if not said.isdecimal():  # nobody knows whether all of it is here
+            return over_http(system, url, 0)
+        return Stream(start, int(said), iter(()))  # nothing behind the last byte that is here
     length = file.r.content_length
-    start = start if file.r.status == 206 else 0
+    if file.r.status == 206:
+        came = re.match(r"bytes (\d+)-", file.r.headers.get("Content-Range", ""))
+        if not came or int(came[1]) != start:
+            file.close()
+            if not start:
+                raise KitError("the server sends a part of it, where the whole was asked for")
+            return over_http(system, url, 0)
+    else:
+        start = 0
 
     def chunks() -> Iterator[bytes]:
         with file:
@@ -354,6 +374,9 @@ def over_ftp(system: Any, path: str, start: int) -> Stream:
 
 
 def from_disk(system: Any, path: str, start: int) -> Stream:
+    if os.path.exists(path) and not os.path.isfile(path):  # a FIFO would keep it waiting, and a device has no end
+        raise KitError("is no plain file")
+
     def chunks() -> Iterator[bytes]:
         with system.open(path, "rb") as file:
             file.seek(start)

@@ -8,6 +8,7 @@ import gzip
 import hashlib
 import io
 import json
+import os
 import re
 import tarfile
 import threading
@@ -553,3 +554,60 @@ def test_a_size_says_what_it_needs(server: str, tmp_path: Path) -> None:
     (folder / MANIFEST).write_text("{}")
     with pytest.raises(KitError, match=r"emd_2660.map: not in the data set, but workflow plasmodium needs it"):
         generated.make(load_benchmark("relion"), "plasmodium")
+
+
+@pytest.mark.parametrize(
+    "link", ["%2fetc%2fevil.nc", "%2e%2e%2fevil.nc", "a/%2e%2e/%2e%2e/evil.nc", "a%00.nc", "a%0a.nc", "a%2f%2fb.nc"]
+)
+def test_an_index_that_names_what_lies_elsewhere(server: str, tmp_path: Path, link: str) -> None:
+    """A server says what files are called, and none of them may be written outside of the data set."""
+    Server.files = {"index": f'<a href="good.nc">x</a> <a href="{link}">x</a>'.encode(), "index/good.nc": b"x"}
+    wanted = data_set(source(server, "index", tree="*.nc", into="tree"))
+    with pytest.raises(KitError, match="which is no name of a file below it; nothing of it was fetched"):
+        get(wanted)
+    assert not [path for path in tmp_path.rglob("*.nc")]
+    assert not Path("/etc/evil.nc").exists()
+
+
+@pytest.mark.parametrize("said", ["bytes 0-1048575/1048576", "", "garbage"])
+def test_a_server_that_sends_another_part_than_asked(server: str, monkeypatch: pytest.MonkeyPatch, said: str) -> None:
+    """It is asked for the whole; another server says of no range how long the file is."""
+    plain = Server.do_GET
+
+    def answer(self: Server) -> None:
+        if self.headers["Range"] is None:
+            return plain(self)
+        self.send_response(206 if said else 416)
+        self.send_header("Content-Range", said)
+        self.send_header("Content-Length", str(len(CONTENT) if said else 0))
+        self.end_headers()
+        self.wfile.write(CONTENT if said else b"")
+
+    monkeypatch.setattr(Server, "do_GET", answer)
+    wanted = data_set(source(server))
+    partial = wanted.folder.with_name(f".{wanted.folder.name}.partial")
+    partial.mkdir(parents=True)
+    (partial / "movie.mrcs").write_bytes(b"0" * 1000)
+    assert (get(wanted) / "movie.mrcs").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("what", ["fifo", "device"])
+def test_a_mirror_with_what_is_no_file_keeps_nobody_waiting(server: str, tmp_path: Path, what: str) -> None:
+    mirror = tmp_path / "mirror"
+    (mirror / "tree").mkdir(parents=True)
+    for path in (mirror / "tree/a.nc", mirror / "movie.mrcs"):
+        os.mkfifo(path) if what == "fifo" else path.symlink_to("/dev/zero")
+    for one in (source(server), source(server, "index", tree="*.nc", into="tree")):
+        with pytest.raises(KitError, match="is no plain file"):
+            get(data_set(one), str(mirror))
+
+
+def test_a_mirror_with_a_link_to_itself(server: str, tmp_path: Path) -> None:
+    (tmp_path / "mirror/tree/deep").mkdir(parents=True)
+    (tmp_path / "mirror/tree/deep/a.nc").write_bytes(b"x")
+    (tmp_path / "mirror/tree/deep/up").symlink_to("..")
+    folder = get(data_set(source(server, "index", tree="*.nc", into="tree")), str(tmp_path / "mirror"))
+    assert [path.name for path in folder.rglob("*.nc")] == ["a.nc"]
+    (tmp_path / "mirror/tree" / os.fsdecode(b"\xff.nc")).write_bytes(b"x")
+    with pytest.raises(KitError, match=r"lists '\\udcff\.nc', which is no name"):
+        published.listed((tmp_path / "mirror/tree").as_uri(), "*.nc")
