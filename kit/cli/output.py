@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from typing import Any
 
@@ -19,7 +20,15 @@ def out(text: object = "", end: str = "\n") -> None:
 
 
 def out_json(value: Any) -> None:
-    """A result for programs, on stdout."""
+    """A result for programs, on stdout. JSON knows no number that is none, and null stands for it."""
     import json
 
-    out(json.dumps(value, indent=2))
+    out(json.dumps(finite(value), indent=2))
+
+
+def finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -7,6 +7,8 @@ in ranges would ask a server anew for every few megabytes, and break off an FTP 
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import fnmatch
 import gzip
 import os
@@ -32,6 +34,7 @@ from kit.core.files import read_json, read_toml, write_json
 from kit.core.schema import Model, parse
 
 FETCHED = ".fetched.json"  # in a data set that is being fetched: the files that came, with their checksums
+UNPACKING = ".unpack"  # begins the name of a folder in it where an archive is taken apart
 REMOVE = "remove {} and fetch it again"
 PROTOCOLS = ("http", "https", "ftp", "s3", "file")
 SILENCE = 60  # seconds after which a server that sends nothing is given up
@@ -179,6 +182,30 @@ def get(data_set: DataSet, mirror: str = "", say: Callable[[str], None] = lambda
             raise KitError(f"--mirror {mirror}: no such folder; a folder or a URL is needed")
         mirror = Path(mirror).absolute().as_uri()
     paths.make_cached(partial)
+    with alone(partial):
+        return fetched_into(partial, data_set, mirror, say)
+
+
+@contextlib.contextmanager
+def alone(partial: Path) -> Iterator[None]:
+    """KitError while another kit fetches the same: each would cut short what the other one writes."""
+    handle = os.open(partial, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise KitError(f"{partial}: another kit is fetching it") from None
+        except OSError:  # a file system without locks
+            pass
+        yield
+    finally:
+        os.close(handle)
+
+
+def fetched_into(partial: Path, data_set: DataSet, mirror: str, say: Callable[[str], None]) -> Path:
+    for stale in (*partial.glob(f"{UNPACKING}*"), *partial.glob(f"*/{UNPACKING}*")):  # of a kit that was killed
+        shutil.rmtree(stale)
+    folder = data_set.folder
     record = partial / FETCHED
     try:
         done: dict[str, str] = read_json(record) if record.is_file() else {}
@@ -472,7 +499,7 @@ def unpack(archive: Path, folder: Path) -> None:
             raise KitError(f"{archive}: cannot be unpacked: {error}; it is kept, and the same command tries again") from None
         archive.unlink()
         return
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".unpack") as name:
+    with tempfile.TemporaryDirectory(dir=folder, prefix=UNPACKING) as name:
         try:
             with tarfile.open(archive) as tar:
                 tar.extractall(name, filter="data")

@@ -611,3 +611,15 @@ def test_a_mirror_with_a_link_to_itself(server: str, tmp_path: Path) -> None:
     (tmp_path / "mirror/tree" / os.fsdecode(b"\xff.nc")).write_bytes(b"x")
     with pytest.raises(KitError, match=r"lists '\\udcff\.nc', which is no name"):
         published.listed((tmp_path / "mirror/tree").as_uri(), "*.nc")
+
+
+def test_two_kits_that_fetch_the_same(server: str) -> None:
+    wanted = data_set(source(server), source(server, "set.tar.gz", unpack=True))
+    partial = wanted.folder.with_name(f".{wanted.folder.name}.partial")
+    partial.mkdir(parents=True)
+    with published.alone(partial), pytest.raises(KitError, match="another kit is fetching it"):
+        get(wanted)
+    assert list(partial.iterdir()) == []
+    (partial / ".unpack_killed").mkdir()
+    (partial / ".unpack_killed/half.mrc").write_bytes(b"x")
+    assert not [path for path in get(wanted).rglob("half.mrc")]
