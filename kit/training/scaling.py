@@ -46,7 +46,7 @@ def plan(benchmark: Benchmark, size_name: str, ranks: Sequence[int], epochs: int
             f"--ranks {given}: two numbers or more are needed, each a divisor of the largest, 1,2,4 for example: "
             "strong points share one global batch"
         )
-    benchmark = benchmark.with_layout(size_name, ranks=most)  # refuses more than anybody has
+    benchmark = benchmark.with_placement(size_name, ranks=most)  # refuses more than anybody has
     size = benchmark.size(size_name)
     own = size.parameters.get("batch_size")
     if not isinstance(own, int) or own < 1:
