@@ -97,9 +97,21 @@ def make_plan(
     site = site or load_site(request.site)
     if request.isolated is not None and pack is None:
         pack = fitting_pack(request.isolated, request)
+    plan = placed(request, benchmark, image, site, here or this_machine(), pack)
+    if plan.lacks_gpus and not request.allow_cpu:
+        raise KitError(
+            f"site {site.name}: image {image.name} computes on GPUs, and the partition {plan.partition_name} has none (key "
+            "'gpus'); take another partition or image, or --allow-cpu for a trial that cannot become a result"
+        )
+    return plan
+
+
+def placed(
+    request: Request, benchmark: Benchmark, image: Image, site: Site, here: tuple[int, float], pack: Pack | None = None
+) -> Plan:
+    """The plan of what was looked up already; KitError for a partition that is not known or too small."""
     partition_name, partition = site.partition(request.partition)
-    here = here or this_machine()
-    plan = Plan(
+    return Plan(
         request=request,
         benchmark=benchmark,
         image=image,
@@ -110,12 +122,6 @@ def make_plan(
         here=here,
         pack=pack,
     )
-    if plan.lacks_gpus and not request.allow_cpu:
-        raise KitError(
-            f"site {site.name}: image {image.name} computes on GPUs, and the partition {partition_name} has none (key "
-            "'gpus'); take another partition or image, or --allow-cpu for a trial that cannot become a result"
-        )
-    return plan
 
 
 def repeated(request: Request, count: int) -> list[Plan]:
@@ -141,16 +147,23 @@ def plan_of(directory: Path, run: Run | None = None) -> Plan:
     """The plan of a run that was rendered: benchmark and site are its own copies, with its stages."""
     run = run or load_run(directory)
     benchmark, site = resolved(directory)
-    partition_name, partition = site.partition(run.partition)
-    image = load_image(run.image.name, [f"{key}={value}" for key, value in run.image.arguments.items()])
+    request = request_of(run)
     here = (run.rendering.cores, run.rendering.memory_gb) if run.rendering else this_machine()
-    return Plan(
-        request=Request(run.benchmark, run.size, run.site, run.partition, run.image.name, seed=run.seed, allow_cpu=True),
-        benchmark=benchmark,
-        image=image,
-        site=site,
-        partition_name=partition_name,
-        partition=partition,
-        placement=placement(benchmark.size(run.size), partition, site, image.device != "cpu", here),
-        here=here,
+    return placed(request, benchmark, load_image(run.image.name, request.arguments), site, here)
+
+
+def request_of(run: Run) -> Request:
+    """What was asked for, from what a run says of it; not what it was asked to measure of its scaling."""
+    source = run.rendering
+    return Request(
+        benchmark=run.benchmark,
+        size=run.size,
+        site=run.site,
+        partition=run.partition,
+        image=run.image.name,
+        arguments=tuple(f"{key}={value}" for key, value in run.image.arguments.items()),
+        nodes=source.nodes if source else None,
+        ranks=source.ranks if source else None,
+        threads=source.threads if source else None,
+        seed=run.seed,
     )

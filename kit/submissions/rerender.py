@@ -29,8 +29,8 @@ from kit.core.schema import Model, parse
 from kit.data.isolated import Pack
 from kit.images.built import runtime_here
 from kit.images.render import Image, load_image
-from kit.plan import Plan, Request, make_plan
-from kit.runs.record import Rendering, Run, State, directory_name
+from kit.plan import Plan, make_plan, request_of
+from kit.runs.record import Run, State, directory_name
 from kit.runtimes import RUNTIMES
 from kit.script.render import commands, rendered
 from kit.site import Site
@@ -96,7 +96,8 @@ def script_of(asked: str) -> tuple[Plan, str]:
         raise KitError(
             "run.json: key 'rendering' is missing; an older kit made this run, and nobody can write its script again"
         )
-    image = load_image(run.image.name, [f"{key}={value}" for key, value in run.image.arguments.items()])
+    request = request_of(run)
+    image = load_image(run.image.name, request.arguments)
     runtime = RUNTIMES.get(run.image.runtime)
     if runtime is None or run.image.runtime != site.container.runtime:
         raise KitError(f"run.json: image.runtime is '{run.image.runtime}', that of the site '{site.container.runtime}'")
@@ -108,7 +109,7 @@ def script_of(asked: str) -> tuple[Plan, str]:
         raise KitError(f"run.json: isolated is '{run.isolated}', but {'no' if pack is None else 'a'} pack.json is here")
     if pack and (pack.benchmark, pack.size, pack.stage) != (run.benchmark, run.size, run.isolated):
         raise KitError("run/pack.json: is of another benchmark, size or stage than run.json")
-    plan = make_plan(requested(run, source), site, pack, (source.cores, source.memory_gb))
+    plan = make_plan(request, site, pack, (source.cores, source.memory_gb))
     wanted = directory_name(run.work, run.site, run.created)
     if not (Path(source.directory).is_absolute() and Path(source.directory).name == wanted):
         raise KitError(f"run.json: rendering.directory is {source.directory!r}, and {wanted} is what the kit makes for it")
@@ -117,22 +118,6 @@ def script_of(asked: str) -> tuple[Plan, str]:
         place.mkdir()
         composer = composing(image, plan.benchmark) if plan.size.workflow else None
         return rendered(plan, source, place, composer)
-
-
-def requested(run: Run, source: Rendering) -> Request:
-    """What was asked for, from what a run says of it."""
-    return Request(
-        benchmark=run.benchmark,
-        size=run.size,
-        site=run.site,
-        partition=run.partition,
-        image=run.image.name,
-        arguments=tuple(f"{key}={value}" for key, value in run.image.arguments.items()),
-        nodes=source.nodes,
-        ranks=source.ranks,
-        threads=source.threads,
-        seed=run.seed,
-    )
 
 
 def composing(image: Image, benchmark: Benchmark) -> tuple[Image, str]:
