@@ -25,7 +25,10 @@ def commit(root: Path) -> str:
     top = git("rev-parse", "--show-toplevel")  # an unpacked sdist may lie in the repository of something else
     if not top or Path(top).resolve() != root.resolve():
         return "unknown"
-    return git("describe", "--always", "--abbrev=40", "--dirty", "--exclude=*") or "unknown"
+    found = git("describe", "--always", "--abbrev=40", "--dirty", "--exclude=*") or "unknown"
+    # What git does not track and does not ignore goes into the wheel, too.
+    added = git("ls-files", "--others", "--exclude-standard", "--", "kit", "templates")
+    return f"{found}-dirty" if added and not found.endswith(("-dirty", "unknown")) else found
 
 
 class CommitHook(BuildHookInterface):  # type: ignore[type-arg]

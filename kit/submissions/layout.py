@@ -10,7 +10,7 @@ from kit.runs.record import Run
 
 # {organisation}/{application}/{system}/{descriptor}/ below submissions/
 LEVELS = ("organisation", "application", "system", "descriptor")
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")  # file systems have names of up to 255 characters
 
 # The organisation of a trial. Its folder is whole and checked, and is no submission.
 TRIAL = "trial"
@@ -65,7 +65,7 @@ def name_part(kind: str, value: str) -> str:
     """A name that can stand in the path of a submission; KitError otherwise."""
     if not NAME.fullmatch(value):
         raise KitError(
-            f"{kind} {value!r} cannot be a folder of a submission: letters, digits, dot, dash and underscore, "
+            f"{kind} {value!r} cannot be a folder of a submission: up to 200 letters, digits, dot, dash and underscore, "
             "beginning with a letter or digit"
         )
     return value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import logging
@@ -55,6 +56,7 @@ def pack(
     target = submissions.joinpath(*levels)
     if target.exists():
         raise KitError(f"{target}: exists; a submission is never overwritten. Remove it, or keep it as it is")
+    made = [folder for folder in target.parents if not folder.exists()]
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
@@ -66,6 +68,9 @@ def pack(
         os.rename(partial, target)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
+        with contextlib.suppress(OSError):  # another kit may have packed into one of them
+            for folder in made:
+                folder.rmdir()
         raise
     return target
 

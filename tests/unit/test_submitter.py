@@ -151,6 +151,8 @@ def test_without_a_terminal_it_is_an_error(run: Path, tmp_path: Path, monkeypatc
         ({"organisation": "x", "system": "local"}, "system 'local' says nothing"),
         ({"organisation": "", "system": "x"}, "organisation '' cannot be a folder"),
         ({"organisation": "../x", "system": "x"}, r"organisation '\.\./x' cannot be a folder"),
+        ({"organisation": "x" * 201, "system": "x"}, r"organisation 'x+' cannot be a folder of a submission: up to 200"),
+        ({"organisation": "x", "system": "a\nb"}, r"system 'a\\nb' cannot be a folder"),
         ({"organisation": "trial", "system": "a b"}, "system 'a b' cannot be a folder"),
     ],
 )
@@ -177,6 +179,7 @@ def test_a_site_that_has_names_is_not_asked(submission: Path) -> None:
 def test_a_trial_is_marked_and_refused(run: Path, tmp_path: Path) -> None:
     with pytest.raises(KitError, match="organisation 'trial' marks a trial, which is no submission"):
         pack(run, tmp_path / "to", "trial", ask=never)
+    assert not (tmp_path / "to").exists()
     folder = pack(run, tmp_path / "to", "trial", allow_trial=True, ask=never)
     assert levels(folder) == ("trial", "local")
     assert check(folder, allow_trial=True) == []

@@ -113,6 +113,12 @@ def test_a_wheel_of_a_clean_changed_or_foreign_tree(tmp_path: Path, monkeypatch:
     assert hook.commit(tree) == head
     monkeypatch.setenv("GIT_DIR", str(tree.parent / ".git"))  # as in a git hook
     assert hook.commit(tree) == head
+    (tree / "kit").mkdir()
+    (tree / "kit/added.py").write_text("")
+    assert hook.commit(tree) == f"{head}-dirty"
+    (tree / "kit/added.py").unlink()
+    (tree / "notes").write_text("")  # is not of the wheel
+    assert hook.commit(tree) == head
     (tree / "file").write_text("changed")
     assert hook.commit(tree) == f"{head}-dirty"
     monkeypatch.setenv("PATH", str(tmp_path))
