@@ -72,10 +72,6 @@ class Code(Protocol):
         """
         raise KitError(f"{directory}: no stage of this benchmark can be run alone, so stage {stage} cannot")
 
-    def evaluate_scaling(self, directory: Path) -> None:
-        """Judges a scaling run, and writes scaling/scaling.json; only where benchmark.toml has [scaling]."""
-        raise KitError(f"{directory}: nothing judges how this benchmark scales")
-
     def pair(self, first: Path, second: Path) -> tuple[dict[str, float], list[str]]:
         """What only two runs together can say: numbers by name, higher is more alike, and sentences."""
         return {}, []

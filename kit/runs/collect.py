@@ -27,6 +27,7 @@ from kit.runs.record import (
 )
 from kit.runs.states import become, current_state
 from kit.runs.system import describe
+from kit.training.report import evaluate as evaluate_scaling
 
 # The files of a run that go into a submission, besides those that metrics were read from.
 CARRIED = ("job.sh", "job.out", "stages.jsonl", "benchmark.json", "site.json", PACK, SBOM)
@@ -89,7 +90,7 @@ def judge_results(
         return fast, []
     try:
         if run.scaling:
-            benchmark.code.evaluate_scaling(directory)
+            evaluate_scaling(directory)
         else:
             benchmark.code.evaluate(directory, run.ranks)
     except KitError as error:

@@ -43,11 +43,6 @@ class CloudMask(Code):
         judge(directory, ranks)
         draw(directory)
 
-    def evaluate_scaling(self, directory: Path) -> None:
-        from kit.training.report import evaluate
-
-        evaluate(directory)
-
     def contradictions(self, files: Mapping[str, Path]) -> Iterable[tuple[str, str]]:
         from kit.benchmarks.cloudmask.consistency import contradictions
 
