@@ -8,7 +8,7 @@ KIT := .venv/bin/kit
 # What the tests need; the others are built on demand. Asked when a recipe runs: before `make setup` there is no kit.
 IMAGES = $$($(KIT) image list --names --tested)
 ALL_IMAGES = $$($(KIT) image list --names)
-BENCHMARKS := relion cloudmask
+BENCHMARKS = $$($(KIT) list --benchmarks)
 SIZE ?= tiny
 SITE ?= local
 SUBMISSIONS ?= submissions
@@ -44,9 +44,10 @@ image/%: setup ## build one image: make image/relion-cuda; kit image list names 
 	@$(KIT) image build $*
 
 submission: setup ## run every benchmark at SIZE=tiny on SITE=local and leave checked folders below submissions/
-	@$(KIT) image build relion-basic horovod
 	@folders=(); runs=(); \
 	for benchmark in $(BENCHMARKS); do \
+	    read -r image < <($(KIT) image list --names --for $$benchmark); \
+	    $(KIT) image build $$image; \
 	    echo "== $$benchmark, size $(SIZE), site $(SITE) (about 6 minutes at size tiny)"; \
 	    run=$$($(KIT) run $$benchmark --size $(SIZE) --site $(SITE) --wait); \
 	    $(KIT) collect $$run; \

@@ -317,7 +317,10 @@ class Benchmark(Model):
         """The benchmark's own code."""
         import importlib
 
-        code: Code = importlib.import_module(f"kit.benchmarks.{self.name}").CODE
+        module = importlib.import_module(f"kit.benchmarks.{self.name}")
+        code: Code | None = getattr(module, "CODE", None)
+        if code is None:
+            raise KitError(f"{module.__file__}: CODE is missing, an instance of a class derived from kit.benchmarks.Code")
         return code
 
     def read_value(self, path: Path, label: str, known: dict[Any, Any] | None = None) -> float:

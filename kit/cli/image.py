@@ -19,17 +19,27 @@ app = typer.Typer(help="Container images: recipe, build, inspect, export, verify
 def list_images(
     names: Annotated[bool, typer.Option("--names", help="Names alone, one a line.")] = False,
     tested: Annotated[bool, typer.Option("--tested", help="Only those that the tests need.")] = False,
+    benchmark: Annotated[
+        str | None,
+        typer.Option(
+            "--for",
+            metavar="BENCHMARK",
+            help="Only those that a benchmark runs on, its default first.",
+            autocompletion=complete.benchmarks,
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """List the images, what each computes on, and the arguments of their recipes."""
     from kit.images import describe
 
+    chosen = describe.chosen(tested, benchmark)
     if names:
-        out("\n".join(describe.as_json(tested)))
+        out("\n".join(chosen))
     elif as_json:
-        out_json(describe.as_json(tested))
+        out_json(describe.as_json(chosen))
     else:
-        out(describe.report(tested))
+        out(describe.report(chosen))
 
 
 @app.command()

@@ -10,13 +10,20 @@ from kit.cli.options import Json
 from kit.cli.output import out, out_json, say
 
 
-def list_all(as_json: Json = False) -> None:
+def list_all(
+    benchmarks: Annotated[bool, typer.Option("--benchmarks", help="Names of the benchmarks alone, one a line.")] = False,
+    as_json: Json = False,
+) -> None:
     """List the benchmarks with their sizes, the sites and the images.
 
     These are the names that kit run takes: a benchmark, its --size, a --site and an --image.
     """
     from kit import catalogue
+    from kit.benchmark import benchmark_names
 
+    if benchmarks:
+        out("\n".join(benchmark_names()))
+        return
     found = catalogue.catalogue()
     if as_json:
         out_json(catalogue.as_json(found))

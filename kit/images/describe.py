@@ -2,33 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rich.filesize import decimal
 
+from kit.benchmark import load_benchmark
 from kit.core.tables import table
 from kit.images.recipes import RECIPES
 
 
-def as_json(tested: bool = False) -> dict[str, Any]:
-    """Every image, or those that the tests need: description, device, and the known values of its arguments."""
+def chosen(tested: bool = False, benchmark: str | None = None) -> list[str]:
+    """The names of all images, or of those that the tests need, or that a benchmark runs on: its default comes first."""
+    known = list(RECIPES) if benchmark is None else list(load_benchmark(benchmark).images)
+    return [name for name in known if RECIPES[name].TESTED or not tested]
+
+
+def as_json(names: Iterable[str]) -> dict[str, Any]:
+    """Images by name: description, device, and the known values of their arguments."""
     return {
         name: {
-            "description": recipe.DESCRIPTION,
-            "device": recipe.DEVICE,
-            "tested": recipe.TESTED,
-            "arguments": {key: list(argument.known) for key, argument in recipe.ARGUMENTS.items()},
+            "description": RECIPES[name].DESCRIPTION,
+            "device": RECIPES[name].DEVICE,
+            "tested": RECIPES[name].TESTED,
+            "arguments": {key: list(argument.known) for key, argument in RECIPES[name].ARGUMENTS.items()},
         }
-        for name, recipe in RECIPES.items()
-        if recipe.TESTED or not tested
+        for name in names
     }
 
 
-def report(tested: bool = False) -> str:
+def report(names: Iterable[str]) -> str:
     """The same as text, a line for each image and for each argument."""
     lines = []
-    for name, said in as_json(tested).items():
+    for name, said in as_json(names).items():
         lines.append(f"{name:<20} {said['device']:<5} {said['description']}")
         arguments = RECIPES[name].ARGUMENTS.items()
         lines += [f"  --arg {key}=...  {one.help} [default: {one.known[0]}]" for key, one in arguments]

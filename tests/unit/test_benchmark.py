@@ -184,3 +184,9 @@ def test_every_size_is_whole(name: str) -> None:
         own, shared = raw["sizes"][size].get("parameters", {}), raw["defaults"]["parameters"]
         assert benchmark.sizes[size].parameters == {**shared, **own}
         assert not {key for key in own if shared.get(key) == own[key]}, "says again what the defaults say"
+
+
+def test_code_that_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr("kit.benchmarks.relion.CODE")
+    with pytest.raises(KitError, match=r"relion/__init__\.py: CODE is missing"):
+        _ = load_benchmark("relion").code
