@@ -45,6 +45,11 @@ def test_every_image_is_the_same_image(installed: Installed) -> None:
     assert installed.python(code).split() == [load_image(name).hash for name in RECIPES]
 
 
+@pytest.mark.parametrize("words", [[], ["--check"]])
+def test_it_keeps_no_committed_recipes(installed: Installed, tmp_path: Path, words: list[str]) -> None:
+    assert "only a git checkout of the kit holds" in installed.kit("image", "recipe", *words, code=1, cwd=tmp_path)
+
+
 COMMIT = "from kit.core import paths; print(paths.commit())"
 
 
