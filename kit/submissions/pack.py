@@ -65,7 +65,12 @@ def pack(
         findings = check(partial, allow_dirty, levels, allow_trial)
         if findings:
             raise KitError("\n".join([f"{target}: would be refused, and is not written:", *map(str, findings)]))
-        os.rename(partial, target)
+        try:
+            os.rename(partial, target)
+        except OSError:
+            if not target.exists():
+                raise
+            raise KitError(f"{target}: exists; another kit has packed it meanwhile") from None
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         with contextlib.suppress(OSError):  # another kit may have packed into one of them

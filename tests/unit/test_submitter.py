@@ -25,7 +25,7 @@ from kit.runs import launch
 from kit.runs.collect import collect
 from kit.runs.record import load_run
 from kit.site import load_site
-from kit.submissions.check import check
+from kit.submissions.check import Finding, check
 from kit.submissions.pack import derived, pack
 from kit.submissions.submitter import remember
 
@@ -199,6 +199,34 @@ def test_a_trial_that_was_renamed(run: Path, tmp_path: Path, organisation: str) 
     assert "README.md: line" in found
     assert (f"organisation '{organisation}'" in found) == (organisation != "centre")
     assert ("system 'local' in the path says nothing" in found) == (organisation != "Trial")
+
+
+def test_two_kits_that_pack_one_run(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def check_slowly(*arguments: object) -> list[Finding]:
+        patch.undo()
+        pack(run, tmp_path / "to", "centre", "box")
+        return []
+
+    with monkeypatch.context() as patch:
+        patch.setattr("kit.submissions.check.check", check_slowly)
+        with pytest.raises(KitError, match="exists; another kit has packed it meanwhile"):
+            pack(run, tmp_path / "to", "centre", "box")
+    (folder,) = (tmp_path / "to").glob("*/*/*/*")  # and nothing half-written beside it
+    assert check(folder) == []
+
+
+def test_an_image_under_its_old_name_is_not_of_this_kit(toy: Path, tmp_path: Path) -> None:
+    path = paths.PACKAGE / "benchmarks/toy/benchmark.toml"
+    path.write_text(path.read_text().replace("[images.relion-basic]", "[images.horovod]"))
+    directory = launch.prepare(make_plan(Request("toy", site="here", image="cloudmask")), toy)
+    boxed(directory)
+    launch.submit(directory)
+    launch.wait(directory, lambda state: None)
+    assert collect(directory).image.name == "horovod"
+    folder = pack(directory, tmp_path / "to")
+    bill = folder / "run/sbom.cdx.json"
+    bill.write_text(bill.read_text().replace('"name": "horovod"', '"name": "cloudmask"'))
+    assert "image.name is 'cloudmask', but 'horovod'" in forged(folder, lambda run: run["image"].update(name="cloudmask"))
 
 
 FILES = [
