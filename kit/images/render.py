@@ -223,7 +223,7 @@ def recipe(image: Image, format: Format, bootstrap: str = "docker") -> str:
 def stale_recipes() -> list[Path]:
     """The committed recipes whose text differs from what their source renders today.
 
-    KitError outside a checkout, which alone has them.
+    KitError outside a checkout: nothing else has them.
     """
     from kit.images.recipes import RECIPES
 

@@ -1,1 +1,1 @@
-"""Judges and draws the training of a network, outside the images."""
+"""How the training of a network is judged and drawn, outside the images."""

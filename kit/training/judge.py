@@ -13,7 +13,7 @@ from kit.runs.record import load_run
 
 
 def one_job(directory: Path, name: str, ranks: int) -> dict[str, Any]:
-    """What a stage wrote into the file `name`; KitError unless its ranks formed one job, on what the image is there for."""
+    """What a stage wrote into the file `name`; KitError unless its ranks formed one job on devices of the image's kind."""
     run = load_run(directory)
     device = "CPU" if load_image(run.image.name).device == "cpu" else "GPU"
     facts = read_table(directory / name)

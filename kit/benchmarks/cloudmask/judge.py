@@ -1,4 +1,4 @@
-"""The last word on a run, on the login node: did the ranks form one job, was the split kept, and is every scene scored."""
+"""Judges a run on the login node: the ranks formed one job, the split was kept, and every scene was scored."""
 
 from __future__ import annotations
 

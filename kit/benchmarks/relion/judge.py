@@ -55,7 +55,7 @@ def identity(directory: Path) -> dict[str, str]:
     wanted = benchmark.variant(run.image.name).words
     if version[1] != run.image.version or precision[1] != wanted["precision"]:
         raise KitError(
-            f"{path}: RELION {version[1]} with {precision[1]} ran, but {run.image.name} is there for RELION "
+            f"{path}: RELION {version[1]} with {precision[1]} ran, but {run.image.name} holds RELION "
             f"{run.image.version} with {wanted['precision']}"
         )
     facts = {"version": version[1], "precision": precision[1]}
