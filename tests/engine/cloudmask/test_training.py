@@ -439,7 +439,7 @@ def test_a_rank_on_another_device_is_refused(made_runs: Path, tmp_path: Path) ->
     path = tmp_path / "run/train/train.json"
     path.write_text(json.dumps({**facts(path.parent), "devices": ["CPU", "NVIDIA H100"]}))
     said = kit("collect", str(tmp_path / "run"), code=1).stdout
-    assert "ranks computed on NVIDIA H100, but cloudmask is there for a CPU each" in said
+    assert "ranks computed on NVIDIA H100, but horovod is there for a CPU each" in said
 
 
 def test_a_test_scene_in_training_is_refused(made_runs: Path, tmp_path: Path) -> None:

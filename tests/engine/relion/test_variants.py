@@ -97,7 +97,7 @@ def test_other_data_are_not_compared_at_all(basic: Path, copied: Path) -> None:
 
 def test_a_result_of_the_wrong_binary_is_refused(copied: Path) -> None:
     (copied / "version.txt").write_text("RELION version: 3.1.3 \nPrecision: BASE=double\n")
-    assert "relion-accelerated is there for RELION 3.1.3 with" in kit("collect", str(copied), code=1).stdout
+    assert "relion-accelerated holds RELION 3.1.3 with" in kit("collect", str(copied), code=1).stdout
     (copied / "version.txt").write_text("RELION version: 3.1.3 \nPrecision: BASE=double, VECTOR-ACC=single \n")
     log = copied / "logs/class3d.out"
     log.write_text(log.read_text().replace("Accelerated kernels", "Plain code"))
