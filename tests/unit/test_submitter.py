@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
+import select
 import shutil
+import signal
 import stat
 import sys
 from collections.abc import Callable
@@ -63,6 +66,8 @@ def on_a_terminal(words: list[str], answers: list[str]) -> tuple[int, str]:
     child, terminal = pty.fork()
     if child == 0:
         code = 99
+        os.environ["TERM"] = "dumb"  # so that readline sends no escape sequences behind a question
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in what a shell runs in the background
         try:
             sys.stdin, sys.stdout, sys.stderr = os.fdopen(0), os.fdopen(1, "w"), os.fdopen(2, "w")
             sys.argv = ["kit", *words]
@@ -76,9 +81,16 @@ def on_a_terminal(words: list[str], answers: list[str]) -> tuple[int, str]:
     said = b""
     waiting = list(answers)
     try:
-        while block := os.read(terminal, 4096):
+        while True:
+            ready, _, _ = select.select([terminal], [], [], 60)
+            if not ready:
+                os.kill(child, signal.SIGKILL)
+                pytest.fail(f"waits for an answer that the test does not give: {said.decode()}")
+            block = os.read(terminal, 4096)
+            if not block:
+                break
             said += block
-            if waiting and said.endswith(b": "):
+            if waiting and re.search(rb": (\x1b\S*)?$", said):
                 os.write(terminal, waiting.pop(0).encode() + b"\n")
     except OSError:  # its other end was closed
         pass
