@@ -66,7 +66,7 @@ test: .venv/.done ## all tests, on real engines; installs what they need
 	@$(MAKE) --no-print-directory --jobs 2 test/unit images
 	@$(MAKE) --no-print-directory test/slurm test/engine
 
-test/unit: .venv/.done ## the tests that need neither an image nor an engine (about 2 minutes on 2 cores)
+test/unit: .venv/.done ## the tests that need neither an image nor an engine (a few minutes on 2 cores)
 	@.venv/bin/pytest tests/unit --numprocesses auto --maxprocesses 8 --dist worksteal
 
 test/slurm: images ## the tests on a real Slurm, which is installed and started (3 minutes)
