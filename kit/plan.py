@@ -128,8 +128,7 @@ def repeated(request: Request, count: int) -> list[Plan]:
     """The plans of a request that is made `count` times: from the second on each has the next random seed."""
     first = make_plan(request)
     seeds = [(first.seed or 0) + number for number in range(1, count)]
-    plans = [make_plan(dataclasses.replace(request, seed=seed)) for seed in seeds]
-    return [make_plan(dataclasses.replace(request, seed=first.seed or 0)) if plans else first, *plans]
+    return [first, *(make_plan(dataclasses.replace(request, seed=seed)) for seed in seeds)]
 
 
 def fitting_pack(folder: Path, request: Request) -> Pack:
