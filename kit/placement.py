@@ -19,54 +19,102 @@ class Placement:
     ranks: int
     ranks_per_node: int
     threads: int
-    cores: int  # of one node
-    gpus: int = 0  # of one node, where the site says it
+    cores: int  # of one node, which threads may use
+    gpus: int = 0  # of one node, which ranks compute on
     memory_gb: float = 0.0  # of one node, where it is known
-    scratch: str = ""
+    scratch: str = ""  # a folder on the node's own disk, as it is named in the container
+    order: str = "cyclic"  # of ranks over nodes: dealt in turn, or `block`: one node after another
+    gpu_each: bool = False  # each rank sees one GPU of its own
+    bind: bool = False  # each rank has cores of its own
 
     @property
     def node_threads(self) -> int:
         """Threads that a stage of one process may use on its node."""
         return min(self.cores, self.ranks_per_node * self.threads)
 
+    def node_of(self, rank: int, ranks: int) -> tuple[int, int]:
+        """The node that a rank of so many is on, and which of its node's ranks it is; both counted from 0."""
+        if self.order == "cyclic":
+            place, node = divmod(rank, min(ranks, self.nodes))
+        else:
+            node, place = divmod(rank, min(ranks, self.ranks_per_node))
+        return node, place
+
+
+# Where the site's scratch folder lies in a container, if its path has a variable that only the node knows.
+SCRATCH_INSIDE = "/node-scratch"
+
 
 def placement(
-    size: Size, partition: Partition, site: Site, on_gpus: bool = False, here: tuple[int, float] | None = None
+    size: Size,
+    partition: Partition,
+    site: Site,
+    on_gpus: bool = False,
+    here: tuple[int, float] | None = None,
+    gpus: int | None = None,
+    minutes: int | None = None,
 ) -> Placement:
     """The placement of a size on a partition; KitError if the partition is too small.
 
-    `on_gpus` says whether the ranks compute on the GPUs that the partition may have. `here` are cores and gigabytes of
-    memory where the site does not say them: those of this machine if not given.
+    `on_gpus` says whether the ranks compute on the GPUs that the partition may have, all of them or `gpus` of a node.
+    `minutes` is the length of a job, where that is not what the size needs. `here` are cores and gigabytes of memory where
+    the site does not say them: those of this machine if not given.
     """
     cores_here, memory_gb = here or this_machine()
-    if size.nodes > partition.max_nodes:
+    where = f"site {site.name}"
+    if not partition.min_nodes <= size.nodes <= partition.max_nodes:
+        bound = "at most" if size.nodes > partition.max_nodes else "at least"
+        count = partition.max_nodes if size.nodes > partition.max_nodes else partition.min_nodes
+        fewer = "fewer" if size.nodes > partition.max_nodes else "more"
         raise KitError(
-            f"site {site.name}: {size.nodes} nodes are needed, but the partition has at most {partition.max_nodes}; "
-            "--nodes asks for fewer"
+            f"{where}: {size.nodes} nodes are needed, but the partition has {bound} {count}; --nodes asks for {fewer}"
         )
-    if size.minutes > partition.max_minutes:
+    longest, minutes = partition.minutes_for(size.nodes), minutes or size.minutes
+    if minutes > longest:
         raise KitError(
-            f"site {site.name}: {size.minutes} minutes are needed, but the partition gives at most {partition.max_minutes}"
+            f"{where}: {minutes} minutes are needed, but the partition gives at most {longest} to {size.nodes} "
+            f"node{'s' if size.nodes > 1 else ''}; --minutes {longest} runs what fits, and kit resume goes on from there"
         )
     if size.nodes > 1 and site.container.mpi == "inside":
-        raise KitError(f"site {site.name}: key 'container.mpi' is 'inside', which serves one node; set it to 'outside'")
-    cores = partition.cores or cores_here
-    ranks = size.ranks or fill(size, partition.gpus if on_gpus else 0, cores)
+        raise KitError(f"{where}: key 'container.mpi' is 'inside', which serves one node; set it to 'outside'")
+    if gpus is not None and gpus > partition.gpus:
+        raise KitError(f"{where}: {gpus} GPUs of a node are asked for, and a node has {partition.gpus} (key 'gpus')")
+    cores = partition.usable_cores or cores_here
+    used = (partition.gpus if gpus is None else gpus) if on_gpus else 0
+    ranks = size.ranks or fill(size, used, cores)
     per_node = math.ceil(ranks / size.nodes)
+    if ranks < size.nodes:
+        raise KitError(
+            f"{where}: {ranks} ranks cannot use {size.nodes} nodes; --nodes asks for fewer nodes, --ranks for more ranks"
+        )
     if partition.scheduler != "local" and per_node * size.threads > cores:
         raise KitError(
-            f"site {site.name}: {per_node} ranks x {size.threads} threads a node are needed, but a node has {cores} cores "
+            f"{where}: {per_node} ranks x {size.threads} threads a node are needed, but a node has {cores} cores "
             "(key 'cores' of the partition)"
         )
+    gpu_each = bool(used) and partition.gpu_request == "task"
+    if gpu_each and per_node > used:
+        raise KitError(
+            f'{where}: {per_node} ranks on a node and {used} GPUs, but with gpu_request = "task" each rank has its own; '
+            "ask for them by node, or for fewer ranks (--ranks)"
+        )
+    scratch = partition.scratch
+    if scratch.startswith("$"):
+        if site.container.runtime == "host":
+            raise KitError(f"{where}: key 'scratch' is {scratch}: without a container it cannot have a variable")
+        scratch = SCRATCH_INSIDE
     return Placement(
         nodes=size.nodes,
         ranks=ranks,
         ranks_per_node=per_node,
         threads=size.threads,
         cores=cores,
-        gpus=partition.gpus,
+        gpus=used,
         memory_gb=partition.memory_gb or (memory_gb if partition.scheduler == "local" else 0.0),
-        scratch=partition.scratch,
+        scratch=scratch,
+        order="cyclic" if site.container.mpi == "inside" else partition.rank_order,
+        gpu_each=gpu_each,
+        bind=partition.bind == "cores" and per_node * size.threads <= cores,
     )
 
 

@@ -34,6 +34,8 @@ class Request:
     isolated: Path | None = None  # the pack of the one stage that is to run
     scaling: tuple[int, ...] = ()  # numbers of ranks to measure, in place of a run of the benchmark
     epochs: int = 0  # of each point of a scaling run
+    gpus: int | None = None  # of a node; None: all that the partition has
+    minutes: int | None = None  # of one job; None: what the size needs
     allow_cpu: bool = False  # an image for GPUs where there are none
 
 
@@ -68,6 +70,11 @@ class Plan:
     def lacks_gpus(self) -> bool:
         """Whether the image computes on GPUs and the partition has none: a trial that cannot become a result."""
         return self.image.device != "cpu" and not self.partition.gpus
+
+    @property
+    def minutes(self) -> int:
+        """What the scheduler is asked for."""
+        return self.request.minutes or self.size.minutes
 
     @property
     def work(self) -> str:
@@ -109,8 +116,14 @@ def make_plan(
 def placed(
     request: Request, benchmark: Benchmark, image: Image, site: Site, here: tuple[int, float], pack: Pack | None = None
 ) -> Plan:
-    """The plan of what was looked up already; KitError for a partition that is not known or too small."""
+    """The plan of what was looked up already; KitError for a partition that is not known, too small, or of another kind."""
     partition_name, partition = site.partition(request.partition)
+    maker = {"cuda": "nvidia", "rocm": "amd"}.get(image.device)
+    if maker and partition.gpus and partition.gpu_vendor != maker:
+        raise KitError(
+            f"image {image.name}: computes on GPUs of {maker}, and those of site {site.name}, partition {partition_name}, "
+            f"are of {partition.gpu_vendor}"
+        )
     return Plan(
         request=request,
         benchmark=benchmark,
@@ -118,7 +131,9 @@ def placed(
         site=site,
         partition_name=partition_name,
         partition=partition,
-        placement=placement(benchmark.size(request.size), partition, site, image.device != "cpu", here),
+        placement=placement(
+            benchmark.size(request.size), partition, site, image.device != "cpu", here, request.gpus, request.minutes
+        ),
         here=here,
         pack=pack,
     )
@@ -164,5 +179,7 @@ def request_of(run: Run) -> Request:
         nodes=source.nodes if source else None,
         ranks=source.ranks if source else None,
         threads=source.threads if source else None,
+        gpus=source.gpus if source else None,
+        minutes=source.minutes if source else None,
         seed=run.seed,
     )

@@ -1,24 +1,33 @@
 """Sites: what the kit must know of a computing centre, one TOML file each.
 
-A value comes from the first of: flag, KIT_* variable, user file (~/.config/kit/kit.toml), site file, default.
+A value comes from the first of: flag, KIT_* variable, user file (~/.config/kit/kit.toml), site file, default. A key of a
+partition may also stand above the partitions, at the top of the file: every partition that does not say otherwise has it.
 """
 
 from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, StringConstraints, field_validator
+from pydantic import AfterValidator, Field, StringConstraints, field_validator, model_validator
 
 from kit.core import paths
 from kit.core.errors import KitError, unknown
 from kit.core.files import read_toml
 from kit.core.schema import Model, Name, OneLine, parse
+from kit.launchers import LAUNCHERS
+from kit.schedulers import OPTIONAL, SCHEDULERS
 
 # A queue or an account: one word in a directive.
 Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.:@/+,-]*$")]
+# Features of nodes, which may be combined: `gpu&hbm80g`, `[rack1|rack2]`.
+Features = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.:@/+,&|*()\[\]=!-]*$")]
+# A number is written as one: a text or true is a mistake, and nobody would see it.
+Count = Annotated[int, Field(strict=True, ge=0)]
+Amount = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
 
 
 def settable(value: str) -> str:
@@ -27,32 +36,112 @@ def settable(value: str) -> str:
     return value
 
 
+def member(registry: Mapping[str, object]) -> Callable[[str], str]:
+    def known(value: str) -> str:
+        if value not in registry:
+            raise ValueError(f"one of {', '.join(registry)} is needed")
+        return value
+
+    return known
+
+
 # A valid name of a shell variable.
 Variable = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$"), AfterValidator(settable)]
 
 
-class Partition(Model):
-    """A set of like nodes behind one queue. `cores` and `memory_gb` are of one node; 0 cores: those of the machine that runs
-    kit."""
+class Limit(Model):
+    """How long a job of up to so many nodes may run, where that depends on the nodes."""
 
-    scheduler: Literal["local", "slurm"]
-    launcher: Literal["mpirun", "srun"] = "mpirun"
+    nodes: Count = Field(ge=1)
+    minutes: Count = Field(ge=1)
+
+
+class Partition(Model):
+    """A set of like nodes behind one queue, and how jobs are started there. What counts for a node is of one node."""
+
+    scheduler: Annotated[str, AfterValidator(member(SCHEDULERS))]
+    # How the ranks of a job start, and its words beyond those that the kit writes.
+    launcher: Annotated[str, AfterValidator(member(LAUNCHERS))] = "mpirun"
     launcher_args: list[OneLine] = []
+    pmi: Word = ""  # how the launcher tells ranks of each other (pmix, pmi2, cray_shasta); empty: its own default
+    single: bool = Field(False, strict=True)  # stages of one process need the launcher: the script runs on a launch node
+    order: Literal["", "cyclic", "block"] = ""  # of ranks over nodes: dealt in turn, or one node after another
+    bind: Literal["cores", "none"] = "cores"  # each rank on cores of its own, or wherever the kernel puts it
+
+    # What the scheduler is told.
     queue: Word = ""
     account: Word = ""
-    max_nodes: int = Field(1, ge=1, le=1_000_000)
-    max_minutes: int = Field(1440, ge=1, le=1_000_000)
-    cores: int = Field(0, ge=0, le=100_000)
-    memory_gb: float = Field(0, ge=0, le=1e6)
-    gpus: int = Field(0, ge=0, le=1000)
+    qos: Word = ""
+    constraint: Features = ""
+    reservation: Word = ""
+    exclusive: bool = Field(True, strict=True)  # nodes are shared with nobody: otherwise no time means anything
+    memory_request: Literal["", "node", "core"] = ""  # whether memory is asked for, and of what
+    parallel_environment: Word = ""  # of Grid Engine
+    network: Word = ""
+    umask: str = Field("", pattern=r"^(0?[0-7]{3})?$")
+    mail: str = Field("", pattern=r"^([A-Za-z0-9._+-]+@[A-Za-z0-9.-]+)?$")
+    directives: list[OneLine] = []  # copied as they are
+    poll_seconds: Count = Field(30, ge=1, le=3600)  # the scheduler is asked at most this often
+
+    # What it allows.
+    min_nodes: Count = Field(1, ge=1)
+    max_nodes: Count = Field(1, ge=1, le=1_000_000)
+    max_minutes: Count = Field(1440, ge=1, le=1_000_000)
+    limits: list[Limit] = []
+    max_jobs_in_array: Count = 0  # 0: several runs are several jobs
+
+    # A node.
+    cores: Count = Field(0, le=100_000)  # 0: those of the machine that runs kit
+    hardware_threads: Count = Field(1, ge=1, le=8)  # of one core
+    hyperthreads: bool = Field(False, strict=True)  # whether ranks use all of them
+    memory_gb: Amount = Field(0, le=50_000)  # of 10^9 bytes
+    arch: Literal["x86_64", "aarch64", "ppc64le"] = "x86_64"
+    gpus: Count = Field(0, le=1000)
+    gpu_type: Word = ""
+    gpu_vendor: Literal["nvidia", "amd", "intel"] = "nvidia"
+    gpu_request: Literal["node", "gres", "task", "none"] = "node"  # the form in which a scheduler wants them
     scratch: str = ""  # a folder on each node's own disk, to which stages may copy what they read often
+    scratch_gb: Amount = Field(0, le=1e6)
+
+    # What the script does before its first stage.
+    module_use: list[OneLine] = []
+    modules: list[OneLine] = []
+    environment: dict[Variable, OneLine] = {}
+    prologue: list[OneLine] = []  # shell, as it is
 
     @field_validator("scratch")
     @classmethod
     def plain(cls, value: str) -> str:
-        if not re.fullmatch(r"(/[\w.+-]+)*", value):
-            raise ValueError("expected an absolute path of letters, digits, . _ + and -, without variables")
+        if not re.fullmatch(r"(/[\w.+-]+)*|\$[A-Z_][A-Z0-9_]*(/[\w.+-]+)*", value):
+            raise ValueError(
+                "expected an absolute path of letters, digits, . _ + and -, which may begin with a variable such as $TMPDIR"
+            )
         return value
+
+    @model_validator(mode="after")
+    def spoken(self) -> Partition:
+        """A word that scheduler or launcher do not have would be lost without a sound."""
+        for key in sorted(OPTIONAL - SCHEDULERS[self.scheduler].WORDS):
+            field = type(self).model_fields[key]
+            if getattr(self, key) != field.default:
+                raise ValueError(f"the scheduler {self.scheduler} has no word for {key}; say it under 'directives'")
+        if self.order and self.order not in LAUNCHERS[self.launcher].ORDERS:
+            raise ValueError(f"the launcher {self.launcher} does not deal ranks in the order '{self.order}'")
+        return self
+
+    @property
+    def rank_order(self) -> str:
+        return self.order or LAUNCHERS[self.launcher].ORDERS[0]
+
+    @property
+    def usable_cores(self) -> int:
+        """What of a node can be given to threads, one each: cores, or hardware threads where ranks use those."""
+        return self.cores * (self.hardware_threads if self.hyperthreads else 1)
+
+    def minutes_for(self, nodes: int) -> int:
+        """The longest job of so many nodes: what the first limit that covers them says, and no more than `max_minutes`."""
+        fitting = [limit for limit in self.limits if limit.nodes >= nodes]
+        return min(self.max_minutes, min(fitting, key=lambda limit: limit.nodes).minutes) if fitting else self.max_minutes
 
 
 class Container(Model):
@@ -63,10 +152,24 @@ class Container(Model):
     MPI on the host.
     """
 
-    runtime: Literal["apptainer", "docker", "host"] = "apptainer"
-    binds: list[OneLine] = []
+    runtime: Literal["apptainer", "docker", "podman-hpc", "host"] = "apptainer"
+    binds: list[OneLine] = []  # FOLDER, or FOLDER:FOLDER_INSIDE, or that and :ro
     args: list[OneLine] = []
     mpi: Literal["outside", "inside"] = "outside"
+    mpi_family: Literal["", "openmpi", "mpich"] = ""  # of the site; an image with another one is refused
+    drop_environment: list[Variable] = []  # variables of the submitter that no stage may see, beside the kit's own list
+
+    @field_validator("binds")
+    @classmethod
+    def folders(cls, value: list[str]) -> list[str]:
+        for bind in value:
+            parts = bind.split(":")
+            if len(parts) > 3 or parts[2:] not in ([], ["ro"], ["rw"]) or not all(p.startswith("/") for p in parts[:2]):
+                raise ValueError(
+                    f"'{bind}': an absolute folder is needed, or FOLDER:FOLDER_INSIDE, or that with :ro behind it; "
+                    "no ~ and no variables, which differ between people"
+                )
+        return value
 
 
 class Site(Model):
@@ -78,15 +181,33 @@ class Site(Model):
     contact: OneLine
     url: OneLine
     organisation: OneLine = ""
+    verified: OneLine = ""  # who ran it when, with which kit; empty: written from what is published, and not tried
     partitions: dict[Name, Partition] = Field(min_length=1)
     container: Container = Container()
-    modules: list[OneLine] = []
-    environment: dict[Variable, OneLine] = {}
-    # Lines that are copied as they are: scheduler directives, and shell lines before the first stage.
-    directives: list[OneLine] = []
-    prologue: list[OneLine] = []
     # MLPerf system_desc names (host_processor_model_name, ...): what the kit cannot find out by itself.
     hardware: dict[OneLine, OneLine | int | float] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def whole(cls, data: Any) -> Any:
+        return cls.inherited(data)
+
+    @classmethod
+    def inherited(cls, data: Any) -> Any:
+        """Keys of a partition that stand at the top go into every partition that does not say otherwise."""
+        if not isinstance(data, dict) or not isinstance(data.get("partitions"), dict):
+            return data
+        common = {key: value for key, value in data.items() if key in Partition.model_fields}
+        rest = {key: value for key, value in data.items() if key not in common}
+        partitions = {
+            name: {**common, **partition} if isinstance(partition, dict) else partition
+            for name, partition in data["partitions"].items()
+        }
+        return {**rest, "partitions": partitions}
+
+    @classmethod
+    def known_keys(cls) -> set[str]:
+        return {*cls.model_fields, *Partition.model_fields}
 
     def partition(self, name: str | None) -> tuple[str, Partition]:
         """The named partition, or the first."""
@@ -130,8 +251,8 @@ def load_site(name: str) -> Site:
     changed["organisation"] = settings.get("organisation", site.organisation)
     changed["container"]["runtime"] = settings.get("runtime", site.container.runtime)
     for partition in changed["partitions"].values():
-        partition["account"] = settings.get("account", partition["account"])
-        partition["queue"] = settings.get("queue", partition["queue"])
+        for key in SCHEDULERS[partition["scheduler"]].WORDS & {"account", "queue"}:
+            partition[key] = settings.get(key, partition[key])
     return parse(Site, changed, "user settings")
 
 
@@ -164,7 +285,7 @@ def explain(name: str) -> list[tuple[str, Any, str]]:
     """Every value of a site as (key, value, where it came from), for `kit site show`."""
     site = load_site(name)
     path = Path(name) if name.endswith(".toml") else site_files()[name]
-    written = read_toml(path)
+    written = Site.inherited(read_toml(path))
     settings = user_settings()
     rows: list[tuple[str, Any, str]] = []
 

@@ -16,6 +16,11 @@ class Model(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    @classmethod
+    def known_keys(cls) -> set[str]:
+        """The keys that it may be written with."""
+        return set(cls.model_fields)
+
 
 def one_line(value: str) -> str:
     if not value.isprintable():
@@ -73,7 +78,9 @@ def known_keys(model: type[BaseModel], location: tuple[int | str, ...]) -> set[s
             here = field.annotation if field else None
         else:  # a key of dict[str, X], an index of list[X]
             here = next((inner for inner in reversed(get_args(here)) if inner is not type(None)), None)
-    return set(here.model_fields) if is_model(here) else set()
+    if not is_model(here):
+        return set()
+    return here.known_keys() if issubclass(here, Model) else set(here.model_fields)
 
 
 def is_model(kind: Any) -> bool:

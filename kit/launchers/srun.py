@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
+from kit.launchers.ranks import Ranks
 
-def command(ranks: int, ranks_per_node: int, threads: int, args: Sequence[str]) -> list[str]:
+ORDERS: tuple[str, ...] = ("cyclic", "block")
+
+
+def command(ranks: Ranks, args: Sequence[str]) -> list[str]:
     # Since Slurm 22.05 srun does not inherit --cpus-per-task from the job.
-    return [
+    words = [
         "srun",
-        f"--nodes={math.ceil(ranks / ranks_per_node)}",
-        f"--ntasks={ranks}",
-        f"--ntasks-per-node={ranks_per_node}",
-        f"--cpus-per-task={threads}",
-        "--distribution=cyclic",  # ranks are dealt out in turn, so that nodes differ by at most one
+        f"--nodes={ranks.nodes}",
+        f"--ntasks={ranks.count}",
+        f"--ntasks-per-node={ranks.per_node}",
+        f"--cpus-per-task={ranks.threads}",
+        f"--distribution={ranks.order}",
         "--kill-on-bad-exit=1",
-        *args,
     ]
+    if ranks.bind:
+        words.append(f"--cpu-bind={'threads' if ranks.hyperthreads else 'cores'}")
+    if ranks.gpu_each:
+        words.append("--gpus-per-task=1")
+    if ranks.pmi:
+        words.append(f"--mpi={ranks.pmi}")
+    return [*words, *args]

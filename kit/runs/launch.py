@@ -71,6 +71,8 @@ def rendering(plan: Plan, directory: Path, data: Path) -> Rendering:
         nodes=plan.request.nodes,
         ranks=plan.request.ranks,
         threads=plan.request.threads,
+        gpus=plan.request.gpus,
+        minutes=plan.request.minutes,
         cores=cores,
         memory_gb=memory_gb,
         machine=RUNTIMES[plan.site.container.runtime].facts(plan.image),
@@ -189,7 +191,7 @@ def cancel(directory: Path) -> State:
         raise KitError(f"{directory}: has no job to end, it was never launched")
     SCHEDULERS[run.scheduler].cancel(run.job)
     for _ in range(300):
-        if SCHEDULERS[run.scheduler].state(run.job) == "gone":
+        if SCHEDULERS[run.scheduler].states([run.job])[run.job].state == "gone":
             break
         time.sleep(0.1)
     run = load_run(directory)  # whoever waited for the job may have written it

@@ -58,6 +58,8 @@ class Rendering(Model):
     nodes: int | None = Field(None, ge=1, le=1_000_000)  # asked for in place of the size's, like the next two
     ranks: int | None = Field(None, ge=0, le=1_000_000)
     threads: int | None = Field(None, ge=1, le=100_000)
+    gpus: int | None = Field(None, ge=0, le=1000)
+    minutes: int | None = Field(None, ge=1, le=1_000_000)
     cores: int = Field(ge=1, le=100_000)  # of the machine that rendered it, and its memory: for a site that does not say
     memory_gb: float = Field(ge=0, le=1e6)
     machine: dict[str, str] = {}  # the facts of the container runtime
@@ -133,7 +135,7 @@ class Run(Model):
     script: Digest  # of job.sh
     state: State
     job: Annotated[str, StringConstraints(pattern=r"^([0-9]{1,10}(:[0-9]{1,20})?)?$")] = ""
-    scheduler: Literal["", "local", "slurm"] = ""
+    scheduler: Annotated[str, StringConstraints(pattern=r"^[a-z]*$")] = ""
     stages: list[StageRecord] = []
     metrics: list[MetricRecord] = []
     system: dict[OneLine, OneLine | int | float] = {}

@@ -54,7 +54,7 @@ def current_state(directory: Path, run: Run) -> State:
 
     benchmark, _ = resolved(directory)
     # The scheduler is asked first: a job that ends in between has then written its record before it is read.
-    answer = SCHEDULERS[run.scheduler].state(run.job)
+    answer = SCHEDULERS[run.scheduler].states([run.job])[run.job].state
     attempts = read_stages(directory)
     if answer == "pending" and not attempts:
         return State(name="submitted")

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from kit.images.render import Image
-from kit.runtimes import apptainer, docker, host
+from kit.runtimes import apptainer, docker, host, podman_hpc
 
 
 class Runtime(Protocol):
@@ -28,11 +28,11 @@ class Runtime(Protocol):
         machine: Mapping[str, str] | None = None,
         gpus: bool = True,
     ) -> list[str]:
-        """The words before a program. `binds` are folders that have the same path inside. `machine` are the facts to use in
-        place of this machine's.
+        """The words before a program. `binds` are folders that have the same path inside, or FOLDER:FOLDER_INSIDE, or that
+        with :ro. `machine` are the facts to use in place of this machine's.
 
         An image of `device` cuda or rocm is given the GPUs, unless `args` do so already, or the node has none: not `gpus`.
         """
 
 
-RUNTIMES: dict[str, Runtime] = {"apptainer": apptainer, "docker": docker, "host": host}
+RUNTIMES: dict[str, Runtime] = {"apptainer": apptainer, "docker": docker, "podman-hpc": podman_hpc, "host": host}

@@ -43,7 +43,7 @@ def command(
     # MPI ranks exchange through shared memory, of which a container has 64 MB unless told otherwise.
     words = ["docker", "run", "--rm", "--shm-size=2g", "--user", user, "--workdir", workdir]
     for bind in binds:
-        words += ["--volume", f"{bind}:{bind}"]
+        words += ["--volume", bind if ":" in bind else f"{bind}:{bind}"]
     for key, value in {"HOME": workdir, **environment}.items():
         words += ["--env", f"{key}={value}"]
     devices = DEVICES[image.device]

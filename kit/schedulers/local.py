@@ -6,8 +6,18 @@ import contextlib
 import os
 import signal
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+
+from kit.core.errors import KitError
+from kit.schedulers.job import Job
+
+WORDS: frozenset[str] = frozenset()
+ARRAY = ""
+
+
+def problem(directory: str) -> str:
+    return ""
 
 
 def status(pid: int) -> tuple[str, str]:
@@ -22,7 +32,9 @@ def status(pid: int) -> tuple[str, str]:
     return fields[0], fields[19]
 
 
-def submit(script: Path) -> str:
+def submit(script: Path, after: str = "", tasks: int = 0) -> str:
+    if after or tasks:
+        raise KitError("without a scheduler a job starts at once: it can wait for no other, and is no array")
     with (script.parent / "job.out").open("ab") as out:
         process = subprocess.Popen(
             ["bash", script.name],
@@ -35,15 +47,23 @@ def submit(script: Path) -> str:
     return f"{process.pid}:{status(process.pid)[1]}"  # also of a job that has ended already
 
 
-def state(job: str) -> Literal["running", "gone"]:
+def task(job: str, index: int) -> str:
+    raise KitError("without a scheduler there are no arrays of jobs")
+
+
+def states(jobs: Sequence[str]) -> dict[str, Job]:
+    return {job: state(job) for job in jobs}
+
+
+def state(job: str) -> Job:
     pid, _, started = job.partition(":")
     with contextlib.suppress(ChildProcessError):  # a job that another process of the kit started
         os.waitpid(int(pid), os.WNOHANG)  # reaps our own child, which otherwise stays as a zombie
     now, start = status(int(pid))
-    return "running" if started and start == started and now != "Z" else "gone"
+    return Job("running" if started and start == started and now != "Z" else "gone")
 
 
 def cancel(job: str) -> None:
     # Signals the script only: its trap records the interruption and ends the stage.
-    if state(job) == "running":
+    if state(job).state == "running":
         os.kill(int(job.partition(":")[0]), signal.SIGTERM)

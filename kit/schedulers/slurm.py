@@ -2,50 +2,76 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 from kit.core.errors import KitError
+from kit.schedulers.command import run_command
+from kit.schedulers.job import Job, JobState
+
+WORDS = frozenset(
+    {
+        "account",
+        "queue",
+        "qos",
+        "constraint",
+        "reservation",
+        "exclusive",
+        "memory_request",
+        "network",
+        "mail",
+        "gpu_type",
+        "gpu_request",
+        "hyperthreads",
+        "scratch_gb",
+    }
+)
+ARRAY = "SLURM_ARRAY_TASK_ID"
+# SBATCH_* variables of the shell would silently override the directives of the script.
+DROP = ("SBATCH_",)
 
 
-def slurm(*words: str, cwd: Path | None = None) -> str:
-    """Output of a Slurm command; KitError with what it said."""
-    # SBATCH_* variables of the shell would silently override the directives of the script.
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("SBATCH_")}
-    try:
-        result = subprocess.run(words, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120)
-    except FileNotFoundError:
-        raise KitError(f"{words[0]}: not on the PATH; run this on a login node of the Slurm site") from None
-    except subprocess.TimeoutExpired:
-        raise KitError(f"{words[0]}: no answer within 120 s; the Slurm controller may be down") from None
-    if result.returncode:
-        raise KitError(f"{' '.join(words)}: {result.stderr.strip() or result.stdout.strip()}")
-    return result.stdout
+def problem(directory: str) -> str:
+    return ""
 
 
-def submit(script: Path) -> str:
-    answer = slurm("sbatch", "--parsable", script.name, cwd=script.parent)
+def submit(script: Path, after: str = "", tasks: int = 0) -> str:
+    words = ["sbatch", "--parsable"]
+    if after:
+        words.append(f"--dependency=afterany:{after}")
+    if tasks:
+        words.append(f"--array=1-{tasks}")
+    answer = run_command(*words, script.name, cwd=script.parent, drop=DROP)
     match = re.match(r"\d+", answer.strip())
     if not match:
         raise KitError(f"sbatch answered {answer.strip()!r}, which is no job id")
     return match[0]
 
 
-def state(job: str) -> Literal["pending", "running", "gone"]:
+def task(job: str, index: int) -> str:
+    return f"{job}_{index}"
+
+
+def states(jobs: Sequence[str]) -> dict[str, Job]:
+    return {job: state(job) for job in jobs}
+
+
+def state(job: str) -> Job:
     try:
-        answer = slurm("squeue", "--noheader", "--jobs", job, "--format=%T", "--states=all").strip()
+        answer = run_command("squeue", "--noheader", "--jobs", job, "--format=%T", "--states=all", drop=DROP).strip()
     except KitError as error:
         if "Invalid job id" in str(error):
-            return "gone"
+            return Job("gone")
         raise
+    now: JobState = "gone"
     if answer in ("PENDING", "CONFIGURING", "REQUEUED", "SUSPENDED"):
-        return "pending"
-    return "running" if answer in ("RUNNING", "COMPLETING", "STAGE_OUT") else "gone"
+        now = "pending"
+    elif answer in ("RUNNING", "COMPLETING", "STAGE_OUT"):
+        now = "running"
+    return Job(now)
 
 
 def cancel(job: str) -> None:
     # --batch signals the script only: its trap records the interruption and ends the stage.
-    slurm("scancel", "--batch", "--signal=TERM", job)
+    run_command("scancel", "--batch", "--signal=TERM", job, drop=DROP)

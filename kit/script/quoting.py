@@ -14,12 +14,18 @@ from kit.core import paths
 from kit.core.errors import plain
 
 
+class Expanded(str):
+    """A word in which bash replaces variables: its author answers for it that it holds nothing else that bash knows."""
+
+
 def words(command: Sequence[str]) -> str:
     return " ".join(quoted(word) for word in command)
 
 
 def quoted(word: object) -> str:
     """A word quoted for bash, on one line whatever it contains, so that it is safe in a comment too."""
+    if isinstance(word, Expanded):
+        return f'"{word}"'
     text = str(word)
     if text.isprintable():
         return shlex.quote(text)

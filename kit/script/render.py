@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +14,13 @@ import jinja2
 from kit import __version__
 from kit.core.errors import KitError
 from kit.images.render import Image
-from kit.launchers import LAUNCHERS
-from kit.placement import warnings
+from kit.launchers import LAUNCHERS, Ranks
+from kit.placement import SCRATCH_INSIDE, warnings
 from kit.plan import Plan
 from kit.runs.record import Rendering
 from kit.runtimes import RUNTIMES
-from kit.script.quoting import environment
+from kit.schedulers import SCHEDULERS
+from kit.script.quoting import Expanded, environment
 
 
 def stage_numbers(plan: Plan) -> dict[str, Any]:
@@ -55,10 +58,36 @@ def resolve(plan: Plan, directory: Path, composer: tuple[Image, str] | None = No
 
 def launcher(plan: Plan, ranks: int) -> list[str]:
     """The words that start this many ranks. srun uses as few nodes as hold them, mpirun all nodes in turn."""
-    per_node, threads = min(ranks, plan.placement.ranks_per_node), plan.placement.threads
-    if plan.site.container.mpi == "inside":  # the image's own Open MPI, which knows nothing of the site's launcher
-        return LAUNCHERS["mpirun"].command(ranks, per_node, threads, [])
-    return LAUNCHERS[plan.partition.launcher].command(ranks, per_node, threads, plan.partition.launcher_args)
+    placement, partition, container = plan.placement, plan.partition, plan.site.container
+    wanted = Ranks(
+        count=ranks,
+        per_node=min(ranks, placement.ranks_per_node),
+        threads=placement.threads,
+        cores=placement.cores,
+        gpus=placement.gpus,
+        gpu_each=placement.gpu_each,
+        order=placement.order,
+        bind=placement.bind,
+        pmi=partition.pmi,
+        hardware_threads=partition.hardware_threads,
+        hyperthreads=partition.hyperthreads,
+    )
+    if container.mpi == "inside":  # the image's own Open MPI, which knows nothing of the site's launcher
+        return LAUNCHERS["mpirun"].command(replace(wanted, gpu_each=False, pmi=""), [])
+    if container.runtime == "docker" and ranks > 1:
+        raise KitError(
+            f"site {plan.site.name}: the runtime docker does not hand on what a launcher tells its ranks, and each would be "
+            "alone; set key 'container.mpi' to 'inside'"
+        )
+    return LAUNCHERS[partition.launcher].command(wanted, partition.launcher_args)
+
+
+def single(plan: Plan) -> list[str]:
+    """The words that start a stage of one process, where the job script does not run on a node that computes."""
+    if not plan.partition.single:
+        return []
+    alone = Ranks(1, 1, plan.placement.node_threads, plan.placement.cores, plan.placement.gpus, bind=plan.placement.bind)
+    return LAUNCHERS[plan.partition.launcher].command(alone, plan.partition.launcher_args)
 
 
 def rendered(plan: Plan, source: Rendering, directory: Path, composer: tuple[Image, str] | None = None) -> tuple[Plan, str]:
@@ -88,6 +117,72 @@ def commands(plan: Plan) -> dict[str, tuple[str, list[str]]]:
 # Apptainer and Docker split at the first three, Slurm's directives at the next; none can be escaped.
 UNBINDABLE = re.compile(r"[\",:\\]|[^ -\U0010ffff]")
 
+# Variables of the person who submits that no stage may see: they change what MPI, Python, numerical libraries or the
+# container do, and nobody who runs the script again has them.
+DROPPED = (
+    "APPTAINERENV_*",
+    "APPTAINER_BIND*",
+    "HOROVOD_*",
+    "KMP_*",
+    "LD_AUDIT",
+    "LD_PRELOAD",
+    "MKL_*",
+    "OMPI_MCA_*",
+    "OMP_*",
+    "OPENBLAS_*",
+    "PMIX_MCA_*",
+    "PRTE_MCA_*",
+    "PYTHON*",
+    "RELION_*",
+    "SINGULARITYENV_*",
+    "SINGULARITY_BIND*",
+    "TF_*",
+    "XLA_*",
+)
+# For an mpirun in the container: the scheduler's variables would make it start its ranks by the scheduler's commands, which
+# the image does not have.
+INSIDE = {
+    "OMPI_MCA_ras": "^gridengine,slurm",
+    "OMPI_MCA_plm": "^slurm",
+    "PRTE_MCA_ras": "^gridengine,slurm",
+    "PRTE_MCA_plm": "^slurm",
+}
+
+
+def asked(plan: Plan) -> dict[str, Any]:
+    """What the scheduler is asked for, of each node: cores, GPUs, and gigabytes of memory, 0 for nothing to ask."""
+    placement, partition = plan.placement, plan.partition
+    used = placement.ranks_per_node * placement.threads
+    share = 1.0 if partition.exclusive else min(1.0, used / placement.cores)
+    return {
+        "cores_per_node": placement.cores if partition.exclusive else used,
+        "memory_gb": placement.memory_gb * share if partition.memory_request else 0.0,
+        # Whoever is to be warned 60 s before the end of a job of a minute would be warned at its beginning.
+        "warn": min(60, plan.minutes * 15),
+    }
+
+
+def bound(plan: Plan, source: Rendering) -> list[str]:
+    """The folders that containers see; KitError for a path that neither Apptainer nor Docker can be told."""
+    site, scratch = plan.site, plan.partition.scratch
+    for value in (
+        source.directory,
+        source.data,
+        scratch,
+        *(part for bind in site.container.binds for part in bind.split(":")),
+    ):
+        if UNBINDABLE.search(value):
+            raise KitError(
+                f"{value!r}: a folder bound into a container cannot have a quote, comma, colon, backslash or newline "
+                "in its path"
+            )
+    binds = [source.directory, source.data, *site.container.binds]
+    if scratch.startswith("$"):
+        binds.append(Expanded(f"{scratch}:{SCRATCH_INSIDE}"))
+    elif scratch and scratch not in binds:
+        binds.append(scratch)
+    return binds
+
 
 def job_script(plan: Plan, source: Rendering) -> str:
     """The text of the job script of a run that is asked for by `source`."""
@@ -99,44 +194,43 @@ def job_script(plan: Plan, source: Rendering) -> str:
         text, outputs = texts[stage.name]
         more = {"record": json.dumps(text), "launcher": launcher(plan, stage.ranks) if stage.ranks else []}
         stages.append({**stage.model_dump(), "command": text, "outputs": outputs, **more})
-    scratch = plan.placement.scratch
-    for value in (directory, source.data, scratch, *site.container.binds):
-        if UNBINDABLE.search(value):
-            raise KitError(
-                f"{value!r}: a folder bound into a container cannot have a quote, comma, colon, backslash or newline "
-                "in its path"
-            )
-    binds = [directory, source.data, *site.container.binds]
-    if scratch and scratch not in binds:
-        binds.append(scratch)
+    problem = SCHEDULERS[partition.scheduler].problem(directory)
+    if problem:
+        raise KitError(f"{directory!r}: {problem}; make the runs elsewhere (--runs)")
+    environ = {"OMP_NUM_THREADS": str(plan.placement.threads)}
+    if site.container.mpi == "inside" and partition.scheduler != "local":
+        environ |= INSIDE
     container = RUNTIMES[site.container.runtime].command(
         plan.image,
-        binds,
-        {"OMP_NUM_THREADS": str(plan.placement.threads)},
+        bound(plan, source),
+        environ,
         site.container.args,
         directory,
         source.machine,
-        gpus=partition.gpus > 0,
+        gpus=plan.placement.gpus > 0,
     )
-    return (
-        environment()
-        .get_template(f"{partition.scheduler}.sh.j2")
-        .render(
-            benchmark=benchmark,
-            image=plan.image,
-            size_name=plan.size_name,
-            site=site,
-            partition=partition,
-            partition_name=plan.partition_name,
-            version=__version__,
-            command=source.command,
-            directory=directory,
-            container=container,
-            launcher=launcher(plan, plan.placement.ranks),
-            stages=stages,
-            minutes=plan.size.minutes,
-            warnings=warnings(benchmark, plan.placement),
-            job_name=re.sub(r"[^A-Za-z0-9]", "", f"kit{benchmark.name}")[:15],
-            **vars(plan.placement),
-        )
+    return sheet(f"{partition.scheduler}.sh.j2").render(
+        benchmark=benchmark,
+        image=plan.image,
+        size_name=plan.size_name,
+        site=site,
+        partition=partition,
+        partition_name=plan.partition_name,
+        version=__version__,
+        command=source.command,
+        directory=directory,
+        container=container,
+        launcher=launcher(plan, plan.placement.ranks),
+        single=single(plan),
+        dropped=[*DROPPED, *site.container.drop_environment],
+        stages=stages,
+        minutes=plan.minutes,
+        warnings=warnings(benchmark, plan.placement),
+        job_name=re.sub(r"[^A-Za-z0-9]", "", f"kit{benchmark.name}")[:15],
+        **{**vars(plan.placement), **asked(plan)},
     )
+
+
+@functools.cache
+def sheet(name: str) -> jinja2.Template:
+    return environment().get_template(name)

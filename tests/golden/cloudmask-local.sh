@@ -5,6 +5,16 @@
 # 1 node x 2 ranks x 1 thread = 2 of 2 cores
 set -euo pipefail
 cd /work/run
+refuse() { # refuse REASON: before the first stage, so that nothing has run
+    echo "job.sh: $*" >&2
+    exit 69
+}
+# What the shell of the submitter has set and no stage may see.
+for name in $(compgen -e); do
+    case $name in
+    APPTAINERENV_* | APPTAINER_BIND* | HOROVOD_* | KMP_* | LD_AUDIT | LD_PRELOAD | MKL_* | OMPI_MCA_* | OMP_* | OPENBLAS_* | PMIX_MCA_* | PRTE_MCA_* | PYTHON* | RELION_* | SINGULARITYENV_* | SINGULARITY_BIND* | TF_* | XLA_*) unset "$name" ;;
+    esac
+done
 export OMP_NUM_THREADS=1
 
 # in_image PROGRAM ...: one process in the image. launch PROGRAM ...: all 2 ranks of it.
@@ -25,16 +35,17 @@ ended() { # ended EXIT_CODE REASON
     echo "$stage: ${2:-done}"
 }
 interrupted() {
-    trap '' INT TERM
+    local reason=interrupted
+    trap '' INT TERM USR1 USR2 XCPU
     if [ -n "$child" ]; then
         kill -TERM -- "-$child" 2>/dev/null || true
         for _ in $(seq 50); do kill -0 -- "-$child" 2>/dev/null || break; sleep 0.1; done
         kill -KILL -- "-$child" 2>/dev/null || true
     fi
-    [ -z "$stage" ] || ended 130 interrupted
+    [ -z "$stage" ] || ended 130 "$reason"
     exit 130
 }
-trap interrupted INT TERM
+trap interrupted INT TERM USR1 USR2 XCPU
 
 run_stage() { # run_stage NAME COMMAND_AS_JSON OUTPUT...
     local status=0 file

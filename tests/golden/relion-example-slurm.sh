@@ -6,6 +6,7 @@
 #SBATCH --nodes=1
 #SBATCH --ntasks-per-node=3
 #SBATCH --cpus-per-task=1
+#SBATCH --exclusive
 #SBATCH --time=40
 #SBATCH --chdir="/work/run"
 #SBATCH --output="/work/run/job.out"
@@ -16,14 +17,25 @@
 # 1 node x 3 ranks x 1 thread = 3 of 64 cores
 set -euo pipefail
 cd /work/run
+refuse() { # refuse REASON: before the first stage, so that nothing has run
+    echo "job.sh: $*" >&2
+    exit 69
+}
+# What the shell of the submitter has set and no stage may see.
+for name in $(compgen -e); do
+    case $name in
+    APPTAINERENV_* | APPTAINER_BIND* | HOROVOD_* | KMP_* | LD_AUDIT | LD_PRELOAD | MKL_* | OMPI_MCA_* | OMP_* | OPENBLAS_* | PMIX_MCA_* | PRTE_MCA_* | PYTHON* | RELION_* | SINGULARITYENV_* | SINGULARITY_BIND* | TF_* | XLA_*) unset "$name" ;;
+    esac
+done
 export OMP_NUM_THREADS=1
+[ -e /scratch ] || refuse /scratch "is not on $(hostname); the site file names it in container.binds"
 
 # in_image PROGRAM ...: one process in the image. launch PROGRAM ...: all 3 ranks of it.
 in_image() {
     apptainer exec --no-home --pwd /work/run --bind /work/run --bind /work/data --bind /scratch --env OMP_NUM_THREADS=1 /images/relion-basic.sif "$@"
 }
 launch() {
-    srun --nodes=1 --ntasks=3 --ntasks-per-node=3 --cpus-per-task=1 --distribution=cyclic --kill-on-bad-exit=1 --mpi=pmix \
+    srun --nodes=1 --ntasks=3 --ntasks-per-node=3 --cpus-per-task=1 --distribution=cyclic --kill-on-bad-exit=1 --cpu-bind=cores --mpi=pmix \
         apptainer exec --no-home --pwd /work/run --bind /work/run --bind /work/data --bind /scratch --env OMP_NUM_THREADS=1 /images/relion-basic.sif "$@"
 }
 
@@ -36,16 +48,19 @@ ended() { # ended EXIT_CODE REASON
     echo "$stage: ${2:-done}"
 }
 interrupted() {
-    trap '' INT TERM
+    local reason=interrupted
+    trap '' INT TERM USR1 USR2 XCPU
+    # Schedulers warn 60 s before the end, and some look at the clock only once a minute.
+    [ "$SECONDS" -lt 2275 ] || reason="time limit of 40 minutes"
     if [ -n "$child" ]; then
         kill -TERM -- "-$child" 2>/dev/null || true
         for _ in $(seq 50); do kill -0 -- "-$child" 2>/dev/null || break; sleep 0.1; done
         kill -KILL -- "-$child" 2>/dev/null || true
     fi
-    [ -z "$stage" ] || ended 130 interrupted
+    [ -z "$stage" ] || ended 130 "$reason"
     exit 130
 }
-trap interrupted INT TERM
+trap interrupted INT TERM USR1 USR2 XCPU
 
 run_stage() { # run_stage NAME COMMAND_AS_JSON OUTPUT...
     local status=0 file

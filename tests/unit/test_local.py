@@ -27,7 +27,7 @@ def test_a_job_that_ends_at_once_has_an_id(tmp_path: Path, monkeypatch: pytest.M
     pid, _, start = job.partition(":")
     assert pid.isdecimal()
     assert start.isdecimal()
-    assert local.state(job) == "gone"
+    assert local.state(job).state == "gone"
 
 
 def test_a_process_that_took_over_the_number_is_not_the_job(tmp_path: Path) -> None:
@@ -35,13 +35,13 @@ def test_a_process_that_took_over_the_number_is_not_the_job(tmp_path: Path) -> N
     job = local.submit(tmp_path / "job.sh")
     pid, _, start = job.partition(":")
     try:
-        assert local.state(job) == "running"
-        assert local.state(f"{pid}:{int(start) - 1}") == "gone"
+        assert local.state(job).state == "running"
+        assert local.state(f"{pid}:{int(start) - 1}").state == "gone"
     finally:
         local.cancel(job)
     for _ in range(500):
-        if local.state(job) == "gone":
+        if local.state(job).state == "gone":
             break
         time.sleep(0.02)
-    assert local.state(job) == "gone"
+    assert local.state(job).state == "gone"
     assert local.status(2**22 + 1) == ("", "")

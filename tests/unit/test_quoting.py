@@ -24,7 +24,7 @@ MARK = "# stages.jsonl is the record"
 # Functions in place of all that the head of a script calls; each says its words, and nothing else can be run.
 HARNESS = r"""
 show() { printf '%s\n' "$#" >&3; printf '%s\0' "$@" >&3; }
-for name in cd module apptainer mpirun srun; do eval "$name() { show $name \"\$@\"; }"; done
+for name in cd module apptainer mpirun srun [; do eval "$name() { show $name \"\$@\"; }"; done
 exec 3>&1 1>&2
 PATH=/nowhere
 """
@@ -132,13 +132,18 @@ def hostile_site(folder: Path, given: dict[str, Any], directory: str, command: s
         text = rendered(make_plan(REQUEST, site), source, folder)[1]
     except KitError:
         return  # a sentence that names the key is as good as a script
-    probes = "\nin_image probe\nlaunch probe\n" + "".join(f'show env {key} "${key}"\n' for key in site.environment)
-    heads = ["cd", *["module"] * len(site.modules), "apptainer", "srun", *["env"] * len(site.environment)]
+    (partition_of,) = site.partitions.values()
+    modules, environ = partition_of.modules, partition_of.environment
+    probes = "\nin_image probe\nlaunch probe\n" + "".join(f'show env {key} "${key}"\n' for key in environ)
+    heads = ["cd", *["module"] * len(modules), *["["] * len(site.container.binds), "apptainer", "srun"]
     said = read_back(text.encode(), probes, folder)
-    assert [words[0] for words in said] == heads
+    assert [words[0] for words in said] == [*heads, *["env"] * len(environ)]
     assert said[0] == ["cd", directory]
-    assert [words[1:] for words in said if words[0] == "module"] == [["load", module] for module in site.modules]
-    assert [words[1:] for words in said if words[0] == "env"] == [list(pair) for pair in site.environment.items()]
+    assert [words[1:] for words in said if words[0] == "["] == [
+        ["-e", bind.split(":")[0], "]"] for bind in site.container.binds
+    ]
+    assert [words[1:] for words in said if words[0] == "module"] == [["load", module] for module in modules]
+    assert [words[1:] for words in said if words[0] == "env"] == [list(pair) for pair in environ.items()]
     (container,) = [words for words in said if words[0] == "apptainer"]
     own = [*site.container.args, "/images/x.sif", "probe"]
     assert container[-len(own) :] == own
@@ -153,8 +158,8 @@ def hostile_site(folder: Path, given: dict[str, Any], directory: str, command: s
         == given["launcher_args"]
     )
     directives = [line.removeprefix("#SBATCH ") for line in text.split("\n") if line.startswith("#SBATCH")]
-    assert directives[len(directives) - len(site.directives) :] == site.directives
-    assert len(directives) == 9 + bool(given["queue"]) + bool(given["account"]) + len(site.directives)
+    assert directives[len(directives) - len(partition_of.directives) :] == partition_of.directives
+    assert len(directives) == 10 + bool(given["queue"]) + bool(given["account"]) + len(partition_of.directives)
 
 
 @settings(max_examples=200, deadline=None)

@@ -17,6 +17,7 @@ from kit.runs import launch
 from kit.runs.collect import collect
 from kit.runs.record import Run, State, load_run, read_stages, save_run
 from kit.runs.states import current_state
+from kit.schedulers import Job
 from kit.submissions.pack import pack
 
 
@@ -281,7 +282,7 @@ def test_job_that_does_not_end_when_asked(toy: Path, monkeypatch: pytest.MonkeyP
     save_run(directory, run)
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     for answer, state in (("running", "running"), ("pending", "submitted")):
-        monkeypatch.setattr("kit.schedulers.slurm.state", lambda job, answer=answer: answer)
+        monkeypatch.setattr("kit.schedulers.slurm.state", lambda job, answer=answer: Job(answer))
         monkeypatch.setattr("kit.schedulers.slurm.cancel", lambda job: None)
         assert launch.cancel(directory).name == state
         assert load_run(directory) == run

@@ -37,7 +37,7 @@ from kit.core.host import gpus_here
 from kit.core.schema import Model, parse
 from kit.images.built import built_sif
 from kit.images.render import Image
-from kit.launchers import LAUNCHERS
+from kit.launchers import LAUNCHERS, Ranks
 from kit.runtimes import RUNTIMES
 
 # The type of a job as RELION 3.1 numbers it, and as RELION 4 and 5 name it (the word after `relion.`).
@@ -306,7 +306,7 @@ class RelionProject:
         )
         container = shlex.join(started_by)
         if engine == "direct":
-            mpi = shlex.join(LAUNCHERS["mpirun"].command(job.ranks, job.ranks, job.threads, []))
+            mpi = shlex.join(LAUNCHERS["mpirun"].command(Ranks(job.ranks, job.ranks, job.threads), []))
             words = {"in_image": container, "launch": f"{container} {mpi}"}
             commands = [re.sub(r"^(in_image|launch)\b", lambda m: words[m[1]], in_words(text)) for text in job.commands]
         elif engine == "ccpem":

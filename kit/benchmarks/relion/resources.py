@@ -29,16 +29,18 @@ def share(kind: str, placement: Placement, training: bool = False) -> tuple[int,
 def gpu_map(ranks: int, placement: Placement) -> str:
     """RELION's word for which GPU each rank takes: `:` between ranks, `,` between the threads of one.
 
-    The first rank hands out work and takes none; launchers deal ranks to the nodes in turn. Empty where the site does not
+    The first rank hands out work and takes none. Empty where the site does not
     say how many GPUs a node has: RELION then takes all that it sees.
     """
     if not placement.gpus:
         return ""
     if ranks == 1:
         return ",".join(str(gpu) for gpu in range(placement.gpus))
+    if placement.gpu_each:
+        return ":".join("0" for _ in range(1, ranks))
     taken = []
     for rank in range(1, ranks):
-        place, node = divmod(rank, placement.nodes)
+        node, place = placement.node_of(rank, ranks)
         taken.append((place - (node == 0)) % placement.gpus)  # the leader sits on the first node
     return ":".join(str(gpu) for gpu in taken)
 

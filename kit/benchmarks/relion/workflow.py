@@ -175,6 +175,11 @@ def compose(
             threads = int(numbers.get("plain_threads", threads))
         if kind == "refine3d" and ranks < 3:
             raise KitError(f"{where}: {ranks} ranks are given, but its halves need two and a third to lead them (--ranks)")
+        if kind == "refine3d" and ranks % 2 == 0:
+            raise KitError(
+                f"{where}: {ranks} ranks are given; one leads and the halves share the others, so an odd number is needed "
+                f"(--ranks {ranks - 1} or {ranks + 1})"
+            )
         if kind not in SINGLE:
             options["nr_mpi"] = str(ranks)
         if kind not in (*SINGLE, *UNTHREADED):
