@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -365,7 +366,18 @@ def load_benchmark(name: str) -> Benchmark:
     """A benchmark by its benchmark.toml, with the defaults of its sizes and the shell that stands in files beside it."""
     if name not in benchmark_names():
         raise unknown("benchmark", name, benchmark_names())
-    path = paths.PACKAGE / "benchmarks" / name / "benchmark.toml"
+    folder = paths.PACKAGE / "benchmarks" / name
+    files = [*folder.glob("*.toml"), *folder.glob("*.sh")]
+    return read_benchmark(
+        name, folder, tuple(sorted((file.name, file.stat().st_mtime_ns, file.stat().st_size) for file in files))
+    )
+
+
+@functools.lru_cache(maxsize=32)
+def read_benchmark(name: str, folder: Path, files: tuple[tuple[str, int, int], ...]) -> Benchmark:
+    """The benchmark of a folder. Kept as long as its `files` (name, time, bytes) are the same: thousands of scripts may be
+    rendered of it."""
+    path = folder / "benchmark.toml"
     data = with_shell(with_defaults(read_toml(path), path), path.parent)
     found = parse(Benchmark, {"name": name, **data}, path)
     if found.scaling and found.scaling.stage not in (stages := [stage.name for stage in found.stages]):

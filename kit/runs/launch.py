@@ -55,6 +55,8 @@ def describe_image(image: Image, runtime: str) -> tuple[ImageRecord, str]:
 def script(plan: Plan, directory: Path, data: Path) -> str:
     """The job script of a plan, for `--dry-run`: nothing is written."""
     source = rendering(plan, directory, data)
+    if not plan.size.workflow:
+        return rendered(plan, source, directory)[1]
     with tempfile.TemporaryDirectory() as name:
         place = Path(name) / directory.name
         place.mkdir()

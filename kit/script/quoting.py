@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import shlex
@@ -35,6 +36,7 @@ def quoted(word: object) -> str:
     return f"$'{''.join(escaped)}'"
 
 
+@functools.cache
 def environment() -> jinja2.Environment:
     # Sandboxed: the templates in a run's own benchmark.json are rendered too, and a stranger may have written them.
     env = jinja2.sandbox.SandboxedEnvironment(

@@ -100,15 +100,19 @@ def rendered(plan: Plan, source: Rendering, directory: Path, composer: tuple[Ima
     return plan, job_script(plan, source)
 
 
+@functools.lru_cache(maxsize=4096)
+def template(text: str) -> jinja2.Template:
+    return environment().from_string(text)
+
+
 def commands(plan: Plan) -> dict[str, tuple[str, list[str]]]:
     """{stage: (its shell with the numbers filled in, the files that it must leave)}."""
-    env = environment()
     numbers = stage_numbers(plan)
     found = {}
     for stage in plan.benchmark.stages:
         try:
-            text = env.from_string(stage.command).render(numbers).strip()
-            found[stage.name] = text, [env.from_string(output).render(numbers) for output in stage.outputs]
+            text = template(stage.command).render(numbers).strip()
+            found[stage.name] = text, [template(output).render(numbers) for output in stage.outputs]
         except (jinja2.TemplateError, ArithmeticError, TypeError, ValueError) as error:
             raise KitError(f"benchmark {plan.benchmark.name}: stage {stage.name}: {error}") from None
     return found
@@ -147,6 +151,24 @@ INSIDE = {
     "PRTE_MCA_ras": "^gridengine,slurm",
     "PRTE_MCA_plm": "^slurm",
 }
+
+
+# For ranks that Slurm's PMIx tells of each other: its shared memory lies in a folder of slurmd, which no container has. And
+# each rank in a container of its own may not read the memory of its neighbour, of which Open MPI 4 would complain.
+PMIX = {"PMIX_MCA_gds": "hash", "OMPI_MCA_btl_vader_single_copy_mechanism": "none"}
+
+
+def variables(plan: Plan) -> dict[str, str]:
+    """What a container is given beside what its runtime lets through; the site's own word counts for more."""
+    partition, container = plan.partition, plan.site.container
+    found = {"OMP_NUM_THREADS": str(plan.placement.threads)}
+    if container.mpi == "inside" and partition.scheduler != "local":
+        found |= INSIDE
+    elif container.mpi == "outside" and partition.pmi.startswith("pmix"):
+        found |= PMIX
+    if container.runtime in ("docker", "podman-hpc"):  # which let nothing through
+        return found | partition.environment
+    return {key: value for key, value in found.items() if key not in partition.environment}
 
 
 def asked(plan: Plan) -> dict[str, Any]:
@@ -197,13 +219,10 @@ def job_script(plan: Plan, source: Rendering) -> str:
     problem = SCHEDULERS[partition.scheduler].problem(directory)
     if problem:
         raise KitError(f"{directory!r}: {problem}; make the runs elsewhere (--runs)")
-    environ = {"OMP_NUM_THREADS": str(plan.placement.threads)}
-    if site.container.mpi == "inside" and partition.scheduler != "local":
-        environ |= INSIDE
     container = RUNTIMES[site.container.runtime].command(
         plan.image,
         bound(plan, source),
-        environ,
+        variables(plan),
         site.container.args,
         directory,
         source.machine,
