@@ -55,6 +55,11 @@ class Image:
         return self.source.DEVICE
 
     @property
+    def mpi(self) -> str:
+        """The family of MPI that its programs are linked to; nothing where there is none."""
+        return self.source.MPI
+
+    @property
     def arguments(self) -> dict[str, str]:
         """Every argument of the recipe, the default where none was given."""
         known = self.source.ARGUMENTS

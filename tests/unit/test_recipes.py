@@ -35,6 +35,7 @@ DESCRIPTION = "A shell that greets"
 LICENSES = "Apache-2.0"
 SUITE = "trixie"
 DEVICE: parts.Device = "rocm"
+MPI = ""
 FOLDER = parts.folder(__name__)
 CONTEXT: tuple[str, ...] = (f"{FOLDER}/selftest.sh",)
 TEST = "/opt/kit/selftest.sh"
@@ -119,6 +120,7 @@ def checked(checkout: Path) -> str:
         ("problem = parts.no_problem\n", ""),
         ('DEVICE: parts.Device = "rocm"', 'DEVICE = "abacus"'),
         ("MEGABYTES = 100\n", ""),
+        ('MPI = ""\n', ""),
     ],
 )
 def test_a_recipe_that_lacks_a_name_is_refused(checkout: Path, line: str, instead: str) -> None:

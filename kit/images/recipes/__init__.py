@@ -34,6 +34,9 @@ class Recipe(Protocol):
     SUITE: str
     # What its programs compute on. The runtime lets them see it.
     DEVICE: Device
+    # The family of MPI that its programs are linked to, `openmpi`, or nothing: a launcher outside the container must be one
+    # that this MPI understands. Every image with MPI has kit-ranks, which finds out.
+    MPI: str
     # Files, folders and patterns that the recipe copies in, from the folder that holds the package; the recipe's hash
     # covers them.
     CONTEXT: tuple[str, ...]

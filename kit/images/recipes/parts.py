@@ -1,12 +1,13 @@
-"""Shared parts of recipes: fetching a Debian source, CTFFIND, RELION's environment, cleaning up after apt."""
+"""Shared parts of recipes: fetching a Debian source, CTFFIND, kit-ranks, RELION's environment, cleaning up after apt."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import hpccm
-from hpccm.primitives import baseimage, comment, environment, shell
+from hpccm.primitives import baseimage, comment, copy, environment, shell
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ def folder(module: str) -> str:
 # Files that several images copy in.
 CERTIFICATES = "kit/images/certificates"
 INVENTORY = "kit/images/recipes/inventory.py"
+RANKS = "kit/images/recipes/ranks.c"
 
 # Documentation goes, the licences stay: the image has to carry them. Caches go: they are what two builds differ in.
 CLEAN = [
@@ -130,6 +132,23 @@ def ctffind(suite: str, base: dict[str, Any], wxwidgets: str) -> Any:
         ]
     )
     return stage
+
+
+def ranks(suite: str, base: dict[str, Any], before: Sequence[str] = ()) -> Any:
+    """A stage that leaves kit-ranks, built against the Open MPI of that suite, with which the image runs. `before` runs
+    ahead of its packages. A stage of its own: nothing that takes long is built again when the program changes."""
+    stage = hpccm.Stage()
+    stage += baseimage(image=f"debian:{suite}-slim", _as="ranks", **base)
+    stage += comment("Looks at the ranks of a job before the work begins; what it refuses is in ranks.c")
+    stage += shell(commands=[*before, *install("gcc libc6-dev libopenmpi-dev")])
+    stage += copy(src=RANKS, dest="/usr/src/ranks.c")
+    stage += shell(commands=["mpicc -std=gnu17 -O2 -s /usr/src/ranks.c -o /usr/local/bin/kit-ranks"])
+    return stage
+
+
+def copy_ranks() -> Any:
+    """Takes kit-ranks into the image from its stage."""
+    return copy(_from="ranks", src="/usr/local/bin/kit-ranks", dest="/usr/local/bin/kit-ranks")
 
 
 def relion_environment(**more: str) -> list[Any]:

@@ -16,12 +16,14 @@ DESCRIPTION = "Horovod 0.28.1 and TensorFlow 2.15.1 (CPU) over Open MPI 4.1, wit
 LICENSES = "Apache-2.0 AND BSD-3-Clause"
 SUITE = "bookworm"
 DEVICE: parts.Device = "cpu"
+MPI = "openmpi"
 FOLDER = parts.folder(__name__)
 CONTEXT: tuple[str, ...] = (
     parts.CERTIFICATES,
     f"{FOLDER}/requirements.txt",
     f"{FOLDER}/horovod.txt",
     parts.INVENTORY,
+    parts.RANKS,
     f"{FOLDER}/selftest.sh",
     "kit/__init__.py",
     # What runs inside, of every benchmark; what judges it on the login node changes no image.
@@ -35,11 +37,13 @@ SOURCES: tuple[dict[str, str], ...] = ()
 ARGUMENTS: dict[str, parts.Argument] = {}
 problem = parts.no_problem
 
-MPI = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+MPI_ENVIRONMENT = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
 
 
 def stages(base: dict[str, Any], arguments: dict[str, str]) -> list[Any]:
-    return [environment_stage(base), final_stage(base)]
+    final = final_stage(base)
+    final += parts.copy_ranks()
+    return [environment_stage(base), parts.ranks(SUITE, base), final]
 
 
 def environment_stage(
@@ -112,7 +116,7 @@ def final_stage(
     selftest: str = f"{FOLDER}/selftest.sh",
     suite: str = SUITE,
     packages: str = "libopenmpi3 openmpi-bin python3 python3-distutils",
-    variables: Mapping[str, str] = MPI,
+    variables: Mapping[str, str] = MPI_ENVIRONMENT,
 ) -> Any:
     """Only what runs: `packages` of Debian, /opt/venv, and the code of the stages."""
     final = hpccm.Stage()

@@ -16,6 +16,7 @@ DESCRIPTION = "Horovod 0.28.1 with NCCL and TensorFlow 2.15.1 with CUDA 12.2 ove
 LICENSES = "Apache-2.0 AND BSD-3-Clause AND LicenseRef-NVIDIA-CUDA-EULA"
 SUITE = horovod.SUITE
 DEVICE: parts.Device = "cuda"
+MPI = "openmpi"
 FOLDER = parts.folder(__name__)
 CONTEXT: tuple[str, ...] = (
     *(entry for entry in horovod.CONTEXT if not entry.endswith(("requirements.txt", "selftest.sh"))),
@@ -51,10 +52,11 @@ def stages(base: dict[str, Any], arguments: dict[str, str]) -> list[Any]:
         base,
         selftest=f"{FOLDER}/selftest.sh",
         variables={
-            **horovod.MPI,
+            **horovod.MPI_ENVIRONMENT,
             "NVIDIA_VISIBLE_DEVICES": "all",
             "NVIDIA_DRIVER_CAPABILITIES": "compute,utility",
             "LD_LIBRARY_PATH": f"{NCCL}/lib",
         },
     )
-    return [build, final]
+    final += parts.copy_ranks()
+    return [build, parts.ranks(SUITE, base), final]

@@ -10,3 +10,4 @@ hvd.init()
 assert hvd.size() == 2, hvd.size()
 '
 /opt/venv/bin/python3 -c 'import kit.stages.cloudmask'
+mpirun --oversubscribe --bind-to none -n 1 kit-ranks --ranks 1 >/dev/null

@@ -17,9 +17,14 @@ DESCRIPTION = "TensorFlow 2.21.0 (CPU) with Keras 3, without Horovod, with the s
 LICENSES = "Apache-2.0 AND BSD-3-Clause"
 SUITE = "trixie"
 DEVICE: parts.Device = "cpu"
+MPI = ""
 FOLDER = parts.folder(__name__)
 CONTEXT: tuple[str, ...] = (
-    *(entry for entry in horovod.CONTEXT if not entry.endswith(("requirements.txt", "horovod.txt", "selftest.sh"))),
+    *(
+        entry
+        for entry in horovod.CONTEXT
+        if not entry.endswith(("requirements.txt", "horovod.txt", "selftest.sh", "ranks.c"))
+    ),
     f"{FOLDER}/requirements.txt",
     f"{FOLDER}/selftest.sh",
 )

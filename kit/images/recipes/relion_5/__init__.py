@@ -15,8 +15,9 @@ DESCRIPTION = "RELION 5.1.0, plain CPU build of Debian unstable in double precis
 LICENSES = "GPL-2.0-or-later AND LicenseRef-Janelia-1.2"
 SUITE = "sid"
 DEVICE: parts.Device = "cpu"
+MPI = "openmpi"
 FOLDER = parts.folder(__name__)
-CONTEXT: tuple[str, ...] = (f"{FOLDER}/selftest.sh",)
+CONTEXT: tuple[str, ...] = (f"{FOLDER}/selftest.sh", parts.RANKS)
 TEST = "/opt/kit/selftest.sh"
 TESTED = False
 BUILD_MINUTES = 4
@@ -36,7 +37,8 @@ def stages(base: dict[str, Any], arguments: dict[str, str]) -> list[Any]:
     packages = "'relion=5.1.0*' ghostscript libfftw3-single3 libtiff6 libwxbase3.2-1t64"
     final += shell(commands=[NO_DATE, *parts.install(packages), *parts.CLEAN])
     final += copy(_from="ctffind", src="/opt/ctffind/bin/ctffind", dest="/usr/local/bin/ctffind")
+    final += parts.copy_ranks()
     final += copy(src=f"{FOLDER}/selftest.sh", dest="/opt/kit/selftest.sh")
     final += parts.relion_environment()
     # CTFFIND of Debian 13 runs here: the C library of unstable is newer.
-    return [parts.ctffind("trixie", base, "libwxgtk3.2-dev"), final]
+    return [parts.ctffind("trixie", base, "libwxgtk3.2-dev"), parts.ranks(SUITE, base, [NO_DATE]), final]

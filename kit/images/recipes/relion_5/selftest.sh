@@ -6,3 +6,4 @@ relion_refine --version | grep -q '^RELION version: 5\.1\.0'
 ctffind </dev/null 2>&1 | grep -q 'Version : 4\.1\.14'
 # Two ranks must form one job, or every later run is a set of strangers.
 test "$(mpirun --oversubscribe --bind-to none -n 2 sh -c 'echo "$OMPI_COMM_WORLD_SIZE"' | tr -d '\n')" = 22
+mpirun --oversubscribe --bind-to none -n 1 kit-ranks --ranks 1 >/dev/null

@@ -20,8 +20,9 @@ DESCRIPTION = "RELION 3.1.3 for AVX2 and AVX-512 processors, built from source, 
 LICENSES = "GPL-2.0-or-later AND LicenseRef-Janelia-1.2"
 SUITE = "trixie"
 DEVICE: parts.Device = "cpu"
+MPI = "openmpi"
 FOLDER = parts.folder(__name__)
-CONTEXT: tuple[str, ...] = (f"{FOLDER}/source", f"{FOLDER}/selftest.sh")
+CONTEXT: tuple[str, ...] = (f"{FOLDER}/source", f"{FOLDER}/selftest.sh", parts.RANKS)
 TEST = "/opt/kit/selftest.sh"
 TESTED = True
 BUILD_MINUTES = 13
@@ -99,6 +100,7 @@ def stages(base: dict[str, Any], arguments: dict[str, str]) -> list[Any]:
         if mkl:
             final += copy(_from="relion", src="/opt/intel/oneapi/mkl/latest/lib", dest="/opt/intel/mkl/lib")
     final += copy(_from="ctffind", src="/opt/ctffind/bin/ctffind", dest="/usr/local/bin/ctffind")
+    final += parts.copy_ranks()
     final += copy(src=f"{FOLDER}/selftest.sh", dest="/opt/kit/selftest.sh")
     libraries = {"LD_LIBRARY_PATH": "/opt/intel/lib:/opt/intel/mkl/lib"} if oneapi else {}
     final += parts.relion_environment(PATH=parts.RELION_PATH, **libraries)
@@ -107,7 +109,7 @@ def stages(base: dict[str, Any], arguments: dict[str, str]) -> list[Any]:
         intel = hpccm.Stage()
         intel += baseimage(image=ONEAPI, _as="oneapi", _distro="ubuntu24", **base)
         first = [intel]
-    return [*first, parts.ctffind(SUITE, base, "libwxgtk3.2-dev"), build, final]
+    return [*first, parts.ctffind(SUITE, base, "libwxgtk3.2-dev"), parts.ranks(SUITE, base), build, final]
 
 
 def problem(arguments: dict[str, str]) -> str | None:

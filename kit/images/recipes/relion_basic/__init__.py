@@ -15,8 +15,9 @@ DESCRIPTION = "RELION 3.1.3, plain CPU build of Debian 13 in double precision, w
 LICENSES = "GPL-2.0-or-later AND LicenseRef-Janelia-1.2"
 SUITE = "trixie"
 DEVICE: parts.Device = "cpu"
+MPI = "openmpi"
 FOLDER = parts.folder(__name__)
-CONTEXT: tuple[str, ...] = (f"{FOLDER}/selftest.sh",)
+CONTEXT: tuple[str, ...] = (f"{FOLDER}/selftest.sh", parts.RANKS)
 TEST = "/opt/kit/selftest.sh"
 TESTED = True
 BUILD_MINUTES = 3
@@ -35,6 +36,7 @@ def stages(base: dict[str, Any], arguments: dict[str, str]) -> list[Any]:
     packages = "'relion=3.1.3-4*' ghostscript libfftw3-single3 libtiff6 libwxbase3.2-1t64"
     final += shell(commands=[*parts.install(packages), *parts.CLEAN])
     final += copy(_from="ctffind", src="/opt/ctffind/bin/ctffind", dest="/usr/local/bin/ctffind")
+    final += parts.copy_ranks()
     final += copy(src=f"{FOLDER}/selftest.sh", dest="/opt/kit/selftest.sh")
     final += parts.relion_environment()
-    return [parts.ctffind(SUITE, base, "libwxgtk3.2-dev"), final]
+    return [parts.ctffind(SUITE, base, "libwxgtk3.2-dev"), parts.ranks(SUITE, base), final]

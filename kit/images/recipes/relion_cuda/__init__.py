@@ -19,8 +19,9 @@ DESCRIPTION = "RELION 3.1.3 for NVIDIA GPUs (CUDA 11.8), built from source, with
 LICENSES = "GPL-2.0-or-later AND LicenseRef-Janelia-1.2 AND LicenseRef-NVIDIA-CUDA-EULA"
 SUITE = "bookworm"
 DEVICE: parts.Device = "cuda"
+MPI = "openmpi"
 FOLDER = parts.folder(__name__)
-CONTEXT: tuple[str, ...] = (f"{FOLDER}/patch.sh", f"{FOLDER}/selftest.sh")
+CONTEXT: tuple[str, ...] = (f"{FOLDER}/patch.sh", f"{FOLDER}/selftest.sh", parts.RANKS)
 TEST = "/opt/kit/selftest.sh"
 TESTED = False
 BUILD_MINUTES = 40
@@ -87,10 +88,11 @@ def stages(base: dict[str, Any], arguments: dict[str, str]) -> list[Any]:
     final += shell(commands=["apt-get update", NON_FREE, *parts.install(packages), *parts.CLEAN])
     final += copy(_from="relion", src="/opt/relion", dest="/opt/relion")
     final += copy(_from="ctffind", src="/opt/ctffind/bin/ctffind", dest="/usr/local/bin/ctffind")
+    final += parts.copy_ranks()
     final += copy(src=f"{FOLDER}/selftest.sh", dest="/opt/kit/selftest.sh")
     final += parts.relion_environment(
         PATH=parts.RELION_PATH,
         NVIDIA_VISIBLE_DEVICES="all",
         NVIDIA_DRIVER_CAPABILITIES="compute,utility",
     )
-    return [parts.ctffind(SUITE, base, "libwxgtk3.2-dev"), build, final]
+    return [parts.ctffind(SUITE, base, "libwxgtk3.2-dev"), parts.ranks(SUITE, base), build, final]

@@ -15,6 +15,7 @@ DESCRIPTION = "Topaz 0.3.20 with its pretrained pickers, over Debian's PyTorch (
 LICENSES = "GPL-3.0-or-later AND BSD-3-Clause"
 SUITE = "bookworm"
 DEVICE: parts.Device = "cpu"
+MPI = ""
 FOLDER = parts.folder(__name__)
 CONTEXT: tuple[str, ...] = (
     parts.CERTIFICATES,
