@@ -12,6 +12,45 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+# Variables by which launchers tell a process of how many it is one, the innermost launcher first: mpirun starts its daemons
+# by srun, whose variables the ranks inherit. SLURM_NTASKS is missing, since a batch script has it as well.
+SIZES = (
+    "HOROVOD_SIZE",  # horovodrun
+    "OMPI_COMM_WORLD_SIZE",  # Open MPI's mpirun
+    "MV2_COMM_WORLD_SIZE",  # MVAPICH2
+    "PMI_SIZE",  # MPICH, Intel MPI, Cray MPICH
+    "JSM_NAMESPACE_SIZE",  # jsrun
+    "FLUX_JOB_SIZE",  # Flux
+    "SLURM_STEP_NUM_TASKS",  # srun
+)
+# Where none of them is set, there are at least as many as these say: of one node, or a rank, which counts from 0.
+LOCAL_SIZES = ("PALS_LOCAL_SIZE", "MPI_LOCALNRANKS")  # PALS; Hydra, of MPICH and Intel MPI
+RANKS = ("PMIX_RANK", "PALS_RANKID", "PMI_RANK", "ALPS_APP_PE")  # PMIx; PALS; MPICH and others; aprun
+
+
+def announced(environment: Mapping[str, str]) -> tuple[int, str]:
+    """How many processes the launcher announces, at least, and the variable that says so; (1, "") if it says nothing."""
+    for name in SIZES:
+        if environment.get(name, "").isdigit():
+            return int(environment[name]), name
+    least = [(int(environment[name]), name) for name in LOCAL_SIZES if environment.get(name, "").isdigit()]
+    least += [(int(environment[name]) + 1, name) for name in RANKS if environment.get(name, "").isdigit()]
+    return max(least, key=lambda found: found[0], default=(1, ""))
+
+
+def refuse_strangers(backend: str, size: int, environment: Mapping[str, str]) -> None:
+    """ValueError where the launcher started more processes than came together: each would do the work of all."""
+    started, name = announced(environment)
+    if started <= size:
+        return
+    if backend == "single":
+        raise ValueError(f"backend single is one process, but {started} were started ({name}); --ranks 1")
+    raise ValueError(
+        f"backend {backend} joined {size} of the {started} processes that were started ({name}={environment[name]}): the "
+        'MPI of the image does not understand this launcher. In the site file: another launcher or pmi, or mpi = "inside" '
+        "under [container]; kit-ranks in the image says more"
+    )
+
 
 class Single:
     """A job of one process."""
@@ -19,9 +58,7 @@ class Single:
     rank, size = 0, 1
 
     def __init__(self) -> None:
-        for name in ("OMPI_COMM_WORLD_SIZE", "PMIX_SIZE", "PMI_SIZE", "SLURM_NTASKS"):
-            if int(os.environ.get(name, 1)) > 1:
-                raise ValueError(f"backend single is one process, but {os.environ[name]} were started ({name}); --ranks 1")
+        refuse_strangers("single", self.size, os.environ)
         self.devices = [take_gpu(0)]
 
     def sum(self, tensors: Sequence[Any]) -> list[Any]:
@@ -48,6 +85,7 @@ class Horovod:
         hvd.init()
         self.hvd = hvd
         self.rank, self.size = hvd.rank(), hvd.size()
+        refuse_strangers("horovod", self.size, os.environ)
         self.devices = self.gather(take_gpu(hvd.local_rank()))
 
     def sum(self, tensors: Sequence[Any]) -> list[Any]:
