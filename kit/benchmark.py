@@ -58,6 +58,10 @@ class Size(Model):
         return None if value is None else int(value)
 
 
+# The stage that looks at the ranks of a job before the work begins, and its file, ranks.jsonl.
+RANKS = "ranks"
+
+
 class Stage(Model):
     """One step of the job script. `command` is shell, and a Jinja2 template over the size's numbers and parameters.
 
@@ -74,6 +78,7 @@ class Stage(Model):
     memory_gb: float = Field(default=0.0, ge=0)  # roughly what it needs on a node; 0: unknown
     note: str = ""  # its share of the nodes, as a comment in the script
     ranks: int = Field(default=0, ge=0)  # ranks that `launch` starts in this stage; 0: those of the run
+    always: bool = False  # in each job anew, though it was done in an earlier one: it looks at the job, and is not timed
 
 
 class Published(Model):

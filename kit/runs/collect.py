@@ -7,7 +7,7 @@ import os
 import time
 from pathlib import Path
 
-from kit.benchmark import Benchmark, Metric
+from kit.benchmark import RANKS, Benchmark, Metric
 from kit.core.checksums import plain_digest
 from kit.core.errors import KitError
 from kit.core.tables import table
@@ -30,7 +30,7 @@ from kit.runs.system import describe
 from kit.training.report import evaluate as evaluate_scaling
 
 # The files of a run that go into a submission, besides those that metrics were read from.
-CARRIED = ("job.sh", "job.out", "stages.jsonl", "benchmark.json", "site.json", PACK, SBOM)
+CARRIED = ("job.sh", "job.out", "stages.jsonl", f"{RANKS}.jsonl", "benchmark.json", "site.json", PACK, SBOM)
 
 
 def collect(directory: Path) -> Run:

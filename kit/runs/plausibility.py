@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 from pathlib import Path
 from typing import Any
 
-from kit.benchmark import Benchmark
+from kit.benchmark import RANKS, Benchmark
 from kit.core.checksums import plain_digest
 from kit.core.errors import KitError
 from kit.core.files import kind, open_plain, read_json
@@ -60,6 +61,8 @@ def evidence(directory: Path, plan: Plan, run: Run, attempts: list[StageRecord],
         if stated != run.image.digest:
             raise KitError(f"{directory / FILE}: image.digest is {run.image.digest}, but {SBOM} is of {stated}")
     done = {attempt.name: attempt for attempt in attempts if attempt.exit_code == 0}
+    if RANKS in done:
+        ranks_seen(directory, run.ranks)
     last = max(attempt.end or 0.0 for attempt in attempts)
     windows: dict[str, tuple[float, float]] = {metric.file: (attempts[0].start, last) for metric in plan.benchmark.metrics}
     texts = commands(plan)
@@ -73,6 +76,19 @@ def evidence(directory: Path, plan: Plan, run: Run, attempts: list[StageRecord],
             raise KitError(f"{directory / name}: older than the stage that has to write it")
         if end + CLOCKS < written < judged - CLOCKS:
             raise KitError(f"{directory / name}: changed {written - end:.0f} s after its stage had ended")
+
+
+def ranks_seen(directory: Path, ranks: int) -> None:
+    """KitError unless ranks.jsonl has a line of each of so many ranks, which formed one job."""
+    path = directory / f"{RANKS}.jsonl"
+    with open_plain(directory, path.name) as file:
+        lines = file.read().decode(errors="replace").splitlines()
+    try:
+        seen = [(entry["rank"], entry["size"]) for entry in map(json.loads, lines)]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise KitError(f"{path}: is not what kit-ranks prints, a line of JSON for each rank") from None
+    if seen != [(rank, ranks) for rank in range(ranks)]:
+        raise KitError(f"{path}: {len(seen)} ranks are in it, and not each of the {ranks} that formed one job")
 
 
 def stated_digest(bill: Any) -> dict[str, str]:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints
 
-from kit.benchmark import Benchmark, shown_unit
+from kit.benchmark import RANKS, Benchmark, shown_unit
 from kit.core.errors import KitError
 from kit.core.files import plain_file, read_json, write_json
 from kit.core.schema import Digest, Model, Name, OneLine, parse
@@ -85,6 +85,11 @@ class StageRecord(Model):
     end: float | None = Field(None, ge=0, allow_inf_nan=False)
     exit_code: int | None = Field(None, ge=0, le=255)
     reason: OneLine = ""
+
+    @property
+    def timed(self) -> bool:
+        """Whether it is work of the benchmark; what looks at the job before is not."""
+        return self.name != RANKS
 
     @property
     def seconds(self) -> float | None:

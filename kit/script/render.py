@@ -12,6 +12,7 @@ from typing import Any
 import jinja2
 
 from kit import __version__
+from kit.benchmark import RANKS, Stage
 from kit.core.errors import KitError
 from kit.images.render import Image
 from kit.launchers import LAUNCHERS, Ranks
@@ -50,10 +51,30 @@ def resolve(plan: Plan, directory: Path, composer: tuple[Image, str] | None = No
     """
     if plan.size.workflow:
         stages = plan.benchmark.code.compose(plan, directory, composer)
-        return plan.composed(plan.benchmark.resolve(plan.size_name, stages, isolated=plan.pack is not None))
+        return looked_at(plan.composed(plan.benchmark.resolve(plan.size_name, stages, isolated=plan.pack is not None)))
     if plan.pack:
         raise KitError(f"benchmark {plan.benchmark.name}, size {plan.size_name}: has no stage that can be run alone")
-    return plan.composed(plan.benchmark.resolve(plan.size_name))
+    return looked_at(plan.composed(plan.benchmark.resolve(plan.size_name)))
+
+
+def looked_at(plan: Plan) -> Plan:
+    """The plan with a stage before all others that looks at the ranks of the job: ranks that do not find each other, share
+    cores or miss a GPU would otherwise compute something, slowly or wrongly."""
+    placement = plan.placement
+    if not plan.image.mpi or (placement.ranks == 1 and not placement.gpus):
+        return plan
+    look = Stage(
+        name=RANKS,
+        command=(
+            f"launch kit-ranks --ranks {placement.ranks} --nodes {placement.nodes} "
+            f"--ranks-per-node {placement.ranks_per_node} --threads {placement.threads} --gpus {placement.gpus} "
+            f"--bind {'cores' if placement.bind else 'none'} >{RANKS}.jsonl"
+        ),
+        outputs=[f"{RANKS}.jsonl"],
+        note="does each rank have the cores and GPUs of the plan, and do they form one job?",
+        always=True,
+    )
+    return plan.composed(plan.benchmark.model_copy(update={"stages": [look, *plan.benchmark.stages]}))
 
 
 def launcher(plan: Plan, ranks: int) -> list[str]:

@@ -20,14 +20,14 @@ from typing import Any
 
 from rich.filesize import decimal
 
-from kit.benchmark import Benchmark
+from kit.benchmark import RANKS, Benchmark
 from kit.core.checksums import SUMS, digest, labelled, read_sums, sums_text
 from kit.core.errors import KitError, plain
 from kit.core.files import json_text, kind, read_json
 from kit.core.schema import M, parse, shortened
 from kit.data.isolated import PACK, Pack
 from kit.runs.collect import CARRIED, metric_record
-from kit.runs.plausibility import stated_digest, too_fast
+from kit.runs.plausibility import ranks_seen, stated_digest, too_fast
 from kit.runs.record import FILE, SBOM, Run, State, read_stages, stage_lines
 from kit.runs.states import judge
 from kit.runs.system import KEYS, declared
@@ -352,7 +352,7 @@ def verdict(sub: Submission) -> Iterator[Finding]:
     yield from same_text(sub, "run/stages.jsonl", stage_lines(attempts), "of these stages")
     done: set[str] = set()
     for attempt in attempts:
-        if attempt.name in done:
+        if attempt.name in done and attempt.timed:
             yield Finding("run/stages.jsonl", f"stage {attempt.name} ran again after it was done")
         if attempt.exit_code == 0:
             done.add(attempt.name)
@@ -366,6 +366,11 @@ def verdict(sub: Submission) -> Iterator[Finding]:
     fast = too_fast(sub.benchmark, run.size, attempts)
     if fast:
         yield Finding("run/stages.jsonl", str(fast))
+    if RANKS in done and sub.there(f"run/{RANKS}.jsonl"):
+        try:
+            ranks_seen(sub.path / "run", run.ranks)
+        except KitError as error:
+            yield Finding(f"run/{RANKS}.jsonl", str(error))
     for attempt in attempts:
         if attempt.command != sub.answer.commands.get(attempt.name):
             yield Finding("run/stages.jsonl", f"stage {attempt.name} is not the command of run/job.sh")
@@ -414,6 +419,8 @@ def carried(sub: Submission) -> Iterator[Finding]:
         return
     logs = {f"logs/{stage.name}.{end}" for stage in benchmark.stages for end in ("out", "err")}
     expected = {*CARRIED, *logs, *(metric.file for metric in benchmark.metrics)} - ({PACK} if not run.isolated else set())
+    if not any(stage.name == RANKS for stage in benchmark.stages):
+        expected.discard(f"{RANKS}.jsonl")
     for name in sorted(expected - set(run.files)):
         yield Finding(packed(name), "missing: every run of this size has it")
     for name in run.files:

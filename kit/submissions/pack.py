@@ -130,8 +130,8 @@ def derived(run: Run, benchmark: Benchmark, organisation: str, system: str) -> d
         "organisation": organisation,
         "system": system,
         "trial": is_trial(organisation),
-        "stages": [stage for stage in run.stages if stage.exit_code == 0],
-        "attempts": len(run.stages),
+        "stages": [stage for stage in run.stages if stage.exit_code == 0 and stage.timed],
+        "attempts": len([stage for stage in run.stages if stage.timed]),
         "figures": sorted(Path(name).name for name in run.files if name.startswith("figures/")),
         "version": __version__,
     }
@@ -162,7 +162,7 @@ def log(run: Run, organisation: str, system: str) -> str:
     to_text.addHandler(logging.StreamHandler(text))
     # It takes the root for a pattern.
     logger = MLLogger(to_text, default_namespace="kit", root_dir=re.escape(str(paths.PACKAGE.parent)))
-    stages = [stage for stage in run.stages if stage.exit_code == 0]
+    stages = [stage for stage in run.stages if stage.exit_code == 0 and stage.timed]
     if not stages:
         raise KitError(f"{FILE}: no stage ended well")
 

@@ -48,8 +48,8 @@ interrupted() {
 trap interrupted INT TERM USR1 USR2 XCPU
 
 run_stage() { # run_stage NAME COMMAND_AS_JSON OUTPUT...
-    local status=0 file
-    if grep -qs "^{\"stage\": \"$1\", \"event\": \"end\", .*\"exit\": 0," stages.jsonl; then
+    local status=0 file why
+    if [ -z "${always:-}" ] && grep -qs "^{\"stage\": \"$1\", \"event\": \"end\", .*\"exit\": 0," stages.jsonl; then
         echo "$1: done before, skipped"
         return
     fi
@@ -69,7 +69,8 @@ run_stage() { # run_stage NAME COMMAND_AS_JSON OUTPUT...
         ended "$status" "killed by signal $((status - 128))"
         exit "$status"
     elif [ "$status" -ne 0 ]; then
-        ended "$status" "exit code $status"
+        why=$(tail -n 20 "logs/$stage.err" | grep -m 1 '^kit-ranks: ' | tr -cd '[:alnum:] .,:;()_/+=-' | cut -c 1-400) || true
+        ended "$status" "${why:-exit code $status}"
         exit "$status"
     fi
     for file in "$@"; do
@@ -83,6 +84,12 @@ run_stage() { # run_stage NAME COMMAND_AS_JSON OUTPUT...
 }
 
 mkdir -p logs
+
+# does each rank have the cores and GPUs of the plan, and do they form one job?
+stage_ranks() {
+    launch kit-ranks --ranks 2 --nodes 1 --ranks-per-node 2 --threads 1 --gpus 0 --bind none >ranks.jsonl
+}
+always=yes run_stage ranks '"launch kit-ranks --ranks 2 --nodes 1 --ranks-per-node 2 --threads 1 --gpus 0 --bind none >ranks.jsonl"' ranks.jsonl
 
 stage_extract() {
     in_image /opt/venv/bin/python3 -m kit.stages.cloudmask extract --data data --out products \

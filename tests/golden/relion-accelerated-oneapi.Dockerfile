@@ -29,6 +29,18 @@ RUN cd /usr/src/ctffind && \
     make -j "$(nproc)" && \
     install -D -s ctffind /opt/ctffind/bin/ctffind
 
+FROM debian:trixie-slim AS ranks
+
+# Looks at the ranks of a job before the work begins; what it refuses
+# is in ranks.c
+
+RUN apt-get update && \
+    apt-get install -y --no-install-recommends gcc libc6-dev libopenmpi-dev
+
+COPY kit/images/recipes/ranks.c /usr/src/ranks.c
+
+RUN mpicc -std=gnu17 -O2 -s /usr/src/ranks.c -o /usr/local/bin/kit-ranks
+
 FROM debian:trixie-slim AS relion
 
 RUN apt-get update && \
@@ -80,6 +92,8 @@ COPY --from=relion /opt/intel/oneapi/compiler/latest/lib /opt/intel/lib
 COPY --from=relion /opt/intel/oneapi/mkl/latest/lib /opt/intel/mkl/lib
 
 COPY --from=ctffind /opt/ctffind/bin/ctffind /usr/local/bin/ctffind
+
+COPY --from=ranks /usr/local/bin/kit-ranks /usr/local/bin/kit-ranks
 
 COPY kit/images/recipes/relion_accelerated/selftest.sh /opt/kit/selftest.sh
 

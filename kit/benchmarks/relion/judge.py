@@ -237,7 +237,7 @@ def evaluate(directory: Path, ranks: int) -> None:
     if "class2d" in jobs:
         figures.draw_class_averages(directory, directory / jobs["class2d"])
     figures.draw_iterations(directory, {name: jobs[name] for name in aligning(directory)})
-    figures.draw_times(directory, read_stages(directory))
+    figures.draw_times(directory, [attempt for attempt in read_stages(directory) if attempt.timed])
     write_json(directory / "evaluation.json", result)
 
 
