@@ -81,7 +81,7 @@ lint: .venv/.done ## ruff, mypy, shellcheck, hadolint
 	@.venv/bin/ruff check kit tests bench
 	@.venv/bin/ruff format --check kit tests bench
 	@.venv/bin/mypy kit
-	@.venv/bin/shellcheck -e SC2016 $$(find kit -name '*.sh' -not -path 'kit/benchmarks/*') tests/slurm/*.sh tests/golden/*.sh .ci/run
+	@.venv/bin/shellcheck -e SC2016 $$(find kit -name '*.sh' -not -path 'kit/benchmarks/*') tests/slurm/*.sh .ci/run
 	@.venv/bin/shellcheck -s bash -e SC1083,SC2016 kit/benchmarks/*/*.sh
 	@.venv/bin/hadolint containers/*/Dockerfile
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import ROOT, kit
@@ -16,32 +18,86 @@ from kit.images.render import FORMATS, context_root, load_image, recipe, stale_r
 from kit.placement import placement
 from kit.plan import Request, make_plan
 from kit.runs import launch
-from kit.site import load_site
+from kit.site import load_site, site_files
 
 GOLDEN = ROOT / "tests/golden"
 # Stages that RELION composes need its image; those of particles are the kit's own text.
 SIZES = {"relion": "particles", "cloudmask": "tiny"}
-SCRIPTS = [(benchmark, site) for benchmark in ("relion", "cloudmask") for site in ("local", "example-slurm")]
+CUDA = {"relion": "relion-cuda", "cloudmask": "horovod-cuda"}
+WHOLE = [
+    (benchmark, site, runtime)
+    for benchmark in SIZES
+    for site, runtime in (("local", "apptainer"), ("local", "docker"), ("local", "host"), ("example-slurm", "apptainer"))
+]
+HEADS = [(site, benchmark) for site in site_files() for benchmark in SIZES]
+MARK = "# stages.jsonl is the record"
 
 
-def script(benchmark: str, site: str, monkeypatch: pytest.MonkeyPatch) -> str:
+def usual(benchmark: str, site: str, name: str | None) -> dict[str, Any]:
+    """What somebody would ask for on a partition: its GPUs, if an image can use them, and as many nodes as it needs."""
+    partition = load_site(site).partition(name)[1]
+    nodes, leader = partition.min_nodes, benchmark == "relion"
+    if partition.gpus and partition.gpu_vendor == "nvidia":
+        return {"image": CUDA[benchmark], "nodes": nodes, "ranks": nodes * partition.gpus + leader}
+    return {"nodes": nodes, "ranks": 2 * nodes + leader} if nodes > 1 else {}
+
+
+def script(
+    benchmark: str, site: str, monkeypatch: pytest.MonkeyPatch, runtime: str = "apptainer", partition: str | None = None
+) -> str:
     """A script without what differs between machines: the user's identity, the cache, the recipe's hash."""
     monkeypatch.setattr("os.sched_getaffinity", lambda pid: {0, 1})
+    monkeypatch.setattr("os.getuid", lambda: 1000)
+    monkeypatch.setattr("os.getgid", lambda: 1000)
     monkeypatch.setattr("kit.runtimes.apptainer.no_privileges", list)
     monkeypatch.setattr("kit.runtimes.apptainer.singularity", lambda: ["apptainer"])
     monkeypatch.setattr("sys.argv", ["kit", "run", benchmark, "--site", site])
-    text = launch.script(make_plan(Request(benchmark, SIZES[benchmark], site)), Path("/work/run"), Path("/work/data"))
-    return re.sub(r"\S*/images/([a-z-]+)-[0-9a-f]{12}(\.recipe)?\.sif", r"/images/\1.sif", text)
+    if runtime != "apptainer":
+        monkeypatch.setenv("KIT_RUNTIME", runtime)
+    request = Request(benchmark, SIZES[benchmark], site, partition, minutes=30, **usual(benchmark, site, partition))
+    text = launch.script(make_plan(request), Path("/work/run"), Path("/work/data"))
+    text = re.sub(r"\S*/images/([a-z-]+)-[0-9a-f]{12}(\.recipe)?\.sif", r"/images/\1.sif", text)
+    return re.sub(r"(kit/[a-z-]+):[0-9a-f]{12}\b", r"\1:HASH", text)
 
 
-@pytest.mark.parametrize(("benchmark", "site"), SCRIPTS)
-def test_golden_script(benchmark: str, site: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
-    text = script(benchmark, site, monkeypatch)
-    path = GOLDEN / f"{benchmark}-{site}.sh"
+def same(text: str, path: Path, request: pytest.FixtureRequest) -> None:
     if request.config.getoption("--update-golden"):
+        path.parent.mkdir(exist_ok=True)
         path.write_text(text)
     assert text == path.read_text(), "look at the difference; then pytest --update-golden"
-    subprocess.run(["bash", "-n", str(path)], check=True)
+
+
+def accepted(text: str) -> None:
+    """Bash reads a script, and shellcheck finds nothing in it."""
+    subprocess.run(["bash", "-n"], input=text, text=True, check=True)
+    # Some variables are of the stages alone, and the words of ranks are for the shell in the image.
+    checked = subprocess.run(
+        [Path(sys.executable).parent / "shellcheck", "-s", "bash", "-e", "SC2016,SC2034,SC2154", "-"],
+        input=text,
+        text=True,
+        capture_output=True,
+    )
+    assert checked.returncode == 0, checked.stdout
+
+
+@pytest.mark.parametrize(("benchmark", "site", "runtime"), WHOLE)
+def test_golden_script(
+    benchmark: str, site: str, runtime: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    text = script(benchmark, site, monkeypatch, runtime)
+    accepted(text)
+    same(text, GOLDEN / f"{benchmark}-{site}-{runtime}.sh", request)
+
+
+@pytest.mark.parametrize(("site", "benchmark"), HEADS)
+def test_golden_heads(site: str, benchmark: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """What a site changes of a script, for each of its partitions: all that stands before the stages."""
+    heads = []
+    for partition in load_site(site).partitions:
+        text = script(benchmark, site, monkeypatch, partition=partition)
+        accepted(text)
+        heads.append(text.partition(MARK)[0])
+    same("".join(heads), GOLDEN / "sites" / f"{site}-{benchmark}.sh", request)
 
 
 @pytest.mark.parametrize("size", load_benchmark("cloudmask").sizes)

@@ -1,0 +1,41 @@
+#!/bin/bash
+# CloudMask: cloud masking of Sentinel-3 SLSTR scenes with a Horovod U-Net, size tiny, on site example-slurm, partition cpu
+# Written by kit 0.1.0: kit run cloudmask --site example-slurm
+# When it is cut off, run it again (kit run --resume, or sbatch/bash this file): stages that are done are skipped.
+#SBATCH --job-name=kitcloudmask
+#SBATCH --nodes=1
+#SBATCH --ntasks-per-node=2
+#SBATCH --cpus-per-task=1
+#SBATCH --exclusive
+#SBATCH --time=30
+#SBATCH --chdir="/work/run"
+#SBATCH --output="/work/run/job.out"
+#SBATCH --open-mode=append
+#SBATCH --signal=B:TERM@60
+#SBATCH --partition=cpu
+#SBATCH --account=project1
+# 1 node x 2 ranks x 1 thread = 2 of 64 cores
+set -euo pipefail
+cd /work/run
+refuse() { # refuse REASON: before the first stage, so that nothing has run
+    echo "job.sh: $*" >&2
+    exit 69
+}
+# What the shell of the submitter has set and no stage may see.
+for name in $(compgen -e); do
+    case $name in
+    APPTAINERENV_* | APPTAINER_BIND* | HOROVOD_* | KMP_* | LD_AUDIT | LD_PRELOAD | MKL_* | OMPI_MCA_* | OMP_* | OPENBLAS_* | PMIX_MCA_* | PRTE_MCA_* | PYTHON* | RELION_* | SINGULARITYENV_* | SINGULARITY_BIND* | TF_* | XLA_*) unset "$name" ;;
+    esac
+done
+export OMP_NUM_THREADS=1
+[ -e /scratch ] || refuse /scratch "is not on $(hostname); the site file names it in container.binds"
+
+# in_image PROGRAM ...: one process in the image. launch PROGRAM ...: all 2 ranks of it.
+in_image() {
+    apptainer exec --no-home --pwd /work/run --bind /work/run --bind /work/data --bind /scratch --env OMP_NUM_THREADS=1 --env PMIX_MCA_gds=hash --env OMPI_MCA_btl_vader_single_copy_mechanism=none /images/horovod.sif "$@"
+}
+launch() {
+    srun --nodes=1 --ntasks=2 --ntasks-per-node=2 --cpus-per-task=1 --distribution=cyclic --kill-on-bad-exit=1 --cpu-bind=cores --mpi=pmix \
+        apptainer exec --no-home --pwd /work/run --bind /work/run --bind /work/data --bind /scratch --env OMP_NUM_THREADS=1 --env PMIX_MCA_gds=hash --env OMPI_MCA_btl_vader_single_copy_mechanism=none /images/horovod.sif "$@"
+}
+
