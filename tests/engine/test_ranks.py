@@ -16,7 +16,7 @@ import pytest
 from kit.images.built import built_sif
 from kit.images.recipes import RECIPES
 from kit.images.render import load_image
-from kit.launchers import mpirun
+from kit.launchers import Ranks, mpirun
 from kit.stages.ml.ranks import LOCAL_SIZES, RANKS, SIZES
 
 IMAGES = [name for name, recipe in RECIPES.items() if recipe.TESTED and recipe.MPI]
@@ -56,13 +56,13 @@ def in_image(name: str = IMAGE, *options: str | Path) -> list[str]:
 
 def inside(ranks: int, *words: str, name: str = IMAGE, args: Sequence[str] = ()) -> Said:
     """With the image's own mpirun, as the local site calls it."""
-    return run([*in_image(name), *mpirun.command(ranks, ranks, 1, args), "kit-ranks", *words])
+    return run([*in_image(name), *mpirun.command(Ranks(ranks, ranks, 1), args), "kit-ranks", *words])
 
 
 def two(first: str, second: str, *options: str | Path) -> Said:
     """Two ranks, each of which is a command of its own. (Between them, a `:` makes mpirun of 5.0.7 fail.)"""
     command = f'if [ "$OMPI_COMM_WORLD_RANK" = 0 ]; then exec {first}; else exec {second}; fi'
-    return run([*in_image(IMAGE, *options), *mpirun.command(2, 2, 1, []), "sh", "-c", command])
+    return run([*in_image(IMAGE, *options), *mpirun.command(Ranks(2, 2, 1), []), "sh", "-c", command])
 
 
 @pytest.mark.parametrize("name", IMAGES)
@@ -164,7 +164,7 @@ def test_what_was_not_planned_is_refused(started: int, words: str, problems: lis
 def test_ranks_on_one_core_are_refused_where_they_should_have_their_own() -> None:
     core = min(os.sched_getaffinity(0))
     words = ["--ranks", "2", "--threads", "2"]
-    command = ["taskset", "-c", str(core), *in_image(), *mpirun.command(2, 2, 1, []), "kit-ranks", *words]
+    command = ["taskset", "-c", str(core), *in_image(), *mpirun.command(Ranks(2, 2, 1), []), "kit-ranks", *words]
     said = run([*command, "--bind", "cores"])
     assert said.code != 0
     assert {rank["cores"] for rank in said.ranks} == {str(core)}
@@ -181,6 +181,30 @@ def test_ranks_with_cores_of_their_own_are_let_through() -> None:
     said = two(*(f"taskset -c {core} kit-ranks --ranks 2 --bind cores" for core in (first, second)))
     assert (said.code, said.problems) == (0, []), said.stderr
     assert [rank["cores"] for rank in said.ranks] == [str(first), str(second)]
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core has no other to share with")
+def test_hardware_threads_are_no_cores(tmp_path: Path) -> None:
+    """Two hardware threads of one core, for two threads that should have a core each."""
+    first, second = sorted(os.sched_getaffinity(0))[:2]
+    (tmp_path / "siblings").write_text(f"{first},{second}\n")
+    binds = []
+    for core in (first, second):
+        binds += ["--bind", f"{tmp_path}/siblings:/sys/devices/system/cpu/cpu{core}/topology/thread_siblings_list"]
+    command = ["taskset", "-c", f"{first},{second}", *in_image(IMAGE, *binds), *mpirun.command(Ranks(1, 1, 2), [])]
+    command += ["kit-ranks", "--ranks", "1", "--threads", "2", "--bind", "cores"]
+    assert run(command).code == 0
+    said = run([*command, "--whole-cores"])
+    assert said.code != 0
+    (problem,) = said.problems
+    assert f"rank 0 on {HOST}: bound to 1 whole core, but each rank computes on 2 threads" in problem
+    assert "hyperthreads" in problem
+
+    pair = (f"taskset -c {core} kit-ranks --ranks 2 --bind cores" for core in (first, second))
+    said = two(*(f"{rank} --whole-cores" for rank in pair), *binds)
+    assert said.code != 0
+    (problem,) = said.problems
+    assert f"ranks 0 and 1 on {HOST} share core {first}" in problem
 
 
 @pytest.fixture(scope="module")

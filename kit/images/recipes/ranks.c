@@ -2,7 +2,7 @@
  * GPUs that it was given in the plan? Run as the first step of a job, by the same launcher and in the same image as what
  * follows: a fault shows after seconds, not as a result that is quietly wrong.
  *
- *     kit-ranks --ranks 8 --nodes 2 --ranks-per-node 4 --threads 16 --gpus 4 --bind cores
+ *     kit-ranks --ranks 8 --nodes 2 --ranks-per-node 4 --threads 16 --whole-cores --gpus 4 --bind cores
  *
  * Prints one line of JSON for each rank, in their order. Ends 0 if all is as planned; 1, with what is wrong and which key
  * of the site file says it, if not; 2 for bad usage.
@@ -34,13 +34,14 @@ struct place {
     char host[TEXT];
     char launcher[TEXT];
     cpu_set_t cores[8]; /* 8,192 processors; one set holds 1,024 */
+    cpu_set_t owned[8]; /* those of them that a thread may have to itself */
     int gpus;
     char gpu[GPUS][NAME];
 };
 
 static struct {
-    int ranks, nodes, ranks_per_node, threads, gpus, bind, timeout;
-} want = {0, 1, 0, 1, 0, 0, 120};
+    int ranks, nodes, ranks_per_node, threads, whole_cores, gpus, bind, timeout;
+} want = {0, 1, 0, 1, 0, 0, 0, 120};
 
 static char mpi[TEXT]; /* the MPI of this image, and its version */
 static int problems;
@@ -287,12 +288,40 @@ static void find_amd(struct place *place)
     keep_visible(place, "HIP_VISIBLE_DEVICES");
 }
 
+/* The lowest hardware thread of the core that this one belongs to; itself, where the kernel does not say. */
+static int first_of_core(int thread)
+{
+    char path[TEXT];
+    int first = thread;
+    snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%d/topology/thread_siblings_list", thread);
+    FILE *file = fopen(path, "r");
+    if (!file)
+        return thread;
+    if (fscanf(file, "%d", &first) != 1 || first < 0 || first > thread)
+        first = thread;
+    fclose(file);
+    return first;
+}
+
+/* The kernel counts hardware threads; where each thread is to have a core of its own, there are fewer. */
+static void find_owned(struct place *place)
+{
+    memcpy(place->owned, place->cores, sizeof place->cores);
+    if (!want.whole_cores)
+        return;
+    CPU_ZERO_S(sizeof place->owned, place->owned);
+    for (int thread = 0; thread < 8 * CPU_SETSIZE; thread++)
+        if (CPU_ISSET_S(thread, sizeof place->cores, place->cores))
+            CPU_SET_S(first_of_core(thread), sizeof place->owned, place->owned);
+}
+
 static void look_around(struct place *place)
 {
     if (gethostname(place->host, sizeof place->host - 1))
         strcpy(place->host, "unknown");
     if (sched_getaffinity(0, sizeof place->cores, place->cores))
         CPU_ZERO_S(sizeof place->cores, place->cores);
+    find_owned(place);
     if (!want.gpus)
         return; /* to ask a driver takes time */
     find_nvidia(place);
@@ -334,12 +363,12 @@ static int check_size(int rank, int size, const char *host)
     return 0;
 }
 
-static const struct place *places; /* of all ranks, on rank 0 */
+static struct place *all; /* on rank 0: the places of all ranks */
 
 static int by_host(const void *a, const void *b)
 {
     int left = *(const int *)a, right = *(const int *)b;
-    int order = strcmp(places[left].host, places[right].host);
+    int order = strcmp(all[left].host, all[right].host);
     return order ? order : left - right;
 }
 
@@ -349,25 +378,27 @@ static void check_cores(const int *ranks, int count, const char *host)
     int fewest = 0, pairs = 0, first = 0, second = 0;
     cpu_set_t both[8];
     for (int i = 0; i < count; i++) {
-        const cpu_set_t *mine = places[ranks[i]].cores;
+        const cpu_set_t *mine = all[ranks[i]].owned;
         int cores = CPU_COUNT_S(sizeof both, mine);
         if (cores < want.threads) {
             fewest = few.count && fewest < cores ? fewest : cores;
             range_add(&few, ranks[i]);
         }
         for (int j = 0; j < i; j++) {
-            CPU_AND_S(sizeof both, both, mine, places[ranks[j]].cores);
+            CPU_AND_S(sizeof both, both, mine, all[ranks[j]].owned);
             if (CPU_COUNT_S(sizeof both, both) && !pairs++)
                 first = ranks[j], second = ranks[i];
         }
     }
     range_end(&few);
     if (few.count)
-        problem("%s %s on %s: bound to %d core%s, but each rank computes on %d threads. In the site file: cores and "
-                "hardware_threads, as the nodes have them; launcher_args, where they bind otherwise; or bind = \"none\".",
-                few.count > 1 ? "ranks" : "rank", few.text, host, fewest, fewest == 1 ? "" : "s", want.threads);
+        problem("%s %s on %s: bound to %d %s%s, but each rank computes on %d threads. In the site file: cores, "
+                "hardware_threads and hyperthreads, as the nodes have them; launcher_args, where they bind otherwise; or "
+                "bind = \"none\".",
+                few.count > 1 ? "ranks" : "rank", few.text, host, fewest, want.whole_cores ? "whole core" : "core",
+                fewest == 1 ? "" : "s", want.threads);
     if (pairs) {
-        CPU_AND_S(sizeof both, both, places[first].cores, places[second].cores);
+        CPU_AND_S(sizeof both, both, all[first].owned, all[second].owned);
         problem("ranks %d and %d on %s share %s %s%s, so they are not bound to cores of their own. In the site file: "
                 "launcher_args, where they bind otherwise; exclusive, where the job was given too few cores; or "
                 "bind = \"none\".",
@@ -380,17 +411,17 @@ static void check_gpus(const int *ranks, int count, const char *host, const char
 {
     int distinct = 0, first = -1, second = -1;
     for (int i = 0; i < count; i++) {
-        const struct place *mine = &places[ranks[i]];
+        const struct place *mine = &all[ranks[i]];
         for (int g = 0; g < mine->gpus; g++) {
             int seen = 0;
             for (int j = 0; j <= i; j++)
-                for (int h = 0; h < (j < i ? places[ranks[j]].gpus : g); h++)
-                    seen = seen || !strcmp(places[ranks[j]].gpu[h], mine->gpu[g]);
+                for (int h = 0; h < (j < i ? all[ranks[j]].gpus : g); h++)
+                    seen = seen || !strcmp(all[ranks[j]].gpu[h], mine->gpu[g]);
             distinct += !seen;
         }
         /* More ranks than GPUs must share them; fewer must not. */
         for (int j = 0; j < i && count <= want.gpus && second < 0; j++) {
-            const struct place *other = &places[ranks[j]];
+            const struct place *other = &all[ranks[j]];
             if (mine->gpus == 1 && other->gpus == 1 && !strcmp(mine->gpu[0], other->gpu[0]))
                 first = ranks[j], second = ranks[i];
         }
@@ -399,7 +430,7 @@ static void check_gpus(const int *ranks, int count, const char *host, const char
         problem("ranks %d and %d on %s each see one GPU, and it is the same, %s. In the site file: gpu_request = \"node\" "
                 "or \"gres\", which shows each rank all GPUs of the node; launcher_args or prologue, where they set "
                 "CUDA_VISIBLE_DEVICES or ROCR_VISIBLE_DEVICES.",
-                first, second, host, places[first].gpu[0]);
+                first, second, host, all[first].gpu[0]);
     if (distinct < want.gpus)
         problem("%s %s on %s: GPUs seen, %d; asked of each node, %d. In the site file: gpus, as the nodes have them; "
                 "gpu_request, the way this scheduler is asked; args under [container], which must hand the driver in (--nv "
@@ -421,9 +452,9 @@ static void check_places(void)
         order[rank] = rank;
     qsort(order, (size_t)want.ranks, sizeof *order, by_host);
     for (int from = 0, to; from < want.ranks; from = to, nodes++) {
-        const char *host = places[order[from]].host;
+        const char *host = all[order[from]].host;
         struct ranges here = {0};
-        for (to = from; to < want.ranks && !strcmp(places[order[to]].host, host); to++)
+        for (to = from; to < want.ranks && !strcmp(all[order[to]].host, host); to++)
             range_add(&here, order[to]);
         range_end(&here);
         add(hosts, sizeof hosts, "%s%s (%s %s)", nodes ? ", " : "", host, here.count > 1 ? "ranks" : "rank", here.text);
@@ -478,6 +509,7 @@ static void read_options(int count, char **words)
         {"nodes", required_argument, NULL, 'n'},
         {"ranks-per-node", required_argument, NULL, 'p'},
         {"threads", required_argument, NULL, 't'},
+        {"whole-cores", no_argument, NULL, 'w'},
         {"gpus", required_argument, NULL, 'g'},
         {"bind", required_argument, NULL, 'b'},
         {"timeout", required_argument, NULL, 's'},
@@ -492,6 +524,7 @@ static void read_options(int count, char **words)
         case 'p': want.ranks_per_node = number(name, optarg, 1); break;
         case 't': want.threads = number(name, optarg, 1); break;
         case 'g': want.gpus = number(name, optarg, 0); break;
+        case 'w': want.whole_cores = 1; break;
         case 's': want.timeout = number(name, optarg, 1); break;
         case 'b':
             want.bind = !strcmp(optarg, "cores");
@@ -504,8 +537,9 @@ static void read_options(int count, char **words)
     }
 usage:
     if (!want.ranks || optind < count) {
-        fputs("usage: kit-ranks --ranks N [--nodes N] [--ranks-per-node N] [--threads N] [--gpus N] [--bind cores|none] "
-              "[--timeout SECONDS]\n",
+        fputs("usage: kit-ranks --ranks N [--nodes N] [--ranks-per-node N] [--threads N] [--whole-cores] [--gpus N] "
+              "[--bind cores|none] [--timeout SECONDS]\n"
+              "--whole-cores: a thread is not to share a core with another, where cores have several hardware threads\n",
               stderr);
         exit(2);
     }
@@ -543,8 +577,7 @@ int main(int count, char **words)
     MPI_Init(NULL, NULL);
     MPI_Comm_rank(MPI_COMM_WORLD, &rank);
     MPI_Comm_size(MPI_COMM_WORLD, &size);
-    struct place *all = rank ? NULL : malloc((size_t)size * sizeof *all);
-    if (!rank && !all)
+    if (!rank && !(all = malloc((size_t)size * sizeof *all)))
         MPI_Abort(MPI_COMM_WORLD, 1);
     MPI_Gather(&mine, sizeof mine, MPI_BYTE, all, sizeof mine, MPI_BYTE, 0, MPI_COMM_WORLD);
     if (!rank) {
@@ -554,7 +587,6 @@ int main(int count, char **words)
     }
     well = check_size(rank, size, mine.host);
     if (well && !rank) {
-        places = all;
         check_places();
         well = !problems;
     }
