@@ -59,10 +59,10 @@ def inside(ranks: int, *words: str, name: str = IMAGE, args: Sequence[str] = ())
     return run([*in_image(name), *mpirun.command(Ranks(ranks, ranks, 1), args), "kit-ranks", *words])
 
 
-def two(first: str, second: str, *options: str | Path) -> Said:
+def two(first: str, second: str, *options: str | Path, name: str = IMAGE) -> Said:
     """Two ranks, each of which is a command of its own. (Between them, a `:` makes mpirun of 5.0.7 fail.)"""
     command = f'if [ "$OMPI_COMM_WORLD_RANK" = 0 ]; then exec {first}; else exec {second}; fi'
-    return run([*in_image(IMAGE, *options), *mpirun.command(Ranks(2, 2, 1), []), "sh", "-c", command])
+    return run([*in_image(name, *options), *mpirun.command(Ranks(2, 2, 1), []), "sh", "-c", command])
 
 
 @pytest.mark.parametrize("name", IMAGES)
@@ -253,6 +253,26 @@ def test_a_job_that_never_comes_together_ends() -> None:
     (problem,) = said.problems
     assert "did not bring 2 ranks together within 3 seconds" in problem
     assert "the table environment" in problem
+
+
+def test_a_job_that_falls_silent_ends() -> None:
+    """The other rank joins the job and then says nothing, as from a node whose network lets nothing through."""
+    silent = "import ctypes, time; ctypes.CDLL('libmpi.so.40').MPI_Init(None, None); time.sleep(100)"
+    said = two("kit-ranks --ranks 2 --timeout 5", f'python3 -c "{silent}"', name="horovod")
+    assert said.code != 0
+    (problem,) = said.problems
+    assert "did not bring 2 ranks together within 5 seconds" in problem
+
+
+def test_an_mpi_that_does_not_start_is_explained() -> None:
+    """A variable of the user's shell that asks for a part which the image's MPI does not have."""
+    said = inside(1, "--ranks", "1", args=("-x", "OMPI_MCA_pml=yalla"))
+    assert said.code != 0
+    assert "yalla" in said.stderr
+    (problem,) = said.problems
+    assert f"on {HOST} the MPI of this image (Open MPI v" in problem
+    assert "could not start; its own words are above" in problem
+    assert "the tables environment and modules" in problem
 
 
 @pytest.mark.parametrize(

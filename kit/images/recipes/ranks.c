@@ -21,6 +21,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #ifndef KFD
@@ -481,13 +482,43 @@ static void check_places(void)
 /* ---- the program --------------------------------------------------------------------------------------------------- */
 
 static char last_words[LINE]; /* said where MPI hangs; written ahead, since a signal handler can do little */
+static int watched = -1;      /* the pipe to the watcher */
+
+/* Tells the watcher that there is nothing to explain; by the time of an alarm it may be gone. */
+static void dismiss(void)
+{
+    (void)!write(watched, ".", 1);
+}
 
 static void on_alarm(int signal)
 {
     (void)signal;
-    if (write(STDERR_FILENO, last_words, strlen(last_words)) < 0)
-        _exit(1);
+    dismiss();
+    (void)!write(STDERR_FILENO, last_words, strlen(last_words));
     _exit(1);
+}
+
+/* Where MPI_Init fails, it ends this process without a chance to say what to do. A child says it, which sees the pipe close
+ * and was not told that all went well. */
+static pid_t watch(const char *host)
+{
+    int ends[2];
+    char word;
+    if (pipe(ends))
+        return -1;
+    pid_t child = fork();
+    watched = ends[1];
+    if (child) {
+        close(ends[0]);
+        return child;
+    }
+    close(ends[1]);
+    signal(SIGTERM, SIG_IGN); /* the launcher ends all that is left */
+    if (read(ends[0], &word, 1) == 0)
+        problem("on %s the MPI of this image (%s) could not start; its own words are above. The launcher announces %s. In "
+                "the site file: %s; the tables environment and modules, where they set variables of an MPI.",
+                host, mpi, announced.size ? announced.text : "nothing", WAY_OUT);
+    _exit(0);
 }
 
 static int number(const char *option, const char *text, int least)
@@ -571,10 +602,16 @@ int main(int count, char **words)
              "announces %s. Other ranks have ended or were never started, or the nodes do not reach one another. In the "
              "site file: %s; the table environment, where the MPI must be told which network to use.\n",
              mine.host, mpi, want.ranks, want.timeout, announced.size ? announced.text : "nothing", WAY_OUT);
+    signal(SIGPIPE, SIG_IGN);
     signal(SIGALRM, on_alarm);
     alarm((unsigned)want.timeout);
 
+    pid_t watcher = watch(mine.host);
     MPI_Init(NULL, NULL);
+    if (watcher > 0) {
+        dismiss();
+        waitpid(watcher, NULL, 0);
+    }
     MPI_Comm_rank(MPI_COMM_WORLD, &rank);
     MPI_Comm_size(MPI_COMM_WORLD, &size);
     if (!rank && !(all = malloc((size_t)size * sizeof *all)))
