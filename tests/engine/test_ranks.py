@@ -106,6 +106,16 @@ def test_strangers_are_refused(name: str, hydra: list[str]) -> None:
         assert 'In the site file: launcher = "mpirun"' in problem
 
 
+def test_horovod_refuses_strangers_before_the_first_step(hydra: list[str]) -> None:
+    """Horovod itself takes each of them for a job of one rank."""
+    rank = [*in_image("horovod"), "/opt/venv/bin/python3", "-c"]
+    alone = run([*hydra, *rank, "import horovod.tensorflow as hvd; hvd.init(); print(hvd.size())"])
+    assert (alone.code, alone.ranks) == (0, [1, 1, 1])
+    said = run([*hydra, *rank, "from kit.stages.ml.ranks import join; join('horovod')"])
+    assert said.code != 0
+    assert "ValueError: backend horovod joined 1 of the 3 processes that were started (PMI_SIZE=3)" in said.stderr
+
+
 @pytest.mark.parametrize(
     ("variable", "announces"),
     [
