@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from kit.schedulers import local, slurm
+from kit.schedulers import cobalt, flux, local, lsf, pbs, pjm, slurm
 from kit.schedulers.job import Job, JobState
 
 __all__ = ["OPTIONAL", "SCHEDULERS", "Job", "JobState", "Scheduler"]
@@ -59,4 +59,12 @@ class Scheduler(Protocol):
         """Ends a job; the script is signalled first where that can be done, and writes down that it was interrupted."""
 
 
-SCHEDULERS: dict[str, Scheduler] = {"local": local, "slurm": slurm}
+SCHEDULERS: dict[str, Scheduler] = {
+    "local": local,
+    "slurm": slurm,
+    "pbs": pbs,
+    "lsf": lsf,
+    "flux": flux,
+    "pjm": pjm,
+    "cobalt": cobalt,
+}

@@ -63,11 +63,12 @@ def looked_at(plan: Plan) -> Plan:
     placement = plan.placement
     if not plan.image.mpi or (placement.ranks == 1 and not placement.gpus):
         return plan
+    alone = " --whole-cores" if plan.partition.hardware_threads > 1 and not plan.partition.hyperthreads else ""
     look = Stage(
         name=RANKS,
         command=(
             f"launch kit-ranks --ranks {placement.ranks} --nodes {placement.nodes} "
-            f"--ranks-per-node {placement.ranks_per_node} --threads {placement.threads} --gpus {placement.gpus} "
+            f"--ranks-per-node {placement.ranks_per_node} --threads {placement.threads}{alone} --gpus {placement.gpus} "
             f"--bind {'cores' if placement.bind else 'none'} >{RANKS}.jsonl"
         ),
         outputs=[f"{RANKS}.jsonl"],

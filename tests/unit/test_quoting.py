@@ -16,6 +16,7 @@ from kit.core.schema import parse
 from kit.plan import Request, make_plan
 from kit.runs import launch
 from kit.runs.record import Rendering
+from kit.schedulers import SCHEDULERS
 from kit.script.quoting import words
 from kit.script.render import rendered
 from kit.site import Site
@@ -24,11 +25,21 @@ MARK = "# stages.jsonl is the record"
 # Functions in place of all that the head of a script calls; each says its words, and nothing else can be run.
 HARNESS = r"""
 show() { printf '%s\n' "$#" >&3; printf '%s\0' "$@" >&3; }
-for name in cd module apptainer mpirun srun [; do eval "$name() { show $name \"\$@\"; }"; done
+for name in cd module apptainer mpirun srun mpiexec jsrun aprun flux [; do eval "$name() { show $name \"\$@\"; }"; done
 exec 3>&1 1>&2
 PATH=/nowhere
 """
 REQUEST = Request("cloudmask")
+# How the directives of each scheduler begin, and a launcher that is at home there.
+DIALECTS = {
+    "slurm": ("#SBATCH ", "srun"),
+    "pbs": ("#PBS ", "pals"),
+    "lsf": ("#BSUB ", "jsrun"),
+    "gridengine": ("#$ ", "mpirun"),
+    "flux": ("# flux: ", "flux"),
+    "pjm": ("#PJM ", "mpiexec"),
+    "cobalt": ("#COBALT ", "aprun"),
+}
 HOSTILE = [
     "x\ntouch PWNED #",
     "x\rtouch PWNED",
@@ -58,6 +69,7 @@ def read_back(script: bytes, tail: str, folder: Path) -> list[list[str]]:
     """The words of every command that the head of a script calls, as bash reads them; `tail` is called behind it."""
     head, mark, _ = script.partition(MARK.encode())
     assert mark
+    head = head.replace(b"\nexec >>", b"\nshow out ")  # the words of a line that would write there
     result = subprocess.run(
         ["bash"], input=HARNESS.encode() + head + tail.encode(), cwd=folder, capture_output=True, check=False
     )
@@ -73,6 +85,7 @@ def read_back(script: bytes, tail: str, folder: Path) -> list[list[str]]:
 
 SITES = st.fixed_dictionaries(
     {
+        "scheduler": st.sampled_from([name for name in SCHEDULERS if name != "local"]),
         "name": ANY,
         "description": ANY,
         "organisation": ANY,
@@ -97,11 +110,24 @@ def test_any_site(tmp_path_factory: pytest.TempPathFactory, site: dict[str, Any]
 
 @pytest.mark.parametrize("text", HOSTILE)
 @pytest.mark.parametrize(
-    "key", ["name", "description", "modules", "directives", "args", "launcher_args", "partition", "queue"]
+    ("scheduler", "key"),
+    [
+        (scheduler, key)
+        for scheduler in SCHEDULERS
+        for key in ("queue", "directives", "name", "description", "modules", "args", "launcher_args", "partition")
+        if scheduler == "slurm" or (scheduler != "local" and key in ("queue", "directives", "partition"))
+    ],
 )
-def test_hostile_site(tmp_path: Path, key: str, text: str) -> None:
+def test_hostile_site(tmp_path: Path, scheduler: str, key: str, text: str) -> None:
     """Each hostile text in each key, whatever hypothesis draws."""
-    plain: dict[str, Any] = {"name": "a", "description": "a", "organisation": "a", "environment": {}, "binds": []}
+    plain: dict[str, Any] = {
+        "scheduler": scheduler,
+        "name": "a",
+        "description": "a",
+        "organisation": "a",
+        "environment": {},
+        "binds": [],
+    }
     plain |= {"modules": [], "directives": [], "args": [], "launcher_args": [], "partition": "a", "queue": "", "account": ""}
     hostile_site(tmp_path, {**plain, key: [text] if isinstance(plain[key], list) else text}, "/run", "kit run")
     hostile_site(tmp_path, {**plain, "environment": {"KIT_TEST_A": text}}, "/run", "kit run")
@@ -109,9 +135,10 @@ def test_hostile_site(tmp_path: Path, key: str, text: str) -> None:
 
 
 def hostile_site(folder: Path, given: dict[str, Any], directory: str, command: str) -> None:
+    mark, launcher = DIALECTS[given["scheduler"]]
     partition = {
-        "scheduler": "slurm",
-        "launcher": "srun",
+        "scheduler": given["scheduler"],
+        "launcher": launcher,
         "cores": 4,
         "memory_gb": 8,
         "launcher_args": given["launcher_args"],
@@ -133,10 +160,14 @@ def hostile_site(folder: Path, given: dict[str, Any], directory: str, command: s
     except KitError:
         return  # a sentence that names the key is as good as a script
     (partition_of,) = site.partitions.values()
+    program = {"pals": "mpiexec"}.get(launcher, launcher)
     modules, environ = partition_of.modules, partition_of.environment
     probes = "\nin_image probe\nlaunch probe\n" + "".join(f'show env {key} "${key}"\n' for key in environ)
-    heads = ["cd", *["module"] * len(modules), *["["] * len(site.container.binds), "apptainer", "srun"]
+    heads = ["cd", *["module"] * len(modules), *["["] * len(site.container.binds), "apptainer", program]
     said = read_back(text.encode(), probes, folder)
+    written = [words for words in said if words[0] == "out"]
+    assert written in ([], [["out", f"{directory}/job.out"]])
+    said = [words for words in said if words[0] != "out"]
     assert [words[0] for words in said] == [*heads, *["env"] * len(environ)]
     assert said[0] == ["cd", directory]
     assert [words[1:] for words in said if words[0] == "["] == [
@@ -149,7 +180,7 @@ def hostile_site(folder: Path, given: dict[str, Any], directory: str, command: s
     assert container[-len(own) :] == own
     binds = [container[place + 1] for place, word in enumerate(container[: -len(own)]) if word == "--bind"]
     assert binds == [directory, "/data", *site.container.binds]
-    (launched,) = [words for words in said if words[0] == "srun"]
+    (launched,) = [words for words in said if words[0] == program]
     assert launched[-len(container) :] == container
     assert (
         launched[len(launched) - len(container) - len(site.partitions[given["partition"]].launcher_args) :][
@@ -157,9 +188,19 @@ def hostile_site(folder: Path, given: dict[str, Any], directory: str, command: s
         ]
         == given["launcher_args"]
     )
-    directives = [line.removeprefix("#SBATCH ") for line in text.split("\n") if line.startswith("#SBATCH")]
-    assert directives[len(directives) - len(partition_of.directives) :] == partition_of.directives
-    assert len(directives) == 10 + bool(given["queue"]) + bool(given["account"]) + len(partition_of.directives)
+    directives = [line.removeprefix(mark) for line in text.split("\n") if line.startswith(mark)]
+    own = partition_of.directives
+    assert directives[len(directives) - len(own) :] == own
+    # Two sites that differ in nothing a directive says have as many of them: no text made a line of its own.
+    twin = {
+        **table,
+        "name": "a",
+        "description": "a",
+        "partitions": {"a": {**partition, "queue": "a" * bool(given["queue"])}},
+    }
+    twin["partitions"]["a"]["account"] = given["account"]
+    again = rendered(make_plan(REQUEST, parse(Site, twin, "twin")), source.model_copy(update={"command": "kit"}), folder)[1]
+    assert len([line for line in again.split("\n") if line.startswith(mark)]) == len(directives)
 
 
 @settings(max_examples=200, deadline=None)
