@@ -168,10 +168,11 @@ DROPPED = (
 # For an mpirun in the container: the scheduler's variables would make it start its ranks by the scheduler's commands, which
 # the image does not have.
 INSIDE = {
-    "OMPI_MCA_ras": "^gridengine,slurm",
-    "OMPI_MCA_plm": "^slurm",
-    "PRTE_MCA_ras": "^gridengine,slurm",
-    "PRTE_MCA_plm": "^slurm",
+    "OMPI_MCA_ras": "^gridengine,slurm,tm,lsf",
+    "OMPI_MCA_plm": "^slurm,tm,lsf",
+    "OMPI_MCA_pmix": "^flux",
+    "PRTE_MCA_ras": "^gridengine,slurm,pbs,lsf",
+    "PRTE_MCA_plm": "^slurm,pbs,lsf",
 }
 
 
