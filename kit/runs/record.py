@@ -139,7 +139,8 @@ class Run(Model):
     rendering: Rendering | None = None  # of runs that kit 0.1.0 made before it wrote this down
     script: Digest  # of job.sh
     state: State
-    job: Annotated[str, StringConstraints(pattern=r"^([0-9]{1,10}(:[0-9]{1,20})?)?$")] = ""
+    # 123, 123_4, 12[3].server, f1AbC, 1234:5678: a word of commands, where it cannot pass for an option.
+    job: Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9][A-Za-z0-9_.:\[\]-]{0,99})?$")] = ""
     scheduler: Annotated[str, StringConstraints(pattern=r"^[a-z]*$")] = ""
     stages: list[StageRecord] = []
     metrics: list[MetricRecord] = []
