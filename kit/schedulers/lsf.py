@@ -2,7 +2,8 @@
 
 - The nodes are slots, `-n` with `span[ptile=...]`, and `-x` if exclusive: memory is then not asked for. A partition whose
   launcher is jsrun is one of Summit's kind, where `-nnodes` asks for whole nodes and `-alloc_flags` says how many hardware
-  threads of a core are in use (`smt1`, ...), and, if ranks must share GPUs, that they may (`gpumps`).
+  threads of a core are in use (`smt1`, ...), and, if ranks must share GPUs, that they may (`gpumps`). Nodes come with all
+  they have there, and `constraint`, `memory_request` and `gpu_request` say nothing.
 - bsub reads the script from its standard input, and the job starts in the folder from which it was submitted: no path stands
   in a directive, and any run directory will do.
 - The account is the project (`-P`). A site that charges user groups takes `directives = ["-G guests"]`. `constraint` is

@@ -6,7 +6,8 @@
 - A reservation is a queue, and takes the place of `queue`. `constraint` is written behind the chunk
   (`system=polaris`, `gpu_type=a100`). `directives` say what a site has invented (`-l filesystems=home:eagle`,
   `-l storage=scratch/ab12`).
-- Where a site refuses `select`, as Gadi does, `parallel_environment = "ncpus"` asks for the totals of the job instead.
+- Where a site refuses `select`, as Gadi does, `parallel_environment = "ncpus"` asks for the totals of the job instead, with
+  no word for `constraint` and `exclusive`: such a site gives whole nodes to whoever asks for all their cores.
 - There is no warning before the time limit. At the limit, as with qdel, the job gets TERM, and KILL when `kill_delay` of its
   queue has passed (10 s unless the site says otherwise).
 - PBS copies its own file over an older one when a job ends, so the script appends to job.out itself; what PBS says of the

@@ -20,8 +20,13 @@ import jinja2
 import pytest
 
 from kit.core.errors import KitError
-from kit.schedulers import cobalt, flux, lsf, pbs, pjm
+from kit.plan import Request, make_plan
+from kit.runs import launch
+from kit.runs.record import load_run
+from kit.runs.states import current_state
+from kit.schedulers import OPTIONAL, SCHEDULERS, Job, cobalt, flux, lsf, pbs, pjm
 from kit.script.quoting import environment
+from kit.site import Partition, load_site
 
 HERE = Path(__file__).parent
 MODULES: dict[str, ModuleType] = {"pbs": pbs, "lsf": lsf, "flux": flux, "pjm": pjm, "cobalt": cobalt}
@@ -210,7 +215,7 @@ def test_a_job_waits_runs_and_is_gone(cluster: Cluster) -> None:
     assert scheduler.states([job])[job].state == "running"
     (cluster.run / "hold").unlink()
     assert cluster.end(job) == 0
-    assert scheduler.states([job])[job] == scheduler.Job("gone")
+    assert scheduler.states([job])[job] == Job("gone")
     assert (cluster.run / "job.out").read_text() == f"of an earlier job\ntask none in {cluster.run}\n"
     assert (cluster.run / "scheduler.out").read_text() == ""
 
@@ -221,7 +226,7 @@ def test_a_failed_job_says_how_it_ended(cluster: Cluster) -> None:
     cluster.start(job)
     assert cluster.end(job) == 3
     reasons = {"pbs": "Exit_status = 3", "lsf": "exit code 3", "flux": "FAILED", "pjm": "exit code 3", "cobalt": ""}
-    assert cluster.module.states([job])[job] == cluster.module.Job("gone", reasons[cluster.name])
+    assert cluster.module.states([job])[job] == Job("gone", reasons[cluster.name])
 
 
 def test_a_time_limit_is_named(cluster: Cluster) -> None:
@@ -255,7 +260,7 @@ def test_many_jobs_are_one_question_and_every_job_is_in_the_answer(cluster: Clus
         zip((strange, *jobs), ("gone", "pending", "gone", "pending"), strict=True)
     )
     assert len(cluster.told(query)) <= 3  # without those it does not know, or the history of PJM
-    assert scheduler.states([strange]) == {strange: scheduler.Job("gone")}
+    assert scheduler.states([strange]) == {strange: Job("gone")}
     asked = len(cluster.told(query))
     assert scheduler.states([]) == {}
     assert len(cluster.told(query)) == asked
@@ -499,7 +504,9 @@ def test_variants_are_accepted(cluster: Cluster, changes: dict[str, Any], expect
 
 @pytest.mark.parametrize("name", MODULES)
 def test_every_word_is_said_and_no_other(name: str) -> None:
-    """A key that is in WORDS and in no directive would be lost without a sound."""
+    """A key that is in WORDS and in no directive would be lost without a sound. `hyperthreads` changes what is asked for."""
+    assert SCHEDULERS[name] is MODULES[name]
+    assert {*SPOKEN, "hyperthreads"} == OPTIONAL
     settings = {"exclusive": False} if name in ("lsf", "flux") else {}  # whole nodes come with all they have
     for key, value in SPOKEN.items():
         more = {**settings, **({"network": "mesh"} if key == "queue" and name == "pjm" else {})}
@@ -513,6 +520,9 @@ def test_values_are_those_of_a_word(name: str) -> None:
     for key, values in getattr(MODULES[name], "VALUES", {}).items():
         assert key in MODULES[name].WORDS
         assert DEFAULTS[key] in values
+        strange = {"gpu_request": "gres", "memory_request": "core", "network": "ring", "parallel_environment": "mpi"}[key]
+        with pytest.raises(ValueError, match=f"the scheduler {name} can say of {key} only"):
+            Partition.model_validate({"scheduler": name, key: strange})
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -702,3 +712,150 @@ def test_away_from_a_login_node(cluster: Cluster, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(KitError, match="not on the PATH; run this on a login node"):
         cluster.module.submit(cluster.script())
+
+
+# Machines as their centres describe them: what the real templates make of them, the schedulers take.
+SITES = {
+    "polaris": """
+        scheduler = "pbs"
+        launcher = "pals"
+        queue = "prod"
+        account = "Catalyst"
+        constraint = "system=polaris"
+        directives = ["-l filesystems=home:eagle"]
+        cores = 32
+        hardware_threads = 2
+        memory_gb = 512
+        gpus = 4
+    """,
+    "gadi": """
+        scheduler = "pbs"
+        launcher = "mpirun"
+        queue = "normal"
+        account = "ab12"
+        parallel_environment = "ncpus"
+        memory_request = "node"
+        directives = ["-l storage=scratch/ab12"]
+        cores = 48
+        memory_gb = 190
+        scratch = "$PBS_JOBFS"
+    """,
+    "summit": """
+        scheduler = "lsf"
+        launcher = "jsrun"
+        single = true
+        account = "ABC123"
+        cores = 42
+        hardware_threads = 4
+        hyperthreads = true
+        memory_gb = 512
+        gpus = 6
+    """,
+    "shared": """
+        scheduler = "lsf"
+        exclusive = false
+        memory_request = "core"
+        queue = "normal"
+        mail = "someone@centre.edu"
+        cores = 64
+        memory_gb = 256
+    """,
+    "elcapitan": """
+        scheduler = "flux"
+        launcher = "flux"
+        queue = "pbatch"
+        account = "guests"
+        cores = 84
+        memory_gb = 512
+        gpus = 4
+        gpu_vendor = "amd"
+    """,
+    "fugaku": """
+        scheduler = "pjm"
+        launcher = "mpiexec"
+        queue = "small"
+        account = "hp123456"
+        network = "torus"
+        directives = ["-x PJM_LLIO_GFSCACHE=/vol0004"]
+        cores = 48
+        memory_gb = 32
+    """,
+    "theta": """
+        scheduler = "cobalt"
+        launcher = "aprun"
+        single = true
+        queue = "default"
+        account = "Catalyst"
+        constraint = "mcdram=cache:numa=quad"
+        cores = 64
+        hardware_threads = 4
+        memory_gb = 192
+    """,
+}
+OF = {
+    "polaris": "pbs",
+    "gadi": "pbs",
+    "summit": "lsf",
+    "shared": "lsf",
+    "elcapitan": "flux",
+    "fugaku": "pjm",
+    "theta": "cobalt",
+}
+
+
+@pytest.mark.parametrize(("cluster", "site"), [(name, site) for site, name in OF.items()], indirect=["cluster"], ids=OF)
+@pytest.mark.parametrize("nodes", [1, 2])
+def test_a_real_script_is_accepted(
+    cluster: Cluster, site: str, nodes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kit.runtimes.apptainer.no_privileges", list)
+    monkeypatch.setattr("kit.runtimes.apptainer.singularity", lambda: ["apptainer"])
+    file = tmp_path / f"{site}.toml"
+    lines = "\n".join(line.strip() for line in SITES[site].splitlines())
+    file.write_text(
+        'description = "a machine"\ncontact = "x@y.edu"\nurl = "https://y.edu"\n'
+        f"[partitions.nodes]\nmax_nodes = 9\n{lines}\n[container]\n"
+    )
+    plan = make_plan(Request("cloudmask", "tiny", str(file), nodes=nodes))
+    text = launch.script(plan, cluster.run, tmp_path)
+    script = cluster.run / "job.sh"
+    script.write_text(text)
+    command = [Path(sys.executable).parent / "shellcheck", "-s", "bash", "-e", "SC2016", script]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout
+    job = cluster.module.submit(script)
+    assert cluster.module.states([job])[job].state == "pending"
+    assert load_site(str(file)).partitions["nodes"].scheduler == cluster.name
+
+
+def test_a_run_of_the_kit(cluster: Cluster, toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From its rendering to its end: cancelled while it waits, then in its second stage, and resumed."""
+    file = toy.parent / "package/sites/here.toml"
+    file.write_text(file.read_text().replace('scheduler = "local"', f'scheduler = "{cluster.name}"\nqueue = "small"'))
+    directory = launch.prepare(make_plan(Request("toy", "tiny", "here")), toy)
+    launch.submit(directory)
+    assert current_state(directory, load_run(directory)).name == "submitted"
+    assert launch.cancel(directory).name in ("failed", "incomplete")
+
+    monkeypatch.setenv("TOY", "sleep 600")
+    job = launch.submit(directory).job
+    cluster.start(job)
+    for _ in range(3000):
+        state = current_state(directory, load_run(directory))
+        if state.stage == "second" and (directory / "logs/second.started").exists():
+            break
+        time.sleep(0.01)
+    assert (state.name, state.stage) == ("running", "second")
+    cluster.module.cancel(job)
+    assert cluster.end(job) == 130
+    state = current_state(directory, load_run(directory))
+    assert (state.name, state.stage, state.exit_code, state.reason) == ("failed", "second", 130, "interrupted")
+
+    monkeypatch.delenv("TOY")
+    job = launch.submit(directory).job
+    cluster.start(job)
+    assert cluster.end(job) == 0, (directory / "job.out").read_text()
+    assert current_state(directory, load_run(directory)).name == "finished"
+    out = (directory / "job.out").read_text()
+    assert out.count("first: done\n") == 1
+    assert out.endswith("first: done before, skipped\nsecond: done\nthird: done\n")
