@@ -125,6 +125,11 @@ class Partition(Model):
             field = type(self).model_fields[key]
             if getattr(self, key) != field.default:
                 raise ValueError(f"the scheduler {self.scheduler} has no word for {key}; say it under 'directives'")
+        # Some schedulers have a word for a key, and not for each of its values.
+        for key, values in getattr(SCHEDULERS[self.scheduler], "VALUES", {}).items():
+            if getattr(self, key) not in values:
+                can = ", ".join(repr(value) for value in sorted(values))
+                raise ValueError(f"the scheduler {self.scheduler} can say of {key} only {can}, not {getattr(self, key)!r}")
         if self.order and self.order not in LAUNCHERS[self.launcher].ORDERS:
             raise ValueError(f"the launcher {self.launcher} does not deal ranks in the order '{self.order}'")
         return self
