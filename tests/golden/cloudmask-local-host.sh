@@ -1,7 +1,7 @@
 #!/bin/bash
 # CloudMask: cloud masking of Sentinel-3 SLSTR scenes with a Horovod U-Net, size tiny, on site local, partition local
 # Written by kit 0.1.0: kit run cloudmask --site local
-# When it is cut off, run it again (kit run --resume, or sbatch/bash this file): stages that are done are skipped.
+# When it is cut off, kit resume submits it again, as the scheduler's own command would: stages that are done are skipped.
 # 1 node x 2 ranks x 1 thread = 2 of 2 cores
 set -euo pipefail
 cd /work/run

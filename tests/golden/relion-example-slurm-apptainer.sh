@@ -1,7 +1,7 @@
 #!/bin/bash
 # RELION: cryo-EM structure determination, from movies to a refined map, size particles, on site example-slurm, partition cpu
 # Written by kit 0.1.0: kit run relion --site example-slurm
-# When it is cut off, run it again (kit run --resume, or sbatch/bash this file): stages that are done are skipped.
+# When it is cut off, kit resume submits it again, as the scheduler's own command would: stages that are done are skipped.
 #SBATCH --job-name=kitrelion
 #SBATCH --nodes=1
 #SBATCH --ntasks-per-node=3

@@ -9,7 +9,11 @@ from pathlib import Path
 import pytest
 
 # What starts a container or a job. A script may be rendered for them; none may be run.
-ENGINES = ("apptainer", "singularity", "docker", "podman", "sbatch", "srun", "squeue", "sacct", "sinfo", "scancel")
+ENGINES = (
+    *("apptainer", "singularity", "docker", "podman", "podman-hpc"),
+    *("sbatch", "srun", "squeue", "sacct", "sinfo", "scancel", "scontrol"),
+    *("qsub", "qstat", "qdel", "qconf", "qacct", "bsub", "bjobs", "bkill", "flux", "pjsub", "pjstat", "pjdel"),
+)
 # `kit doctor` asks for versions, which starts nothing.
 STAND_IN = """#!/bin/sh
 [ "$*" = --version ] && echo "{name} version 1.0" && exit 0

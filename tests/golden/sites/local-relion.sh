@@ -1,7 +1,7 @@
 #!/bin/bash
 # RELION: cryo-EM structure determination, from movies to a refined map, size particles, on site local, partition local
 # Written by kit 0.1.0: kit run relion --site local
-# When it is cut off, run it again (kit run --resume, or sbatch/bash this file): stages that are done are skipped.
+# When it is cut off, kit resume submits it again, as the scheduler's own command would: stages that are done are skipped.
 # 1 node x 3 ranks x 1 thread = 3 of 2 cores (oversubscribed: timings are functional only)
 set -euo pipefail
 cd /work/run

@@ -93,7 +93,7 @@ SPOKEN: dict[str, Any] = {
 def rendered(name: str, directory: Path | str, gpus: int = 0, minutes: int = 90, **partition: Any) -> str:
     """The script that the template of a scheduler makes, for 2 nodes of 8 cores with 4 ranks of 2 threads."""
     words = SimpleNamespace(**{**DEFAULTS, **NEEDED.get(name, {}), **partition})
-    env = environment()
+    env = environment().overlay()  # the kit keeps its own
     assert env.loader is not None
     env.loader = jinja2.ChoiceLoader([jinja2.DictLoader({"job.sh.j2": BODY}), env.loader])
     return env.get_template(f"{name}.sh.j2").render(
