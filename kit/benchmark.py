@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -14,7 +15,7 @@ from kit.benchmarks import Code
 from kit.core import paths
 from kit.core.errors import KitError, unknown
 from kit.core.files import read_json, read_text, read_toml
-from kit.core.schema import Model, parse
+from kit.core.schema import Model, parse, shortened
 
 # RELION reads a seed into 32 bits, and takes the time of day for one below 0.
 MOST_SEED = 2**31 - 1
@@ -212,6 +213,8 @@ class Benchmark(Model):
     target: str  # the sentence that says when the result counts
     leader: bool = False  # the first rank hands out work and computes nothing itself
     functions: str = ""  # shell functions that the stages call
+    # Parameters of the sizes that decide how fast a run is and not what it computes; a run with others changed is a trial.
+    tunable: list[str] = []
     card: Card
     sizes: dict[str, Size] = Field(min_length=1)
     stages: list[Stage] = Field(min_length=1)
@@ -290,6 +293,32 @@ class Benchmark(Model):
         changed = size.model_copy(update={"parameters": {**size.parameters, "random_seed": seed}})
         return self.model_copy(update={"sizes": {**self.sizes, size_name: changed}})
 
+    def with_parameters(self, size_name: str, settings: Iterable[str]) -> Benchmark:
+        """The benchmark with other values for parameters of a size, each given as KEY=VALUE.
+
+        KitError for a parameter that the size does not have, a value of another type, and parameters that decide the data:
+        those are made, or published, for the size as it is.
+        """
+        size = self.size(size_name)
+        where = f"benchmark {self.name}, size {size_name}"
+        fixed = self.code.data_parameters(size.parameters) if settings else {}
+        changed: dict[str, int | float | str] = {}
+        for setting in settings:
+            key, mark, text = setting.partition("=")
+            if not mark:
+                raise KitError(f"{where}: parameter '{setting}': KEY=VALUE is needed, for example --set {key or 'KEY'}=1")
+            if key not in size.parameters:
+                raise unknown(f"parameter of {where}:", key, set(size.parameters) - set(fixed) - {"random_seed"})
+            if key == "random_seed":
+                raise KitError(f"{where}: parameter 'random_seed': --seed sets it")
+            if key in fixed:
+                raise KitError(f"{where}: parameter '{key}': decides the data, which are the same in every run of a size")
+            if key in changed:
+                raise KitError(f"{where}: parameter '{key}': given twice")
+            changed[key] = typed(text, size.parameters[key], f"{where}: parameter '{key}'")
+        altered = size.model_copy(update={"parameters": {**size.parameters, **changed}})
+        return self.model_copy(update={"sizes": {**self.sizes, size_name: altered}}) if changed else self
+
     def with_placement(self, size_name: str, **changes: int | None) -> Benchmark:
         """The benchmark with other `nodes`, `ranks` or `threads` for a size; None leaves a number as it is."""
         size = self.size(size_name)
@@ -363,6 +392,28 @@ class Benchmark(Model):
             raise KitError(f"{path}: {label} is {value!r}, not a number") from None
 
 
+def typed(text: str, like: int | float | str, where: str) -> int | float | str:
+    """A text of the command line as the type of a value that it replaces; KitError names what was expected."""
+    if isinstance(like, str):
+        return one_line(text, where)
+    kind, name = (int, "a whole number") if isinstance(like, int) else (float, "a number")
+    try:
+        value = kind(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value) or "_" in text:
+        raise KitError(f"{where}: {name} is needed, like {like}, got {shortened(text)}")
+    if value < 0 <= like:
+        raise KitError(f"{where}: 0 or more is needed, got {value}")
+    return value
+
+
+def one_line(text: str, where: str) -> str:
+    if not text.isprintable():
+        raise KitError(f"{where}: one line of printable characters is needed, got {shortened(text)}")
+    return text
+
+
 def benchmark_names() -> list[str]:
     return sorted(path.parent.name for path in (paths.PACKAGE / "benchmarks").glob("*/benchmark.toml"))
 
@@ -387,6 +438,10 @@ def read_benchmark(name: str, folder: Path, files: tuple[tuple[str, int, int], .
     found = parse(Benchmark, {"name": name, **data}, path)
     if found.scaling and found.scaling.stage not in (stages := [stage.name for stage in found.stages]):
         raise KitError(f"{path}: key 'scaling.stage': {unknown('stage', found.scaling.stage, stages)}")
+    parameters = {key for size in found.sizes.values() for key in size.parameters}
+    for key in found.tunable:
+        if key not in parameters:
+            raise KitError(f"{path}: key 'tunable': {unknown('parameter', key, parameters)}")
     return found
 
 

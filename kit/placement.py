@@ -73,7 +73,8 @@ def placement(
     if minutes > longest:
         raise KitError(
             f"{where}: {minutes} minutes are needed, but the partition gives at most {longest} to {size.nodes} "
-            f"node{'s' if size.nodes > 1 else ''}; --minutes {longest} runs what fits, and kit resume goes on from there"
+            f"node{'s' if size.nodes > 1 else ''}; --minutes {longest} runs what fits, and "
+            "--jobs 2 or kit resume go on from there"
         )
     if size.nodes > 1 and site.container.mpi == "inside":
         raise KitError(f"{where}: key 'container.mpi' is 'inside', which serves one node; set it to 'outside'")

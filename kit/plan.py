@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +33,7 @@ class Request:
     ranks: int | None = None
     threads: int | None = None
     seed: int | None = None
+    parameters: tuple[str, ...] = ()  # of the size, as key=value, in place of its own
     isolated: Path | None = None  # the pack of the one stage that is to run
     scaling: tuple[int, ...] = ()  # numbers of ranks to measure, in place of a run of the benchmark
     epochs: int = 0  # of each point of a scaling run
@@ -67,6 +70,11 @@ class Plan:
         return self.size.seed
 
     @property
+    def changed(self) -> dict[str, int | float | str]:
+        """The parameters that were asked for in place of the size's, by the key."""
+        return {key: self.size.parameters[key] for key, _, _ in (text.partition("=") for text in self.request.parameters)}
+
+    @property
     def lacks_gpus(self) -> bool:
         """Whether the image computes on GPUs and the partition has none: a trial that cannot become a result."""
         return self.image.device != "cpu" and not self.partition.gpus
@@ -97,6 +105,7 @@ def make_plan(
     benchmark = load_benchmark(request.benchmark).with_placement(
         request.size, nodes=request.nodes, ranks=request.ranks, threads=request.threads
     )
+    benchmark = benchmark.with_parameters(request.size, request.parameters)
     if request.scaling:
         benchmark = scaling.plan(benchmark, request.size, request.scaling, request.epochs)
     benchmark = benchmark.with_seed(request.size, request.seed)
@@ -146,6 +155,29 @@ def repeated(request: Request, count: int) -> list[Plan]:
     return [first, *(make_plan(dataclasses.replace(request, seed=seed)) for seed in seeds)]
 
 
+def swept(request: Request, count: int, sweeps: Iterable[str]) -> list[Plan]:
+    """The plans of a request that is made `count` times with each of the values of each `KEY=VALUE,VALUE,...`.
+
+    Several sweeps give every combination. The seeds of the repeats are the same with every value, so that runs can be
+    compared pair by pair. Nothing is made unless all of them can be planned.
+    """
+    choices = []
+    for sweep in sweeps:
+        key, mark, values = sweep.partition("=")
+        given = values.split(",")
+        if not mark or not key or not all(given):
+            raise KitError(
+                f"--sweep {sweep}: a parameter and its values are needed, for example --sweep {key or 'pool'}=3,12,30"
+            )
+        if len(set(given)) < len(given):
+            raise KitError(f"--sweep {sweep}: a value is there twice; --repeat makes several runs of each")
+        choices.append([f"{key}={value}" for value in given])
+    plans = []
+    for chosen in itertools.product(*choices):
+        plans += repeated(dataclasses.replace(request, parameters=(*request.parameters, *chosen)), count)
+    return plans
+
+
 def fitting_pack(folder: Path, request: Request) -> Pack:
     """The pack in a folder; KitError when it is damaged, or made of another benchmark or size."""
     pack = load_pack(folder)
@@ -179,7 +211,8 @@ def request_of(run: Run) -> Request:
         nodes=source.nodes if source else None,
         ranks=source.ranks if source else None,
         threads=source.threads if source else None,
+        seed=run.seed,
+        parameters=tuple(f"{key}={value}" for key, value in source.parameters.items()) if source else (),
         gpus=source.gpus if source else None,
         minutes=source.minutes if source else None,
-        seed=run.seed,
     )

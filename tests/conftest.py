@@ -169,6 +169,9 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(paths, "cache", lambda: tmp_path / "cache")
 
     class Toy(Code):
+        def data_parameters(self, parameters: Parameters) -> Parameters:
+            return {"number": parameters["number"]}
+
         def generate(self, folder: Path, parameters: Parameters) -> None:
             (folder / "input.txt").write_text(str(parameters["number"]))
 

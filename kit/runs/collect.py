@@ -3,6 +3,7 @@ gate."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from pathlib import Path
@@ -15,6 +16,7 @@ from kit.data.isolated import PACK
 from kit.plan import plan_of
 from kit.runs.plausibility import CLOCKS, contained, evidence, too_fast
 from kit.runs.record import (
+    FILE,
     SBOM,
     MetricRecord,
     Run,
@@ -25,26 +27,44 @@ from kit.runs.record import (
     resolved,
     save_run,
 )
-from kit.runs.states import become, current_state
+from kit.runs.states import Unanswered, become, current_state, remembered
 from kit.runs.system import describe
+from kit.schedulers import SCHEDULERS
 from kit.training.report import evaluate as evaluate_scaling
 
 # The files of a run that go into a submission, besides those that metrics were read from.
 CARRIED = ("job.sh", "job.out", "stages.jsonl", f"{RANKS}.jsonl", "benchmark.json", "site.json", PACK, SBOM)
 
 
-def collect(directory: Path) -> Run:
-    """Judges a run and writes run.json. The state is `valid` only if every check passes."""
+def collect(directory: Path, ended: bool = False) -> Run:
+    """Judges a run and writes run.json. The state is `valid` only if every check passes.
+
+    The directory alone says it all where every stage is done, whoever ran it and wherever. Otherwise the scheduler has to
+    say that the job is gone, or, with `ended`, the user.
+    """
     run = load_run(directory)
+    if not os.access(directory, os.W_OK):
+        raise KitError(
+            f"{directory / FILE}: cannot be written, and with it the verdict: {directory} is not writable for you"
+        )
     benchmark, site = resolved(directory)
     attempts = read_stages(directory)
     launched = run.job and run.state.name != "rendered"
-    state = current_state(directory, run.model_copy(update={"state": State(name="running")}) if launched else run)
+    try:
+        state = current_state(directory, run.model_copy(update={"state": State(name="running")}) if launched else run, ended)
+    except Unanswered as error:
+        raise KitError(
+            f"{error}\nCollect it where its scheduler is, or, if you know that the job has ended: "
+            f"kit collect --ended {directory}"
+        ) from None
+    state = remembered(run.state, state)
     metrics: list[MetricRecord] = []
     if state.name == "rendered":
-        raise KitError(f"{directory}: rendered, but never launched; start it with kit run --resume {directory}")
+        raise KitError(f"{directory}: rendered, but never launched; start it with kit resume {directory}")
     if state.name in ("submitted", "running"):
         raise KitError(f"{directory}: its job {run.job} is {state}; collect it when it has ended")
+    if run.further:
+        end_rest(run)
     if state.name == "finished":
         state, metrics = judge_results(directory, run, benchmark, attempts)
     files: dict[str, str] = {}
@@ -63,6 +83,15 @@ def collect(directory: Path) -> Run:
     )
     save_run(directory, run)
     return run
+
+
+def end_rest(run: Run) -> None:
+    """Ends jobs of a chain that still wait although all is done: they would write into the log that is now judged."""
+    with contextlib.suppress(KitError):  # of a scheduler that is not here
+        states = SCHEDULERS[run.scheduler].states(run.further)
+        for job in reversed(run.further):
+            if states[job].state == "pending":
+                SCHEDULERS[run.scheduler].cancel(job)
 
 
 def carried_files(directory: Path, metrics: list[MetricRecord]) -> list[str]:
@@ -108,6 +137,9 @@ def judge_results(
         return State(name="finished", reason="; ".join(problems)), metrics
     if not run.image.digest:
         return State(name="finished", reason="it ran outside a container, so nothing proves what ran"), metrics
+    trial = run.untuned(benchmark)
+    if trial:
+        return State(name="finished", reason=trial), metrics
     try:
         plan = plan_of(directory, run)
         if plan.lacks_gpus:
@@ -151,5 +183,5 @@ def metric_record(metric: Metric, value: float, digest: str) -> MetricRecord:
 def report(directory: Path, run: Run) -> str:
     """The verdict and every metric as text, with what is wrong with it."""
     rows = [("", metric.name, f"{metric.value:.4g}", metric.shown_unit, metric.problem) for metric in run.metrics]
-    verdict = f"{directory}: {run.state}"
+    verdict = f"{directory}{f' ({run.changed})' if run.changed else ''}: {run.state}"
     return f"{verdict}\n{table(rows, 'llrll')}" if rows else verdict

@@ -133,7 +133,7 @@ def measure(directories: Sequence[Path]) -> Repeats:
     for directory, run in zip(directories, runs, strict=True):
         if run.state.name != "valid":
             raise KitError(f"{directory}: {run.state}: only valid runs say how far results differ")
-        for what in ("benchmark", "work", "data", "image.digest"):
+        for what in ("benchmark", "work", "data", "image.digest", "changed"):
             same = attrgetter(what)
             if same(run) != same(runs[0]):
                 raise KitError(f"{directory} and {directories[0]}: differ in {what}; repeats differ in their seed only")
@@ -212,6 +212,10 @@ def compare(first: Path, second: Path, known: Path | None = None) -> Comparison:
         f"differences of 99 in 100 pairs of them are smaller than the last column.",
         *elsewhere(repeats, runs),
     ]
+    if a.changed != b.changed:
+        remarks.append(
+            f"Their parameters differ: {a.changed or 'those of the size'}, and {b.changed or 'those of the size'}."
+        )
     if a.image.version != b.image.version:
         remarks.append(f"These are two versions, {a.image.version} and {b.image.version}: more than the binary differs.")
     return Comparison(first=described(a), second=described(b), rows=rows, remarks=[*remarks, *sentences])

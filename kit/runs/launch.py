@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -24,13 +25,16 @@ from kit.images.render import Image
 from kit.images.sbom import sbom
 from kit.placement import warnings
 from kit.plan import Plan, plan_of
-from kit.runs.record import SBOM, ImageRecord, Rendering, Run, State, directory_name, load_run, save_run
-from kit.runs.states import become, current_state
+from kit.runs.record import SBOM, Glance, ImageRecord, Rendering, Run, State, directory_name, load_run, resolved, save_run
+from kit.runs.states import Unanswered, ask, become, current_state, elsewhere
 from kit.runtimes import RUNTIMES
-from kit.schedulers import SCHEDULERS
+from kit.schedulers import SCHEDULERS, Job
 from kit.script.quoting import words
-from kit.script.render import rendered
+from kit.script.render import array_script, rendered
 
+ARRAY = "array.sh"
+PATIENCE = 20  # questions that a scheduler may leave without an answer, one after the other
+CANCEL_SECONDS = 30
 DRY = (Path("/RUN"), Path("/DATA"))  # placeholders for the run directory and the data in a script that is only printed
 
 
@@ -75,6 +79,7 @@ def rendering(plan: Plan, directory: Path, data: Path) -> Rendering:
         threads=plan.request.threads,
         gpus=plan.request.gpus,
         minutes=plan.request.minutes,
+        parameters=plan.changed,
         cores=cores,
         memory_gb=memory_gb,
         machine=RUNTIMES[plan.site.container.runtime].facts(plan.image),
@@ -143,9 +148,63 @@ def warnings_of(directory: Path) -> list[str]:
     return warnings(plan.benchmark, plan.placement)
 
 
-def submit(directory: Path) -> Run:
-    """Submits the job script of a run; KitError if its job is still running."""
+def submit(directory: Path, jobs: int = 1) -> Run:
+    """Submits the job script of a run; KitError if its job is still running, or was.
+
+    With several `jobs` each starts when the one before has ended, however that ended: stages that are done are skipped, so
+    a run that needs longer than a job may take goes on in the next.
+    """
+    run = ready(directory, jobs)
+    scheduler = SCHEDULERS[run.scheduler]
+    ids: list[str] = []
+    try:
+        for _ in range(jobs):
+            ids.append(scheduler.submit(directory / "job.sh", after=ids[-1] if ids else ""))
+    finally:  # what was submitted stands in the record, even if the next was refused
+        if ids:
+            run = submitted(directory, run, ids)
+    return run
+
+
+def check_jobs(plan: Plan, jobs: int) -> None:
+    """KitError for a chain of jobs where a job has no limit."""
+    if jobs > 1 and plan.partition.scheduler == "local":
+        raise KitError(
+            f"site {plan.site.name}: --jobs {jobs}: without a scheduler a job has no limit that another would go beyond"
+        )
+
+
+def submit_all(directories: Sequence[Path], jobs: int = 1) -> list[Run]:
+    """Submits the job scripts of several runs that one command made: as arrays of jobs where the site allows it."""
+    if len(directories) > 1 and jobs == 1:
+        plan = plan_of(directories[0])
+        most = plan.partition.max_jobs_in_array
+        if most > 1 and SCHEDULERS[plan.partition.scheduler].ARRAY:
+            parts = [directories[place : place + most] for place in range(0, len(directories), most)]
+            return [run for part in parts for run in (submit_array(plan, part) if part[1:] else [submit(part[0])])]
+    return [submit(directory, jobs) for directory in directories]
+
+
+def submit_array(plan: Plan, directories: Sequence[Path]) -> list[Run]:
+    """Submits runs, of which `plan` is that of one, as one array of jobs, by a script in a folder beside them."""
+    runs = [ready(directory) for directory in directories]
+    folder = directories[0].with_name(f"array-{datetime.now(UTC):%Y%m%dT%H%M%S%f}Z")
+    folder.mkdir()
+    source = runs[0].rendering
+    assert source  # this kit has rendered them
+    script = folder / ARRAY
+    write_atomic(script, array_script(plan, source.model_copy(update={"directory": str(folder)}), directories))
+    scheduler = SCHEDULERS[plan.partition.scheduler]
+    job = scheduler.submit(script, tasks=len(directories))
+    ids = [scheduler.task(job, number) for number in range(1, len(directories) + 1)]
+    return [submitted(directory, run, [own]) for directory, run, own in zip(directories, runs, ids, strict=True)]
+
+
+def ready(directory: Path, jobs: int = 1) -> Run:
+    """A run that can be submitted; KitError otherwise."""
     run = load_run(directory)
+    if jobs > 1 and run.scheduler == "local":
+        raise KitError(f"{directory}: --jobs {jobs}: without a scheduler a job has no limit that another would go beyond")
     if run.job:
         state = current_state(directory, run)
         if state.name in ("submitted", "running"):
@@ -157,30 +216,66 @@ def submit(directory: Path) -> Run:
     script = directory / "job.sh"
     if digest(script) != run.script:
         raise KitError(f"{script}: changed since it was rendered; its results could not be trusted. Start a new run")
-    job = SCHEDULERS[run.scheduler].submit(script)
-    run = become(run.model_copy(update={"job": job}), State(name="submitted"))
+    return run
+
+
+def submitted(directory: Path, run: Run, ids: list[str]) -> Run:
+    """Writes down the jobs of a run."""
+    jobs = {"job": ids[0], "further": ids[1:], "host": platform.node()}
+    run = become(run.model_copy(update=jobs), State(name="submitted"))
     save_run(directory, run)
     return run
+
+
+def poll_seconds(directory: Path, run: Run | Glance) -> float:
+    """How long to wait before the scheduler of a run is asked again, which the site says."""
+    if run.scheduler == "local":
+        return 1.0
+    return float(resolved(directory)[1].partition(run.partition)[1].poll_seconds)
 
 
 def wait(directory: Path, progress: Callable[[State], None]) -> State:
     """Waits until a run's job ends, and reports every change to `progress`. Ctrl-C ends the job; it can be resumed.
 
-    Meanwhile another kit may resume the run, or judge it: its record is read anew each time, and never put back.
+    Meanwhile another kit may resume the run, or judge it: its record is read anew each time, and never put back. A
+    scheduler that does not answer is asked again; KitError if it stays so.
     """
+    pause = poll_seconds(directory, load_run(directory))
+    unanswered = 0
     try:
         while True:
             run = load_run(directory)
-            state = current_state(directory, run)
+            try:
+                state = current_state(directory, run)
+                unanswered = 0
+            except Unanswered:
+                unanswered += 1
+                if unanswered == PATIENCE:
+                    raise
+                time.sleep(pause)
+                continue
             progress(state)
             if state.name not in ("submitted", "running"):
                 break
-            time.sleep(1 if run.scheduler == "local" else 5)
+            time.sleep(pause)
     except KeyboardInterrupt:
         cancel(directory)
         raise
-    save_run(directory, become(run, state))
+    if run.scheduler == "local":
+        until_gone([run], 0.1, 5)  # its last words go into job.out, which a verdict hashes
+    save_run(directory, become(load_run(directory), state))
     return state
+
+
+def until_gone(runs: Sequence[Run], pause: float, seconds: float) -> None:
+    """Waits for the jobs of runs to be gone, but not for ever."""
+    left = list(runs)
+    for _ in range(round(seconds / pause)):
+        answers = zip(left, ask(left), strict=True)
+        left = [run for run, answer in answers if not isinstance(answer, Job) or answer.state != "gone"]
+        if not left:
+            return
+        time.sleep(pause)
 
 
 def cancel(directory: Path) -> State:
@@ -188,14 +283,40 @@ def cancel(directory: Path) -> State:
 
     A job that does not end within half a minute stays what it is, and the record with it.
     """
-    run = load_run(directory)
-    if not run.job:
-        raise KitError(f"{directory}: has no job to end, it was never launched")
-    SCHEDULERS[run.scheduler].cancel(run.job)
-    for _ in range(300):
-        if SCHEDULERS[run.scheduler].states([run.job])[run.job].state == "gone":
-            break
-        time.sleep(0.1)
+    (outcome,) = cancel_all([directory]).values()
+    if isinstance(outcome, KitError):
+        raise outcome
+    return outcome
+
+
+def cancel_all(directories: Sequence[Path]) -> dict[Path, State | KitError]:
+    """Ends the jobs of runs, all at once; the states that they leave, or why a job could not be ended."""
+    outcomes: dict[Path, State | KitError] = {}
+    waiting: dict[Path, Run] = {}
+    for directory in directories:
+        try:
+            run = load_run(directory)
+            if not run.job:
+                raise KitError(f"{directory}: has no job to end, it was never launched")
+            if elsewhere(run):
+                raise KitError(f"{directory}: its job {run.job} cannot be ended here: {elsewhere(run)}")
+            for job in reversed(run.jobs):  # the last first: none of them may start meanwhile
+                SCHEDULERS[run.scheduler].cancel(job)
+            waiting[directory] = run
+        except KitError as error:
+            outcomes[directory] = error
+    pause = 0.1 if all(run.scheduler == "local" for run in waiting.values()) else 1.0
+    until_gone(list(waiting.values()), pause, CANCEL_SECONDS)
+    for directory in waiting:
+        try:
+            outcomes[directory] = cancelled(directory)
+        except KitError as error:
+            outcomes[directory] = error
+    return {directory: outcomes[directory] for directory in directories}
+
+
+def cancelled(directory: Path) -> State:
+    """The state of a run whose job was cancelled, as far as it has ended."""
     run = load_run(directory)  # whoever waited for the job may have written it
     state = current_state(directory, run)
     if state.name in ("submitted", "running"):

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import json
 import os
+import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, Self, TypeVar
 
-from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints
+from pydantic import AfterValidator, AwareDatetime, BaseModel, Field, StringConstraints, ValidationError, model_validator
 
 from kit.benchmark import RANKS, Benchmark, shown_unit
 from kit.core.errors import KitError
-from kit.core.files import plain_file, read_json, write_json
+from kit.core.files import open_plain, plain_file, read_json, write_json
 from kit.core.schema import Digest, Model, Name, OneLine, parse
+from kit.schedulers import SCHEDULERS
 from kit.site import Site
 
 # In the order of the road. Only `valid` is a result.
 StateName = Literal["rendered", "submitted", "running", "failed", "incomplete", "finished", "valid"]
 
 FILE = "run.json"
+STAGES = "stages.jsonl"
 SBOM = "sbom.cdx.json"
 
 
@@ -60,6 +64,7 @@ class Rendering(Model):
     threads: int | None = Field(None, ge=1, le=100_000)
     gpus: int | None = Field(None, ge=0, le=1000)
     minutes: int | None = Field(None, ge=1, le=1_000_000)
+    parameters: dict[Name, int | float | OneLine] = {}  # of the size, in place of its own
     cores: int = Field(ge=1, le=100_000)  # of the machine that rendered it, and its memory: for a site that does not say
     memory_gb: float = Field(ge=0, le=1e6)
     machine: dict[str, str] = {}  # the facts of the container runtime
@@ -96,6 +101,16 @@ class StageRecord(Model):
         return None if self.end is None else self.end - self.start
 
 
+class Attempt(Protocol):
+    """When a stage ran."""
+
+    @property
+    def start(self) -> float: ...
+
+    @property
+    def end(self) -> float | None: ...
+
+
 class MetricRecord(Model):
     """A metric as read: its value, and the file of this run it was read from, by hash."""
 
@@ -118,7 +133,43 @@ class MetricRecord(Model):
         return shown_unit(self.unit)
 
 
-class Run(Model):
+# The id of a job as its scheduler writes it: 123, 123_4, 12[3].server, f1AbC, 1234:5678. It is a word of commands, where
+# it cannot pass for an option.
+WORD = r"[A-Za-z0-9][A-Za-z0-9_.:\[\]-]{0,99}"
+JobId = Annotated[str, StringConstraints(pattern=f"^{WORD}$")]
+JobIdOrNone = Annotated[str, StringConstraints(pattern=f"^({WORD})?$")]
+PROCESS = re.compile(r"[0-9]{1,10}(:[0-9]{1,20})?")  # of a job without a scheduler
+
+
+def known_scheduler(value: str) -> str:
+    if value and value not in SCHEDULERS:
+        raise ValueError(f"one of {', '.join(SCHEDULERS)} is needed")
+    return value
+
+
+SchedulerName = Annotated[str, AfterValidator(known_scheduler)]
+
+
+class Launched(BaseModel):
+    """What was handed over to a scheduler: the jobs of a run."""
+
+    if TYPE_CHECKING:  # each model has them at its own place
+        job: str
+        further: list[str]
+        scheduler: str
+
+    @model_validator(mode="after")
+    def fitting(self) -> Self:
+        if self.scheduler == "local" and not all(PROCESS.fullmatch(job) for job in self.jobs):
+            raise ValueError("without a scheduler a job is the number of a process and its start, as 1234:5678")
+        return self
+
+    @property
+    def jobs(self) -> list[str]:
+        return [self.job, *self.further] if self.job else []
+
+
+class Run(Launched, Model):
     """run.json: first what is known when the script is rendered, then the job, then its results."""
 
     schema_version: Literal[1] = 1
@@ -139,13 +190,31 @@ class Run(Model):
     rendering: Rendering | None = None  # of runs that kit 0.1.0 made before it wrote this down
     script: Digest  # of job.sh
     state: State
-    # 123, 123_4, 12[3].server, f1AbC, 1234:5678: a word of commands, where it cannot pass for an option.
-    job: Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9][A-Za-z0-9_.:\[\]-]{0,99})?$")] = ""
-    scheduler: Annotated[str, StringConstraints(pattern=r"^[a-z]*$")] = ""
+    job: JobIdOrNone = ""
+    further: list[JobId] = []  # jobs that follow it, each after the one before, however that ended
+    scheduler: SchedulerName = ""
+    host: OneLine = ""  # where the job was handed over; without a scheduler that is where it runs
     stages: list[StageRecord] = []
     metrics: list[MetricRecord] = []
     system: dict[OneLine, OneLine | int | float] = {}
     files: dict[RunFile, Digest] = {}  # sha256 of what the run wrote and a submission carries
+
+    @property
+    def changed(self) -> str:
+        """The parameters that are not those of the size, as text; empty where all are."""
+        return changed_parameters(self.rendering.parameters) if self.rendering else ""
+
+    def untuned(self, benchmark: Benchmark) -> str:
+        """Why a run with changed parameters is no result; empty if it may become one.
+
+        A run that computes something else than its size says cannot be held against the others of that size.
+        """
+        changed = self.rendering.parameters if self.rendering else {}
+        other = [f"{key}={value}" for key, value in changed.items() if key not in benchmark.tunable]
+        if not other:
+            return ""
+        may = f"only {', '.join(benchmark.tunable)} may differ" if benchmark.tunable else "none may differ"
+        return f"{', '.join(other)} is not what size {self.size} says: a trial, not a result ({may})"
 
     @property
     def work(self) -> str:
@@ -155,18 +224,89 @@ class Run(Model):
         return f"{self.size}/{self.isolated}" if self.isolated else self.size
 
 
+def changed_parameters(parameters: Mapping[str, int | float | str]) -> str:
+    return ", ".join(f"{key}={value}" for key, value in parameters.items())
+
+
 def directory_name(work: str, site: str, created: datetime) -> str:
     """The name of a run's directory: what runs, where, and when it was asked for (UTC, to the millisecond)."""
     stamp = f"{created:%Y%m%dT%H%M%S}{created.microsecond // 1000:03d}Z"
     return f"{work.replace('/', '-')}-{site}-{stamp}"
 
 
-def load_run(directory: Path) -> Run:
+def need_run(directory: Path) -> None:
+    """KitError where a directory is none of a run, or not open to this user."""
     if not directory.is_dir():
         raise KitError(f"{directory}: no such run directory")
+    if not os.access(directory, os.R_OK | os.X_OK):
+        raise KitError(f"{directory}: cannot be read: you have no permission to; its owner can give it (chmod)")
     if not os.path.lexists(directory / FILE):
         raise KitError(f"{directory}: not a run directory, it has no {FILE}")
+
+
+def load_run(directory: Path) -> Run:
+    need_run(directory)
     return parse(Run, read_json(plain_file(directory, FILE)), directory / FILE)
+
+
+class Span(BaseModel):
+    start: float
+    end: float | None = None
+
+
+class Settings(BaseModel):
+    parameters: dict[Name, int | float | OneLine] = {}
+
+
+class Glance(Launched):
+    """What a list of many runs says of each: a part of run.json, which reads it in a fifth of the time."""
+
+    benchmark: Name
+    size: Name
+    site: Name
+    partition: Name
+    state: State
+    job: JobIdOrNone = ""
+    further: list[JobId] = []
+    scheduler: SchedulerName = ""
+    host: OneLine = ""
+    stages: list[Span] = []
+    rendering: Settings | None = None
+
+    @property
+    def changed(self) -> str:
+        return changed_parameters(self.rendering.parameters) if self.rendering else ""
+
+
+def glance(directory: Path) -> Glance:
+    """The run in a directory at a glance; KitError as from `load_run`."""
+    return parse_text(Glance, directory, FILE)
+
+
+class Names(BaseModel):
+    class Named(BaseModel):
+        name: OneLine
+
+    stages: list[Named]
+
+
+def stage_names(directory: Path) -> list[str]:
+    """The stages of a run, in order, from its own benchmark.json."""
+    return [stage.name for stage in parse_text(Names, directory, "benchmark.json").stages]
+
+
+P = TypeVar("P", bound=BaseModel)
+
+
+def parse_text(model: type[P], directory: Path, name: str) -> P:
+    """A part of a JSON file of a run; the whole of the file is parsed, strictly, where that part cannot be."""
+    need_run(directory)
+    with open_plain(directory, name) as file:
+        text = file.read()
+    try:
+        return model.model_validate_json(text)
+    except ValidationError:
+        return parse(model, read_json(directory / name), directory / name)
 
 
 def save_run(directory: Path, run: Run) -> None:
@@ -182,7 +322,7 @@ def resolved(directory: Path) -> tuple[Benchmark, Site]:
 
 def read_stages(directory: Path) -> list[StageRecord]:
     """Every attempt at a stage that the job script wrote down, in order."""
-    path = directory / "stages.jsonl"
+    path = directory / STAGES
     attempts: list[dict[str, Any]] = []
     if not os.path.lexists(path):
         return []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -231,6 +232,23 @@ def bound(plan: Plan, source: Rendering) -> list[str]:
 
 def job_script(plan: Plan, source: Rendering) -> str:
     """The text of the job script of a run that is asked for by `source`."""
+    return sheet(f"{plan.partition.scheduler}.sh.j2").render(facts(plan, source))
+
+
+def array_script(plan: Plan, source: Rendering, directories: Sequence[Path]) -> str:
+    """The text of a script that runs the job scripts of several runs, each in a task of one array of jobs.
+
+    The scheduler is told what it is told for one of them, which `plan` is of, in the folder that `source` names.
+    """
+    words = facts(plan, source)
+    page = sheet(f"{plan.partition.scheduler}.sh.j2")
+    directives = "".join(page.blocks["directives"](page.new_context(words)))
+    index = SCHEDULERS[plan.partition.scheduler].ARRAY
+    return sheet("array.sh.j2").render(**words, directives=directives, index=index, directories=map(str, directories))
+
+
+def facts(plan: Plan, source: Rendering) -> dict[str, Any]:
+    """What the templates of a job script know."""
     benchmark, site, partition = plan.benchmark, plan.site, plan.partition
     directory = source.directory
     stages = []
@@ -251,7 +269,7 @@ def job_script(plan: Plan, source: Rendering) -> str:
         source.machine,
         gpus=plan.placement.gpus > 0,
     )
-    return sheet(f"{partition.scheduler}.sh.j2").render(
+    return dict(
         benchmark=benchmark,
         image=plan.image,
         size_name=plan.size_name,

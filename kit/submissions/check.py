@@ -344,6 +344,8 @@ def verdict(sub: Submission) -> Iterator[Finding]:
         yield Finding(FILE, "image.runtime is 'host': it ran outside a container, so nothing proves what ran")
     if run.scaling:
         yield Finding(FILE, "scaling is not empty: it measures how the benchmark scales, and is no result of it")
+    if sub.benchmark and run.untuned(sub.benchmark):
+        yield Finding(FILE, f"rendering.parameters: {run.untuned(sub.benchmark)}")
     if not sub.there("run/stages.jsonl"):
         return
     attempts = read_stages(sub.path / "run")
@@ -360,7 +362,7 @@ def verdict(sub: Submission) -> Iterator[Finding]:
                 yield Finding("run/stages.jsonl", f"stage {attempt.name} ended well, and gives a reason: {attempt.reason}")
     if sub.benchmark is None or sub.answer is None:
         return
-    state = judge(sub.benchmark, attempts, job_gone=True)
+    state = judge([stage.name for stage in sub.benchmark.stages], attempts, job_gone=True)
     if state.name != "finished":
         yield Finding("run/stages.jsonl", f"says {state}")
     fast = too_fast(sub.benchmark, run.size, attempts)

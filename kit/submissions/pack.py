@@ -122,6 +122,7 @@ def derived(run: Run, benchmark: Benchmark, organisation: str, system: str) -> d
         "threads": run.threads,
         "image": {"name": run.image.name, "digest": run.image.digest, "recipe": run.image.recipe, "sbom": run.image.sbom},
         "hyperparameters": size.parameters,
+        "changed": run.rendering.parameters if run.rendering else {},
     }
     shown = {
         "run": run,

@@ -282,7 +282,8 @@ def test_job_that_does_not_end_when_asked(toy: Path, monkeypatch: pytest.MonkeyP
     save_run(directory, run)
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     for answer, state in (("running", "running"), ("pending", "submitted")):
-        monkeypatch.setattr("kit.schedulers.slurm.state", lambda job, answer=answer: Job(answer))
+        answers = {"1": Job(answer)}  # type: ignore[arg-type]
+        monkeypatch.setattr("kit.schedulers.slurm.states", lambda jobs, answers=answers: answers)
         monkeypatch.setattr("kit.schedulers.slurm.cancel", lambda job: None)
         assert launch.cancel(directory).name == state
         assert load_run(directory) == run

@@ -138,8 +138,8 @@ def compose(
     """Makes `directory` a RELION project with the jobs of a workflow, and returns their stages.
 
     With a pack that is its one job, on the files of the pack. `numbers` fill the templates of the workflow's options; those
-    named `acceleration` and `random_seed` go to the jobs that align. KitError for an option that this RELION does not have,
-    or a file that no job is to write.
+    named `acceleration`, `random_seed` and `pool` go to the jobs that align. KitError for an option that this RELION does
+    not have, or a file that no job is to write.
     """
     workflow = load_workflow(workflow_name)
     project = RelionProject(directory, image, runtime)
@@ -184,6 +184,8 @@ def compose(
             options["nr_mpi"] = str(ranks)
         if kind not in (*SINGLE, *UNTHREADED):
             options["nr_threads"] = str(threads)
+        if kind in ALIGNING and "pool" in numbers and "nr_pool" not in step.options:
+            options["nr_pool"] = str(numbers["pool"])
         if kind in ALIGNING:
             own, acceleration = options.get("other_args", ""), numbers["acceleration"]
             if acceleration == "--gpu":
