@@ -48,6 +48,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "run": run.run,
     "scaling": run.scaling,
     "status": run.status,
+    "logs": run.logs,
+    "resume": run.resume,
     "cancel": run.cancel,
     "collect": run.collect,
     "repeats": compare.repeats,

@@ -13,6 +13,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the job script and do nothing.")]
 
 RunDirectory = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory, as `kit run` prints it.")]
+RunDirectories = Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run directories, as `kit run` prints them.")]
 Runs = Annotated[Path | None, typer.Option(help="Where run directories are made [default: $KIT_RUNS, else runs].")]
 
 Benchmark = Annotated[str, typer.Argument(help="A benchmark; kit list shows all.", autocompletion=complete.benchmarks)]
@@ -28,6 +29,15 @@ Partition = Annotated[
     str | None,
     typer.Option(help="A partition of the site [default: its first].", autocompletion=complete.partitions),
 ]
+Jobs = Annotated[
+    int,
+    typer.Option(
+        min=1,
+        max=100,
+        help="Submit this many jobs, each after the one before, for a run that needs longer than a job may take.",
+    ),
+]
+Wait = Annotated[bool | None, typer.Option(help="Wait until the run ends [default: only without a scheduler].")]
 Threads = Annotated[int | None, typer.Option(min=1, help="Threads per rank [default: the size's].")]
 
 ImageName = Annotated[str, typer.Argument(help="An image; kit image list shows all.", autocompletion=complete.images)]

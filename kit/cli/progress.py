@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
+from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
 
-from kit.core.errors import plain
+from kit.cli.output import out, say
+from kit.core.errors import KitError, plain
+from kit.runs.launch import poll_seconds
+from kit.runs.overview import HEADER, as_table, rows
 from kit.runs.record import State, read_stages, resolved
+from kit.runs.states import Seen, states_of
 
 console = Console(stderr=True, highlight=False)
 
@@ -36,6 +43,46 @@ def working(what: str) -> Iterator[None]:
         tell(f"{what} ...")
         yield
     tell(f"{what}: {time.monotonic() - started:.0f} s")
+
+
+def watching(directories: Sequence[Path]) -> None:
+    """Shows runs in a table until all have ended, asking no scheduler more often than its site allows."""
+    before = ""
+    with Live(console=console, auto_refresh=False, transient=True) as live:
+        while True:
+            seen = states_of(directories)
+            if console.is_terminal:
+                live.update(drawn(seen), refresh=True)
+            else:
+                text = "\n".join(
+                    f"  {directory}: {run if isinstance(run, KitError) else run.state}" for directory, run in seen.items()
+                )
+                if text != before:
+                    say(text)
+                before = text
+            going = [run for run in seen.values() if isinstance(run, Seen) and run.state.name in ("submitted", "running")]
+            if not going:
+                break
+            time.sleep(pause(seen))
+    out(as_table(seen))
+
+
+def pause(seen: Mapping[Path, Seen | KitError]) -> float:
+    """The longest time that a site wants between two questions, of the runs that have not ended."""
+    return max(
+        poll_seconds(directory, run.run)
+        for directory, run in seen.items()
+        if isinstance(run, Seen) and run.state.name in ("submitted", "running")
+    )
+
+
+def drawn(seen: Mapping[Path, Seen | KitError]) -> Table:
+    """The runs as a table for a terminal, the last ones where not all fit."""
+    room = max(1, console.height - 3)
+    grid = Table(*HEADER, box=None)
+    for row in rows(seen)[-room:]:
+        grid.add_row(*(Text(plain(cell or "")) for cell in row))
+    return grid
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -13,13 +14,16 @@ from kit.cli.options import (
     BenchmarkImage,
     BenchmarkOrNone,
     DryRun,
+    Jobs,
     Json,
     Partition,
+    RunDirectories,
     RunDirectory,
     Runs,
     Site,
     Size,
     Threads,
+    Wait,
 )
 from kit.cli.output import out, out_json, say
 from kit.core.errors import KitError
@@ -37,8 +41,24 @@ def run(
         int | None, typer.Option(min=0, help="MPI ranks [default: the size's]. 0: as many as the nodes hold.")
     ] = None,
     threads: Threads = None,
+    gpus: Annotated[int | None, typer.Option(min=1, help="GPUs of each node [default: all of them].")] = None,
+    settings: Annotated[
+        list[str],
+        typer.Option("--set", metavar="KEY=VALUE", help="A parameter of the size; kit list shows them with --json."),
+    ] = [],  # noqa: B006
+    pool: Annotated[
+        int | None, typer.Option(min=1, help="Particles that a rank of RELION takes at a time; short for --set pool=N.")
+    ] = None,
+    sweep: Annotated[
+        list[str],
+        typer.Option(metavar="KEY=V,V,...", help="A run with each value of a parameter; of several, each combination."),
+    ] = [],  # noqa: B006
     seed: Annotated[int | None, typer.Option(help="The random seed [default: the size's].")] = None,
     repeat: Annotated[int, typer.Option(min=1, help="Make this many runs, each with its own seed.")] = 1,
+    minutes: Annotated[
+        int | None, typer.Option(min=1, help="Minutes to ask the scheduler for [default: the size's].")
+    ] = None,
+    jobs: Jobs = 1,
     isolated: Annotated[
         Path | None, typer.Option(metavar="PACK", help="Run one stage alone, on a pack that kit data pack made.")
     ] = None,
@@ -46,52 +66,97 @@ def run(
         bool, typer.Option("--allow-cpu", help="Run an image for GPUs where there are none: a trial, never a result.")
     ] = False,
     dry_run: DryRun = False,
-    wait: Annotated[bool | None, typer.Option(help="Wait until the run ends [default: only without a scheduler].")] = None,
-    resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Continue a run that was cut off.")] = None,
+    wait: Wait = None,
+    resume: Annotated[Path | None, typer.Option(metavar="RUN", help="The same as kit resume RUN.")] = None,
     runs: Runs = None,
 ) -> None:
-    """Run a benchmark: make the data, write the job script, submit it. Prints the run directory."""
+    """Run a benchmark: make the data, write the job script, submit it. Prints the run directory.
+
+    Several runs (--repeat, --sweep) are one array of jobs where the site has arrays.
+    """
     from kit.cli.progress import working
-    from kit.plan import Request, repeated
+    from kit.plan import Request, swept
     from kit.runs import launch
 
     runs = runs or launch.runs_folder()
     if resume is not None:
         if dry_run:
             raise KitError(f"--dry-run: the script of a run is there already: {resume}/job.sh; nothing was started")
-        start(resume.absolute(), wait)
-    elif benchmark is None:
+        start([resume.absolute()], wait, jobs)
+        return
+    if benchmark is None:
         raise KitError("which benchmark? kit run BENCHMARK; kit list shows all")
-    else:
-        request = Request(
-            benchmark, size, site, partition, image, tuple(arg), nodes, ranks, threads, seed, isolated, allow_cpu=allow_cpu
-        )
-        for plan in repeated(request, repeat):
-            if dry_run:
-                out(launch.script(plan, *launch.DRY), end="")
-                return
-            with working(f"{benchmark} {size} in {plan.image.name}: data and job script"):
-                directory = launch.prepare(plan, runs)
-            for warning in launch.warnings_of(directory):
-                say(f"kit: warning: {warning}")
-            start(directory, wait)
+    request = Request(
+        benchmark=benchmark,
+        size=size,
+        site=site,
+        partition=partition,
+        image=image,
+        arguments=tuple(arg),
+        nodes=nodes,
+        ranks=ranks,
+        threads=threads,
+        gpus=gpus,
+        minutes=minutes,
+        parameters=(*settings, *([] if pool is None else [f"pool={pool}"])),
+        seed=seed,
+        isolated=isolated,
+        allow_cpu=allow_cpu,
+    )
+    plans = swept(request, repeat, sweep)
+    if dry_run:
+        out(launch.script(plans[0], *launch.DRY), end="")
+        return
+    launch.check_jobs(plans[0], jobs)
+    directories = []
+    for plan in plans:
+        with working(f"{benchmark} {size} in {plan.image.name}: data and job script"):
+            directories.append(launch.prepare(plan, runs))
+        for warning in launch.warnings_of(directories[-1]):
+            say(f"kit: warning: {warning}")
+        if plan.partition.scheduler == "local":  # one after the other: together they would disturb each other
+            start(directories[-1:], wait, jobs)
+    if plans[0].partition.scheduler != "local":
+        start(directories, wait, jobs)
 
 
-def start(directory: Path, wait: bool | None) -> None:
-    """Submits the job of a run, waits for it if there is no scheduler, and prints the run directory."""
+def start(directories: list[Path], wait: bool | None, jobs: int = 1) -> None:
+    """Submits the jobs of runs, waits for them if there is no scheduler, and prints the run directories."""
     from kit.cli.progress import following
     from kit.runs import launch
+    from kit.runs.record import load_run
 
-    started = launch.submit(directory)
-    say(f"{directory}: job {started.job} ({started.scheduler})")
-    if wait if wait is not None else started.scheduler == "local":
-        with following(directory) as progress:
-            state = launch.wait(directory, progress)
-        if state.name not in ("finished", "valid"):  # valid: another kit has judged it already
-            raise KitError(
-                f"{directory}: {state}\nIts logs are in {directory}/logs; continue it with: kit run --resume {directory}"
-            )
-    out(directory)
+    for directory, started in zip(directories, launch.submit_all(directories, jobs), strict=True):
+        more = f" and {len(started.further)} more that follow it" if started.further else ""
+        say(f"{directory}: job {started.job}{more} ({started.scheduler})")
+        if not (wait if wait is not None else started.scheduler == "local"):
+            out(directory)
+    for directory in directories:
+        if wait if wait is not None else load_run(directory).scheduler == "local":
+            with following(directory) as progress:
+                state = launch.wait(directory, progress)
+            if state.name not in ("finished", "valid"):  # valid: another kit has judged it already
+                raise KitError(
+                    f"{directory}: {state}\nIts logs are in {directory}/logs; continue it with: kit resume {directory}"
+                )
+            out(directory)
+
+
+def resume(directories: RunDirectories, jobs: Jobs = 1, wait: Wait = None) -> None:
+    """Continue runs that were cut off: stages that are done are skipped, and RELION and training go on where they were."""
+    each(directories, lambda directory: start([directory], wait, jobs))
+
+
+def each(directories: list[Path], act: Callable[[Path], object]) -> None:
+    """Does something to each of several runs; an error of one does not keep it from the others, and fails at the end."""
+    problems = []
+    for directory in directories:
+        try:
+            act(directory.absolute())
+        except KitError as error:
+            problems.append(str(error))
+    if problems:
+        raise KitError("\n".join(problems))
 
 
 def scaling(
@@ -142,7 +207,7 @@ def scaling(
         return
     with working(f"{benchmark} {size} in {plan.image.name}: data and job script"):
         directory = launch.prepare(plan, runs or launch.runs_folder())
-    start(directory, None)
+    start([directory], None)
     if load_run(directory).state.name == "finished":
         result = verb(directory)
         if result.state.name != "valid":
@@ -152,38 +217,98 @@ def scaling(
 
 
 def status(
-    directories: Annotated[list[Path], typer.Argument(metavar="RUN", help="Run directories.")], as_json: Json = False
+    directories: Annotated[
+        list[Path] | None, typer.Argument(metavar="[RUN]...", help="Run directories, or folders of them [default: all].")
+    ] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Show them until all have ended, as they change.")] = False,
+    as_json: Json = False,
+    runs: Runs = None,
 ) -> None:
-    """Show the state of runs."""
-    from kit.runs.record import load_run
-    from kit.runs.states import current_state
+    """Show the state of runs: all below the runs folder, or those that are named."""
+    from kit.runs.launch import runs_folder
+    from kit.runs.overview import as_table, find, records
+    from kit.runs.states import states_of
 
-    states = {str(directory): current_state(directory, load_run(directory)) for directory in directories}
-    if as_json:
-        out_json({name: state.model_dump() for name, state in states.items()})
+    folder = runs or runs_folder()
+    found = find(directories or [folder], named=bool(directories))
+    if not found:
+        say(f"{folder}: no runs yet")
+    if watch:
+        if as_json:
+            raise KitError("--watch shows a table, --json prints once: one of them is meant")
+        from kit.cli.progress import watching
+
+        watching(found)
         return
-    for name, state in states.items():
-        out(f"{name}: {state}")
+    seen = states_of(found)
+    if as_json:
+        out_json(records(seen))
+    elif seen:
+        out(as_table(seen))
+    if any(isinstance(run, KitError) for run in seen.values()):
+        raise typer.Exit(1)
 
 
-def cancel(directory: RunDirectory) -> None:
-    """End the job of a run. The run can be resumed."""
+def logs(
+    directory: RunDirectory,
+    stage: Annotated[str | None, typer.Argument(help="A stage of it [default: the one that started last].")] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run has ended.")] = False,
+    err: Annotated[bool, typer.Option("--err", help="What the stage wrote to stderr.")] = False,
+) -> None:
+    """Print what a stage of a run wrote, or, before any has started, what the job did."""
+    from kit.runs.logs import followed, log_file, printed
+
+    if follow:
+        for text in followed(directory, stage, err):
+            out(text, end="")
+        return
+    name = log_file(directory, stage, err)
+    say(f"{directory / name}:")
+    for text in printed(directory, name):
+        out(text, end="")
+
+
+def cancel(directories: RunDirectories) -> None:
+    """End the jobs of runs. They can be resumed."""
     from kit.runs import launch
 
-    out(f"{directory}: {launch.cancel(directory.absolute())}")
+    outcomes = launch.cancel_all([directory.absolute() for directory in directories])
+    for directory, outcome in outcomes.items():
+        if not isinstance(outcome, KitError):
+            out(f"{directory}: {outcome}")
+    problems = [str(outcome) for outcome in outcomes.values() if isinstance(outcome, KitError)]
+    if problems:
+        raise KitError("\n".join(problems))
 
 
-def collect(directory: RunDirectory, as_json: Json = False) -> None:
-    """Read the results of a run from its files, apply the gates, and write run.json. Fails unless the run is valid."""
+def collect(
+    directories: RunDirectories,
+    ended: Annotated[
+        bool, typer.Option("--ended", help="You know that the job has ended, where its scheduler cannot be asked.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Read the results of runs from their files, apply the gates, and write run.json. Fails unless all are valid.
+
+    With --json and several runs it prints a list.
+    """
     from kit.cli.progress import working
     from kit.runs.collect import collect as verb
     from kit.runs.collect import report
 
-    with working(f"{directory.name}: reading results"):
-        result = verb(directory.absolute())
-    if as_json:
-        out_json(result.model_dump(mode="json"))
-    else:
-        out(report(directory, result))
-    if result.state.name != "valid":
+    results = []
+
+    def judge(directory: Path) -> None:
+        with working(f"{directory.name}: reading results"):
+            results.append(verb(directory, ended))
+        if not as_json:
+            out(report(directory, results[-1]))
+
+    try:
+        each(directories, judge)
+    finally:
+        if as_json and results:
+            found = [result.model_dump(mode="json") for result in results]
+            out_json(found if len(directories) > 1 else found[0])
+    if any(result.state.name != "valid" for result in results):
         raise typer.Exit(1)
