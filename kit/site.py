@@ -236,17 +236,22 @@ def site_files() -> dict[str, Path]:
     return found
 
 
-def load_site(name: str) -> Site:
-    """A site by name or by the path of its file, with the user's own settings applied."""
+def site_file(name: str) -> Path:
+    """The file of a site, by its name or its own path; KitError where there is none."""
     path = Path(name)
     if path.suffix == ".toml":
         if not path.is_file():
             raise KitError(f"site file {path}: no such file")
-    else:
-        known = site_files()
-        if name not in known:
-            raise unknown("site", name, known)
-        path = known[name]
+        return path
+    known = site_files()
+    if name not in known:
+        raise unknown("site", name, known)
+    return known[name]
+
+
+def load_site(name: str) -> Site:
+    """A site by name or by the path of its file, with the user's own settings applied."""
+    path = site_file(name)
     data = read_toml(path)
     site = parse(Site, {"name": path.stem, **data}, path)
     settings = {key: value for key, (value, _) in user_settings().items()}

@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 
 from kit import __version__
-from kit.cli import compare, data, groups, image, listing, run, site, submission
+from kit.cli import bundle, compare, data, groups, image, listing, run, site, submission
 from kit.cli.output import say
 from kit.core.errors import KitError
 
@@ -52,6 +52,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "resume": run.resume,
     "cancel": run.cancel,
     "collect": run.collect,
+    "bundle": bundle.bundle,
     "repeats": compare.repeats,
     "compare": compare.compare,
 }

@@ -24,6 +24,20 @@ def data_key(benchmark: Benchmark, size_name: str) -> str:
     return digest.hexdigest()[:12]
 
 
+def folder_of(benchmark: Benchmark, size_name: str) -> Path:
+    """Where the generated data of a size are, or would be."""
+    return paths.cache() / "data" / f"{benchmark.name}-{size_name}-{data_key(benchmark, size_name)}"
+
+
+def there(benchmark: Benchmark, size_name: str) -> Path:
+    """The folder of a size's data; KitError, with the command that makes or fetches them, where they are not here."""
+    if benchmark.size(size_name).dataset or folder_of(benchmark, size_name).is_dir():
+        return make(benchmark, size_name)
+    raise KitError(
+        f"{folder_of(benchmark, size_name)}: not here; make it with kit data make {benchmark.name} --size {size_name}"
+    )
+
+
 def make(benchmark: Benchmark, size_name: str) -> Path:
     """The folder of a size's data, generated now unless it is there; it appears whole or not at all.
 
@@ -37,7 +51,7 @@ def make(benchmark: Benchmark, size_name: str) -> Path:
             if not (folder / name).exists():
                 raise KitError(f"{folder / name}: not in the data set, but workflow {size.workflow} needs it")
         return folder
-    folder = paths.cache() / "data" / f"{benchmark.name}-{size_name}-{data_key(benchmark, size_name)}"
+    folder = folder_of(benchmark, size_name)
     if folder.is_dir():
         verify(folder, f"remove {folder} and it is made again")
         return folder
