@@ -75,8 +75,7 @@ def contents(
     """Looks up all that a bundle of BENCHMARK/SIZE names is made of; KitError names what is missing, and what makes it."""
     site = load_site(site_name)
     _, part = site.partition(partition)
-    machine = getattr(part, "arch", "") or platform.machine()
-    target = wheels.target(python, machine, glibc)
+    target = wheels.target(python, part.arch, glibc)
     plans = [
         make_plan(Request(benchmark.name, size, site_name, partition, image.name, tuple(arguments), allow_cpu=True), site)
         for benchmark, size in map(sized, dict.fromkeys(names))
@@ -90,10 +89,10 @@ def contents(
                 f"site {site.name}: key 'container.runtime' is {site.container.runtime}, and a bundle carries images for "
                 "apptainer; --no-images leaves them out"
             )
-        if machine != platform.machine():
+        if part.arch != platform.machine():
             raise KitError(
-                f"site {site.name}: its processors are {machine}, and the images here are for {platform.machine()}; bundle "
-                f"on a machine of its kind, or build them there: --no-images leaves them out"
+                f"site {site.name}: its processors are {part.arch}, and the images here are for {platform.machine()}; "
+                "bundle on a machine of its kind, or build them there: --no-images leaves them out"
             )
         sifs = [built_sif(image) for image in chosen.values()]
     data = {generated.there(load_benchmark(plan.benchmark.name), plan.size_name) for plan in plans}
