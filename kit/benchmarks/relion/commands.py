@@ -1,4 +1,4 @@
-"""RELION beyond its runs: tables of a project, and picks of several pickers side by side.
+"""RELION beyond its runs: tables of a project, picks of several pickers side by side, and its own queue.
 
 `kit relion ...`, imported when it is used (kit/cli/groups.py).
 """
@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from kit.cli import complete
-from kit.cli.options import Json
+from kit.cli.options import BenchmarkImage, Json, Partition
 from kit.cli.output import out, out_json, say
 
 app = typer.Typer()
@@ -90,3 +90,32 @@ def picks(
     else:
         out(picking.report(result))
     say(f"{result['picture']}: drawn" if result["picture"] else "not drawn: no picks, or no micrograph of theirs")
+
+
+@app.command()
+def queue(
+    site: Annotated[
+        str, typer.Argument(help="A site's name, or the path of its .toml file.", autocompletion=complete.sites)
+    ] = "local",
+    partition: Partition = None,
+    image: BenchmarkImage = None,
+    project: Annotated[Path, typer.Option(help="The RELION project whose jobs go to the queue.")] = Path("."),
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads per rank that RELION offers [default: 4].")] = None,
+    minutes: Annotated[
+        int | None, typer.Option(min=1, help="Time asked for each job [default: the most that the partition gives].")
+    ] = None,
+    to: Annotated[
+        Path | None, typer.Option(help="Write the template here, and print the settings that RELION reads instead.")
+    ] = None,
+) -> None:
+    """Write RELION's own queue template from a site: jobs of its GUI and schedules then run in the kit's images."""
+    from kit.benchmarks.relion import queue as verb
+    from kit.script.quoting import quoted
+    from kit.site import load_site
+
+    text, settings = verb.template(load_site(site), partition, image, project.absolute(), threads, minutes)
+    if to is None:
+        out(text, end="")
+        return
+    verb.write(text, to)
+    out("\n".join([f"export RELION_QSUB_TEMPLATE={quoted(to.absolute())}", *settings]))

@@ -1,0 +1,74 @@
+#!/bin/bash
+# RELION's template for jobs in a queue, on site local, partition local, for the project /work/project
+# Written by kit 0.1.0: kit relion queue local
+# RELION puts a job's numbers in the place of the words between XXX and XXX, and hands the script to the queue.
+# It takes these settings from its environment:
+#   export RELION_QUEUE_USE=yes
+#   export RELION_QSUB_COMMAND=bash
+#   export RELION_QSUB_NRMPI=1
+#   export RELION_QSUB_NRTHREADS=2
+#   export RELION_MINIMUM_DEDICATED=2
+#   export RELION_QSUB_EXTRA_COUNT=1
+#   export RELION_QSUB_EXTRA1='Ranks on each node:'
+#   export RELION_QSUB_EXTRA1_DEFAULT=1
+# XXXnodesXXX nodes x XXXextra1XXX ranks x XXXthreadsXXX threads, for XXXmpinodesXXX ranks
+# RELION waits for a mark in the folder of the job. Its programs leave one, but not when they never start or are killed.
+mark=/work/project/XXXnameXXXRELION_JOB_EXIT_
+trap '[ $? -eq 0 ] || [ -e "${mark}ABORTED" ] || touch "${mark}FAILURE"' EXIT
+set -euo pipefail
+cd /work/project
+refuse() { # refuse REASON: before the first stage, so that nothing has run
+    echo "job.sh: $*" >&2
+    exit 69
+}
+# What the shell of the submitter has set and no stage may see.
+for name in $(compgen -e); do
+    case $name in
+    APPTAINERENV_* | APPTAINER_BIND* | HOROVOD_* | KMP_* | LD_AUDIT | LD_PRELOAD | MKL_* | OMPI_MCA_* | OMP_* | OPENBLAS_* | PMIX_MCA_* | PRTE_MCA_* | PYTHON* | RELION_* | SINGULARITYENV_* | SINGULARITY_BIND* | TF_* | XLA_*) unset "$name" ;;
+    esac
+done
+export OMP_NUM_THREADS=XXXthreadsXXX
+
+# in_image PROGRAM ...: one process in the image. launch PROGRAM ...: all XXXmpinodesXXX ranks of it.
+in_image() {
+    apptainer exec --no-home --pwd /work/project --bind /work/project --env OMP_NUM_THREADS=XXXthreadsXXX /images/relion-basic.sif "$@"
+}
+launch() {
+    apptainer exec --no-home --pwd /work/project --bind /work/project --env OMP_NUM_THREADS=XXXthreadsXXX /images/relion-basic.sif \
+        mpirun --allow-run-as-root -n XXXmpinodesXXX --oversubscribe --map-by node --bind-to none "$@"
+}
+
+exec >>XXXoutfileXXX 2>>XXXerrfileXXX
+child=
+interrupted() {
+    trap '' INT TERM USR1 USR2 XCPU
+    if [ -n "$child" ]; then
+        kill -TERM -- "-$child" 2>/dev/null || true
+        for _ in $(seq 50); do kill -0 -- "-$child" 2>/dev/null || break; sleep 0.1; done
+        kill -KILL -- "-$child" 2>/dev/null || true
+    fi
+    exit 130
+}
+trap interrupted INT TERM USR1 USR2 XCPU
+
+relion() { # relion PROGRAM ...: in the image, on all ranks if it is one of MPI
+    local start=in_image
+    [[ $1 != *_mpi ]] || start=launch
+    set -m # a process group of its own, so that all of it can be ended
+    "$start" "$@" </dev/null &
+    child=$!
+    set +m
+    wait "$child"
+    child=
+}
+# RELION names its programs as `which relion_refine`, and some plainly. Either way they are those of the image, whatever this
+# machine has: each is a function of its name here.
+which() {
+    echo "$1"
+}
+programs=$(in_image bash -c 'compgen -c relion_' </dev/null | sort -u) || refuse "the image relion-basic does not start"
+for program in $programs; do
+    [[ ! $program =~ ^relion_[A-Za-z0-9_]+$ ]] || eval "$program() { relion $program \"\$@\"; }"
+done
+
+XXXcommandXXX
