@@ -10,7 +10,6 @@ import pytest
 from conftest import kit
 
 from kit.benchmarks.relion.project import initialise, read_job_star, write_job_star
-from kit.benchmarks.relion.star import read_star
 from kit.benchmarks.relion.workflow import FOLDER
 from kit.images.built import built_sif, no_privileges
 from kit.images.render import load_image
@@ -36,13 +35,10 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A RELION project with a few particles."""
     folder = tmp_path_factory.mktemp("project")
     data = Path(kit("data", "make", "relion", "--size", "particles").stdout.strip())
-    for path in data.iterdir():
-        shutil.copy(path, folder)
-    star = folder / "particles.star"
-    read_star(star)  # a file that changed its name would be noticed here
-    lines = star.read_text().splitlines()
+    shutil.copytree(data, folder / "data")
+    lines = (data / "particles.star").read_text().splitlines()
     first = next(n for n in range(lines.index("data_particles"), len(lines)) if ".mrcs" in lines[n])
-    star.write_text("\n".join(lines[: first + PARTICLES]) + "\n")
+    (folder / "particles.star").write_text("\n".join(lines[: first + PARTICLES]) + "\n")
     initialise(folder)
     return folder
 
