@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from conftest import kit
+from fetches import FETCHES
 
 from kit.benchmark import load_benchmark
 from kit.core import paths
@@ -82,8 +83,6 @@ def test_its_job_starts_programs_of_the_image(far: Path) -> None:
 
 @pytest.mark.parametrize("size", [size for size, its in load_benchmark("relion").sizes.items() if its.workflow])
 def test_no_job_script_of_a_workflow_fetches(size: str) -> None:
-    from unit.test_bundle import FETCHES
-
     data = load_benchmark("relion").size(size).dataset
     text = kit("run", "relion", "--size", size, "--dry-run", "--ranks", "3", "--threads", "1").stdout
     assert "run_stage" in text, data

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import pytest
 from conftest import Installed, kit
+from fetches import FETCHES
 
 from kit import bundle, wheels
 from kit.benchmark import benchmark_names, load_benchmark
@@ -285,13 +286,6 @@ def test_an_installed_kit_packs_itself_as_it_was(installed: Installed, tmp_path:
     assert {"kit/bundle.py", "kit/templates/install.sh.j2", "kit/sites/local.toml"} <= names
     assert {name.partition("/")[2] for name in names if ".dist-info/" in name} >= {"METADATA", "WHEEL", "entry_points.txt"}
     assert not [name for name in names if name.endswith(("direct_url.json", "INSTALLER", ".pyc"))]
-
-
-FETCHES = re.compile(
-    r"\b(pip3?|conda|mamba|apt|apt-get|dnf|yum|spack|npm|git|rsync|scp|ssh|ftp|wget|curl|aria2c|skopeo)\s+[a-z-]"
-    r"|\b(docker|podman|podman-hpc|apptainer|singularity|shifterimg) (pull|build|run (?!.*--pull=never)docker://)"
-    r"|\b(docker|library|oras|shub|https?|ftp|s3)://"
-)
 
 
 @pytest.mark.parametrize("command", ["pip install x", "curl -O x", "docker pull x", "x docker://debian", "apt-get update"])
