@@ -130,7 +130,7 @@ def test_ranks_of_a_slurm_job_form_one_job(
     job = answer.stdout.strip()
     request.addfinalizer(lambda: subprocess.run(["scancel", "--quiet", job]))  # or it would hold up the tests after it
     for _ in range(120):
-        if slurm.state(job).state == "gone":
+        if slurm.states([job])[job].state == "gone":
             break
         time.sleep(0.5)
     said = "".join(path.read_text(errors="replace")[-2000:] for path in (*run.glob("logs/*.err"), run / "job.out"))
@@ -176,4 +176,4 @@ def test_cancelled_job_says_interrupted(tmp_path: Path) -> None:
 
 
 def test_job_that_slurm_forgot(tmp_path: Path) -> None:
-    assert slurm.state("999999").state == "gone"
+    assert slurm.states(["999999"])["999999"].state == "gone"
