@@ -27,6 +27,7 @@ Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.:@/+,-]*$")]
 Features = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.:@/+,&|*()\[\]=!-]*$")]
 # A number is written as one: a text or true is a mistake, and nobody would see it.
 Count = Annotated[int, Field(strict=True, ge=0)]
+Positive = Annotated[int, Field(strict=True, ge=1)]
 Amount = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
 
 
@@ -52,8 +53,8 @@ Variable = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
 class Limit(Model):
     """How long a job of up to so many nodes may run, where that depends on the nodes."""
 
-    nodes: Count = Field(ge=1)
-    minutes: Count = Field(ge=1)
+    nodes: Positive
+    minutes: Positive
 
 
 class Partition(Model):
@@ -81,18 +82,18 @@ class Partition(Model):
     umask: str = Field("", pattern=r"^(0?[0-7]{3})?$")
     mail: str = Field("", pattern=r"^([A-Za-z0-9._+-]+@[A-Za-z0-9.-]+)?$")
     directives: list[OneLine] = []  # copied as they are
-    poll_seconds: Count = Field(30, ge=1, le=3600)  # the scheduler is asked at most this often
+    poll_seconds: Positive = Field(30, le=3600)  # the scheduler is asked at most this often
 
     # What it allows.
-    min_nodes: Count = Field(1, ge=1)
-    max_nodes: Count = Field(1, ge=1, le=1_000_000)
-    max_minutes: Count = Field(1440, ge=1, le=1_000_000)
+    min_nodes: Positive = 1
+    max_nodes: Positive = Field(1, le=1_000_000)
+    max_minutes: Positive = Field(1440, le=1_000_000)
     limits: list[Limit] = []
     max_jobs_in_array: Count = 0  # 0: several runs are several jobs
 
     # A node.
     cores: Count = Field(0, le=100_000)  # 0: those of the machine that runs kit
-    hardware_threads: Count = Field(1, ge=1, le=8)  # of one core
+    hardware_threads: Positive = Field(1, le=8)  # of one core
     hyperthreads: bool = Field(False, strict=True)  # whether ranks use all of them
     memory_gb: Amount = Field(0, le=50_000)  # of 10^9 bytes
     arch: Literal["x86_64", "aarch64", "ppc64le"] = "x86_64"
