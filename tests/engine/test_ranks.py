@@ -54,9 +54,9 @@ def in_image(name: str = IMAGE, *options: str | Path) -> list[str]:
     return list(map(str, ["apptainer", "-q", "exec", "--no-privs", "--no-home", *options, built_sif(load_image(name))]))
 
 
-def inside(ranks: int, *words: str, name: str = IMAGE, args: Sequence[str] = ()) -> Said:
+def inside(ranks: int, *words: str, name: str = IMAGE) -> Said:
     """With the image's own mpirun, as the local site calls it."""
-    return run([*in_image(name), *mpirun.command(Ranks(ranks, ranks, 1), args), "kit-ranks", *words])
+    return run([*in_image(name), *mpirun.command(Ranks(ranks, ranks, 1), []), "kit-ranks", *words])
 
 
 def two(first: str, second: str, *options: str | Path, name: str = IMAGE) -> Said:
@@ -276,7 +276,7 @@ def test_a_job_that_falls_silent_ends() -> None:
 
 def test_an_mpi_that_does_not_start_is_explained() -> None:
     """A variable of the user's shell that asks for a part which the image's MPI does not have."""
-    said = inside(1, "--ranks", "1", args=("-x", "OMPI_MCA_pml=yalla"))
+    said = run([*in_image(), "env", "OMPI_MCA_pml=yalla", "kit-ranks", "--ranks", "1"])
     assert said.code != 0
     assert "yalla" in said.stderr
     (problem,) = said.problems
