@@ -175,6 +175,8 @@ INSIDE = {
     "PRTE_MCA_ras": "^gridengine,slurm,pbs,lsf",
     "PRTE_MCA_plm": "^slurm,pbs,lsf",
 }
+# Slurm shares what ranks must know of each other through a folder of the node that containers do not have.
+PMIX = {"PMIX_MCA_gds": "hash"}
 
 
 # For ranks that Slurm's PMIx tells of each other: its shared memory lies in a folder of slurmd, which no container has. And

@@ -127,9 +127,11 @@ PartitionName=short Nodes=ALL MaxTime=1 State=UP
 CONF
 )
 
-if [ "$config" != "$(cat /etc/slurm/slurm.conf 2>/dev/null)" ] || ! running "$state/slurmctld.pid" slurmctld; then
-    stop # another configuration: an earlier cluster of these tests
-    rm -rf "$state"
+if [ "$config" != "$(cat /etc/slurm/slurm.conf 2>/dev/null)" ]; then
+    stop # an earlier cluster of these tests
+fi
+if stopped; then
+    rm -rf "$state" # with the jobs that it had
 fi
 mkdir -p /etc/slurm /var/log/slurm /run/munge "$state/slurmctld" "$state/mariadb"
 for node in "${nodes[@]}"; do install -d -m 1777 "$state/tmp-$node"; install -d "$state/slurmd-$node"; done
@@ -165,6 +167,7 @@ if ! sacctmgr --noheader --parsable2 show user kittest | grep -q kittest; then
         sacctmgr --immediate add qos one set MaxJobsPerUser=1
         sacctmgr --immediate add account tests
         sacctmgr --immediate add user root,kittest account=tests qos=normal,one
+        sacctmgr --immediate modify user root set defaultaccount=tests
     } >/dev/null
 fi
 running "$state/slurmctld.pid" slurmctld || slurmctld
@@ -172,6 +175,11 @@ for node in "${nodes[@]}"; do
     # A host name of its own, as on a cluster: mpirun looks for itself among the nodes of the job.
     running "$state/slurmd-$node.pid" slurmd ||
         unshare --uts sh -c "hostname $node && exec slurmd -N $node"
+done
+until_true sinfo
+for node in $(sinfo --noheader --Node --partition=test --states=drain,down --format=%n); do
+    # Of what a test did to it; one that has not yet come back refuses, and comes by itself.
+    scontrol update nodename="$node" state=resume 2>/dev/null || true
 done
 until_true idle
 echo "slurm: $(sinfo --version), ${#nodes[@]} nodes"
