@@ -13,7 +13,7 @@ SIZE ?= tiny
 SITE ?= local
 SUBMISSIONS ?= submissions
 
-.PHONY: help setup recipes images images/all submission test test/unit test/slurm test/engine lint docs bench bench/relion bench/cloudmask bench/levers bench/repeats clean
+.PHONY: help setup recipes images images/all submission test test/unit test/slurm test/gridengine test/engine lint docs bench bench/relion bench/cloudmask bench/levers bench/repeats clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z\/%-]+:.*## / {printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,11 +60,11 @@ submission: setup ## run every benchmark at SIZE=tiny on SITE=local and leave ch
 	printf '\nReady for a pull request once packed under the names of your organisation and system, which this asks for:\n'; \
 	printf '  $(KIT) submission pack %s\n' "$${runs[@]}"
 
-# Images are downloaded and compiled while unit tests run. Slurm comes before the engines: what starts it makes the user as
-# whom containers are tried.
+# Images are downloaded and compiled while unit tests run. The schedulers come before the engines: what starts them makes the
+# user as whom containers are tried.
 test: .venv/.done ## all tests, on real engines; installs what they need
 	@$(MAKE) --no-print-directory --jobs 2 test/unit images
-	@$(MAKE) --no-print-directory test/slurm test/engine
+	@$(MAKE) --no-print-directory test/slurm test/gridengine test/engine
 
 test/unit: .venv/.done ## the tests that need neither an image nor an engine (a few minutes on 2 cores)
 	@.venv/bin/pytest tests/unit --numprocesses auto --maxprocesses 8 --dist worksteal
@@ -72,6 +72,10 @@ test/unit: .venv/.done ## the tests that need neither an image nor an engine (a 
 test/slurm: images ## the tests on a real Slurm, which is installed and started (3 minutes)
 	@tests/slurm/start.sh
 	@.venv/bin/pytest tests/slurm
+
+test/gridengine: images ## the tests on a real Grid Engine, which is installed and started (4 minutes)
+	@tests/gridengine/start.sh
+	@.venv/bin/pytest tests/gridengine
 
 test/engine: images ## the tests on real images and engines (about half an hour)
 	@kit/images/host/docker.sh
@@ -81,7 +85,7 @@ lint: .venv/.done ## ruff, mypy, shellcheck, hadolint
 	@.venv/bin/ruff check kit tests bench
 	@.venv/bin/ruff format --check kit tests bench
 	@.venv/bin/mypy kit
-	@.venv/bin/shellcheck -e SC2016 $$(find kit -name '*.sh' -not -path 'kit/benchmarks/*') tests/slurm/*.sh .ci/run
+	@.venv/bin/shellcheck -e SC2016 $$(find kit -name '*.sh' -not -path 'kit/benchmarks/*') tests/slurm/*.sh tests/gridengine/*.sh .ci/run
 	@.venv/bin/shellcheck -s bash -e SC1083,SC2016 kit/benchmarks/*/*.sh
 	@.venv/bin/hadolint containers/*/Dockerfile
 

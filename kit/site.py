@@ -78,6 +78,7 @@ class Partition(Model):
     exclusive: bool = Field(True, strict=True)  # nodes are shared with nobody: otherwise no time means anything
     memory_request: Literal["", "node", "core"] = ""  # whether memory is asked for, and of what
     parallel_environment: Word = ""  # of Grid Engine
+    memory_resource: Word = "h_vmem"  # what Grid Engine calls the memory of a slot here
     network: Word = ""
     umask: str = Field("", pattern=r"^(0?[0-7]{3})?$")
     mail: str = Field("", pattern=r"^([A-Za-z0-9._+-]+@[A-Za-z0-9.-]+)?$")
@@ -131,6 +132,8 @@ class Partition(Model):
             if getattr(self, key) not in values:
                 can = ", ".join(repr(value) for value in sorted(values))
                 raise ValueError(f"the scheduler {self.scheduler} can say of {key} only {can}, not {getattr(self, key)!r}")
+        if self.scheduler == "gridengine" and not self.parallel_environment:
+            raise ValueError("key 'parallel_environment' is needed: without one a job gets one core (qconf -spl lists them)")
         if self.order and self.order not in LAUNCHERS[self.launcher].ORDERS:
             raise ValueError(f"the launcher {self.launcher} does not deal ranks in the order '{self.order}'")
         return self

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from kit.schedulers import cobalt, flux, local, lsf, pbs, pjm, slurm
+from kit.schedulers import cobalt, flux, gridengine, local, lsf, pbs, pjm, slurm
 from kit.schedulers.job import Job, JobState
 
 __all__ = ["OPTIONAL", "SCHEDULERS", "Job", "JobState", "Scheduler"]
@@ -21,6 +21,7 @@ OPTIONAL = frozenset(
         "reservation",
         "exclusive",
         "memory_request",
+        "memory_resource",
         "parallel_environment",
         "network",
         "mail",
@@ -64,6 +65,7 @@ SCHEDULERS: dict[str, Scheduler] = {
     "slurm": slurm,
     "pbs": pbs,
     "lsf": lsf,
+    "gridengine": gridengine,
     "flux": flux,
     "pjm": pjm,
     "cobalt": cobalt,
