@@ -44,7 +44,9 @@ def run(
     gpus: Annotated[int | None, typer.Option(min=1, help="GPUs of each node [default: all of them].")] = None,
     settings: Annotated[
         list[str],
-        typer.Option("--set", metavar="KEY=VALUE", help="A parameter of the size; kit list shows them with --json."),
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Another value for a parameter of the size; an unknown KEY lists them."
+        ),
     ] = [],  # noqa: B006
     pool: Annotated[
         int | None, typer.Option(min=1, help="Particles that a rank of RELION takes at a time; short for --set pool=N.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import platform
 import shutil
@@ -229,9 +230,12 @@ def submitted(directory: Path, run: Run, ids: list[str]) -> Run:
 
 def poll_seconds(directory: Path, run: Run | Glance) -> float:
     """How long to wait before the scheduler of a run is asked again, which the site says."""
-    if run.scheduler == "local":
-        return 1.0
-    return float(resolved(directory)[1].partition(run.partition)[1].poll_seconds)
+    return 1.0 if run.scheduler == "local" else allowed_pause(directory, run.partition)
+
+
+@functools.lru_cache(maxsize=10_000)
+def allowed_pause(directory: Path, partition: str) -> float:
+    return float(resolved(directory)[1].partition(partition)[1].poll_seconds)
 
 
 def wait(directory: Path, progress: Callable[[State], None]) -> State:
@@ -263,7 +267,9 @@ def wait(directory: Path, progress: Callable[[State], None]) -> State:
         raise
     if run.scheduler == "local":
         until_gone([run], 0.1, 5)  # its last words go into job.out, which a verdict hashes
-    save_run(directory, become(load_run(directory), state))
+    now = load_run(directory)
+    if now.jobs == run.jobs:  # and nobody has resumed it meanwhile
+        save_run(directory, become(now, state))
     return state
 
 

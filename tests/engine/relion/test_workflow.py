@@ -32,7 +32,7 @@ from kit.placement import Placement
 from kit.runtimes import RUNTIMES
 
 ONE_NODE = Placement(nodes=1, ranks=3, ranks_per_node=3, threads=1, cores=2)
-NUMBERS = {**load_benchmark("relion").sizes["tiny"].parameters, "acceleration": "", "random_seed": 7}
+NUMBERS = {**load_benchmark("relion").sizes["tiny"].parameters, "acceleration": "", "random_seed": 7, "pool": 3}
 
 
 def test_tiny_is_composed_by_relion(tmp_path: Path) -> None:
@@ -45,6 +45,7 @@ def test_tiny_is_composed_by_relion(tmp_path: Path) -> None:
     assert "--rescale_angpix 7.08 --new_box 48" in refine.command
     assert f"--i {folders['reextract']}particles.star --ref Maps/refine3d_fn_ref.mrc" in refine.command
     assert "--random_seed 7 --pipeline_control" in refine.command
+    assert "--pool 3 " in refine.command
     assert refine.command.count('"${resume[@]}"') == 1
     # The plain code repeats itself on one thread only; the accelerated one takes those there are.
     assert "--j 1 " in stages["class3d"].command
@@ -261,7 +262,7 @@ def published(name: str, directory: Path) -> dict[str, str]:
 
     The stages are those that the metrics of the size of that name are read from.
     """
-    numbers = {"acceleration": "", "random_seed": 1}
+    numbers = {**load_benchmark("relion").sizes[name].parameters, "acceleration": "", "random_seed": 1}
     many = Placement(nodes=2, ranks=9, ranks_per_node=5, threads=6, cores=30)
     stages = compose(name, directory, load_image("relion-basic"), "apptainer", many, numbers)
     load_benchmark("relion").resolve(name, stages)
@@ -280,9 +281,9 @@ def test_aldolase_has_the_parameters_that_were_published(tmp_path: Path) -> None
     commands = published("aldolase", tmp_path)
     wanted = {
         "class2d": "--K 100 --iter 25 --tau2_fudge 2 --pad 2 --ctf --fast_subsets --flatten_solvent --zero_mask "
-        "--oversampling 1 --psi_step 12 --offset_range 5 --offset_step 2 --norm --scale --particle_diameter 120",
+        "--oversampling 1 --psi_step 12 --offset_range 5 --offset_step 2 --norm --scale --particle_diameter 120 --pool 12",
         "class3d": "--K 4 --iter 25 --tau2_fudge 2 --firstiter_cc --ini_high 30 --pad 1 --skip_gridding "
-        "--strict_highres_exp 7 --healpix_order 2 --sym D2 --solvent_mask",
+        "--strict_highres_exp 7 --healpix_order 2 --sym D2 --pool 30 --solvent_mask",
         "refine3d": "--auto_refine --split_random_halves --ini_high 30 --healpix_order 2 --auto_local_healpix_order 4 "
         "--low_resol_join_halves 40 --sym D2",
         "maskcreate": "--lowpass 15 --ini_threshold 0.007 --extend_inimask 0 --width_soft_edge 5",
