@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from kit.cli.options import Json
+from kit.cli import complete
+from kit.cli.options import DryRun, Json, Partition, Runs
 from kit.cli.output import out, out_json, say
+from kit.core.errors import KitError
 
 
 def list_all(
@@ -32,10 +35,43 @@ def list_all(
 
 
 def doctor(
-    fix: Annotated[bool, typer.Option("--fix", help="As root, install what is missing.")] = False,
+    site: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[SITE]",
+            help="A site to try with a job, or the directory of such a job that has ended [default: look at this machine].",
+            autocompletion=complete.sites,
+        ),
+    ] = None,
+    fix: Annotated[bool, typer.Option("--fix", help="Without SITE: as root, install what is missing.")] = False,
+    partition: Partition = None,
+    benchmark: Annotated[
+        str | None,
+        typer.Option(help="Take an image of this benchmark, and verify its data.", autocompletion=complete.benchmarks),
+    ] = None,
+    image: Annotated[
+        str | None, typer.Option(help="The image [default: one that is built].", autocompletion=complete.images)
+    ] = None,
+    nodes: Annotated[int | None, typer.Option(min=1, help="Nodes, with a rank on each [default: 1, with two].")] = None,
+    wait: Annotated[bool, typer.Option(help="Wait for the job; otherwise its directory is printed.")] = True,
+    dry_run: DryRun = False,
+    runs: Runs = None,
     as_json: Json = False,
 ) -> None:
-    """Check that this machine has what the kit needs, and name the command that installs what is missing."""
+    """Check that this machine has what the kit needs, and name the command that installs what is missing.
+
+    With SITE, submit a small job there that tries what a run needs: image, MPI, cores, GPUs, folders, data, space, clocks,
+    limits. Says of what is not well which key of the site file mends it, and fails then.
+    """
+    if site is not None:
+        if fix:
+            raise KitError("--fix installs what this machine lacks, and goes without a site")
+        doctor_site(site, partition, benchmark, image, nodes, wait, dry_run, runs, as_json)
+        return
+    given = {"--partition": partition, "--benchmark": benchmark, "--image": image, "--nodes": nodes, "--runs": runs}
+    alone = [option for option, value in given.items() if value is not None] + ["--dry-run"] * dry_run
+    if alone:
+        raise KitError(f"{alone[0]}: which site? kit doctor SITE {alone[0]} ...; kit site list shows all")
     from kit.doctor import examine, report
 
     items = examine(fix, say)
@@ -44,4 +80,47 @@ def doctor(
     else:
         out(report(items))
     if not all(item.ok for item in items):
+        raise typer.Exit(1)
+
+
+def doctor_site(
+    site: str,
+    partition: str | None,
+    benchmark: str | None,
+    image: str | None,
+    nodes: int | None,
+    wait: bool,
+    dry_run: bool,
+    runs: Path | None,
+    as_json: bool,
+) -> None:
+    """The job on a site, or what an earlier one found."""
+    from kit import doctor_judge, doctor_outcome, doctor_site
+    from kit.cli.progress import following, working
+    from kit.runs import launch
+
+    if Path(site).is_dir():
+        directory = Path(site).absolute()
+    else:
+        plan = doctor_site.plan(site, partition, benchmark, image, nodes)
+        if dry_run:
+            out(doctor_site.script(plan, *launch.DRY), end="")
+            return
+        with working(f"{plan.image.name}: job script"):
+            directory = doctor_site.prepare(plan, runs or launch.runs_folder(), benchmark)
+        started = launch.submit(directory)
+        say(f"{directory}: job {started.job} ({started.scheduler})")
+        if not wait:
+            say(f"when it has ended: kit doctor {directory}")
+            out(directory)
+            return
+        with following(directory) as progress:
+            launch.wait(directory, progress)
+    outcome = doctor_judge.judge(directory)
+    doctor_outcome.store(outcome)
+    if as_json:
+        out_json(outcome.model_dump(mode="json"))
+    else:
+        out(doctor_judge.report(outcome))
+    if outcome.failed:
         raise typer.Exit(1)

@@ -13,6 +13,8 @@ from kit.core.checksums import plain_digest
 from kit.core.errors import KitError
 from kit.core.tables import table
 from kit.data.isolated import PACK
+from kit.doctor_outcome import FILE as DOCTOR
+from kit.doctor_outcome import NAME, carry
 from kit.plan import plan_of
 from kit.runs.plausibility import CLOCKS, contained, evidence, too_fast
 from kit.runs.record import (
@@ -33,7 +35,7 @@ from kit.schedulers import SCHEDULERS
 from kit.training.report import evaluate as evaluate_scaling
 
 # The files of a run that go into a submission, besides those that metrics were read from.
-CARRIED = ("job.sh", "job.out", "stages.jsonl", f"{RANKS}.jsonl", "benchmark.json", "site.json", PACK, SBOM)
+CARRIED = ("job.sh", "job.out", "stages.jsonl", f"{RANKS}.jsonl", "benchmark.json", "site.json", PACK, SBOM, DOCTOR)
 
 
 def collect(directory: Path, ended: bool = False) -> Run:
@@ -47,6 +49,8 @@ def collect(directory: Path, ended: bool = False) -> Run:
         raise KitError(
             f"{directory / FILE}: cannot be written, and with it the verdict: {directory} is not writable for you"
         )
+    if run.benchmark == NAME:
+        raise KitError(f"{directory}: tries a site, and is no run of a benchmark; its outcome: kit doctor {directory}")
     benchmark, site = resolved(directory)
     attempts = read_stages(directory)
     launched = run.job and run.state.name != "rendered"
@@ -67,6 +71,7 @@ def collect(directory: Path, ended: bool = False) -> Run:
         end_rest(run)
     if state.name == "finished":
         state, metrics = judge_results(directory, run, benchmark, attempts)
+    carry(directory, site, run.partition)
     files: dict[str, str] = {}
     for name in carried_files(directory, metrics):
         try:

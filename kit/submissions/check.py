@@ -26,6 +26,8 @@ from kit.core.errors import KitError, plain
 from kit.core.files import json_text, kind, read_json
 from kit.core.schema import M, parse, shortened
 from kit.data.isolated import PACK, Pack
+from kit.doctor_outcome import FILE as DOCTOR
+from kit.doctor_outcome import Outcome
 from kit.runs.collect import CARRIED, metric_record
 from kit.runs.plausibility import ranks_seen, stated_digest, too_fast
 from kit.runs.record import FILE, SBOM, Run, State, read_stages, stage_lines
@@ -254,7 +256,7 @@ def checksums(sub: Submission) -> Iterator[Finding]:
 
 def schema(sub: Submission) -> Iterator[Finding]:
     """Each record follows its schema and is formatted as the kit writes it: no key twice, nothing added."""
-    for model, name in ((Run, FILE), (Site, "run/site.json"), (Pack, f"run/{PACK}")):
+    for model, name in ((Run, FILE), (Site, "run/site.json"), (Pack, f"run/{PACK}"), (Outcome, f"run/{DOCTOR}")):
         try:
             found = sub.parsed(model, name)
         except KitError as error:
@@ -423,7 +425,7 @@ def carried(sub: Submission) -> Iterator[Finding]:
     expected = {*CARRIED, *logs, *(metric.file for metric in benchmark.metrics)} - ({PACK} if not run.isolated else set())
     if not any(stage.name == RANKS for stage in benchmark.stages):
         expected.discard(f"{RANKS}.jsonl")
-    for name in sorted(expected - set(run.files)):
+    for name in sorted(expected - {DOCTOR} - set(run.files)):
         yield Finding(packed(name), "missing: every run of this size has it")
     for name in run.files:
         if name not in expected and not re.fullmatch(r"figures/[^/]+\.png", name):
@@ -516,6 +518,19 @@ def system(sub: Submission) -> Iterator[Finding]:
         yield Finding(FILE, f"system.{key} is {'missing' if key not in run.system else 'no key that the kit writes'}")
 
 
+def doctored(sub: Submission) -> Iterator[Finding]:
+    """What a doctor's job found is of this site and partition, as the run knows them, and was found in the past."""
+    name = f"run/{DOCTOR}"
+    found, run, site = sub.parsed(Outcome, name), sub.run, sub.parsed(Site, "run/site.json")
+    if found is None or run is None or site is None:
+        return
+    problem = found.foreign(site, run.partition)
+    if problem:
+        yield Finding(name, problem)
+    if found.date.timestamp() > time.time() + SKEW:
+        yield Finding(name, f"its date is {found.date:%Y-%m-%d}, which has not come yet")
+
+
 def placeholders(sub: Submission) -> Iterator[Finding]:
     """No placeholder is left in text that people fill in."""
     site = sub.parsed(Site, "run/site.json")
@@ -542,6 +557,7 @@ CHECKS: tuple[Callable[[Submission], Iterator[Finding]], ...] = (
     metrics,
     contradictions,
     system,
+    doctored,
     placeholders,
 )
 
