@@ -1,0 +1,84 @@
+#!/bin/bash
+# CloudMask: cloud masking of Sentinel-3 SLSTR scenes with a Horovod U-Net, size tiny, on site juwels-booster, partition booster
+# Written by kit 0.1.0: kit run cloudmask --site juwels-booster
+# When it is cut off, kit resume submits it again, as the scheduler's own command would: stages that are done are skipped.
+#SBATCH --job-name=kitcloudmask
+#SBATCH --nodes=1
+#SBATCH --ntasks-per-node=4
+#SBATCH --cpus-per-task=1
+#SBATCH --threads-per-core=1
+#SBATCH --gres=gpu:4
+#SBATCH --exclusive
+#SBATCH --time=30
+#SBATCH --chdir="/work/run"
+#SBATCH --output="/work/run/job.out"
+#SBATCH --open-mode=append
+#SBATCH --signal=B:TERM@60
+#SBATCH --partition=booster
+# 1 node x 4 ranks x 1 thread = 4 of 48 cores
+# 4 of 4 GPUs of a node; every rank sees them all
+set -euo pipefail
+cd /work/run
+refuse() { # refuse REASON: before the first stage, so that nothing has run
+    echo "job.sh: $*" >&2
+    exit 69
+}
+# What the shell of the submitter has set and no stage may see.
+for name in $(compgen -e); do
+    case $name in
+    APPTAINERENV_* | APPTAINER_BIND* | HOROVOD_* | KMP_* | LD_AUDIT | LD_PRELOAD | MKL_* | OMPI_MCA_* | OMP_* | OPENBLAS_* | PMIX_MCA_* | PRTE_MCA_* | PYTHON* | RELION_* | SINGULARITYENV_* | SINGULARITY_BIND* | TF_* | XLA_*) unset "$name" ;;
+    esac
+done
+export OMP_NUM_THREADS=1
+
+# in_image PROGRAM ...: one process in the image. launch PROGRAM ...: all 4 ranks of it.
+in_image() {
+    apptainer exec --no-home --pwd /work/run --bind /work/run --bind /work/data --env OMP_NUM_THREADS=1 --nv /images/horovod-cuda.sif "$@"
+}
+launch() {
+    srun --nodes=1 --ntasks=4 --ntasks-per-node=4 --cpus-per-task=1 --distribution=cyclic --kill-on-bad-exit=1 --cpu-bind=cores --mpi=pspmix \
+        apptainer exec --no-home --pwd /work/run --bind /work/run --bind /work/data --env OMP_NUM_THREADS=1 --nv /images/horovod-cuda.sif "$@"
+}
+
+#!/bin/bash
+# CloudMask: cloud masking of Sentinel-3 SLSTR scenes with a Horovod U-Net, size tiny, on site juwels-booster, partition devel
+# Written by kit 0.1.0: kit run cloudmask --site juwels-booster
+# When it is cut off, kit resume submits it again, as the scheduler's own command would: stages that are done are skipped.
+#SBATCH --job-name=kitcloudmask
+#SBATCH --nodes=1
+#SBATCH --ntasks-per-node=4
+#SBATCH --cpus-per-task=1
+#SBATCH --threads-per-core=1
+#SBATCH --gres=gpu:4
+#SBATCH --exclusive
+#SBATCH --time=30
+#SBATCH --chdir="/work/run"
+#SBATCH --output="/work/run/job.out"
+#SBATCH --open-mode=append
+#SBATCH --signal=B:TERM@60
+#SBATCH --partition=develbooster
+# 1 node x 4 ranks x 1 thread = 4 of 48 cores
+# 4 of 4 GPUs of a node; every rank sees them all
+set -euo pipefail
+cd /work/run
+refuse() { # refuse REASON: before the first stage, so that nothing has run
+    echo "job.sh: $*" >&2
+    exit 69
+}
+# What the shell of the submitter has set and no stage may see.
+for name in $(compgen -e); do
+    case $name in
+    APPTAINERENV_* | APPTAINER_BIND* | HOROVOD_* | KMP_* | LD_AUDIT | LD_PRELOAD | MKL_* | OMPI_MCA_* | OMP_* | OPENBLAS_* | PMIX_MCA_* | PRTE_MCA_* | PYTHON* | RELION_* | SINGULARITYENV_* | SINGULARITY_BIND* | TF_* | XLA_*) unset "$name" ;;
+    esac
+done
+export OMP_NUM_THREADS=1
+
+# in_image PROGRAM ...: one process in the image. launch PROGRAM ...: all 4 ranks of it.
+in_image() {
+    apptainer exec --no-home --pwd /work/run --bind /work/run --bind /work/data --env OMP_NUM_THREADS=1 --nv /images/horovod-cuda.sif "$@"
+}
+launch() {
+    srun --nodes=1 --ntasks=4 --ntasks-per-node=4 --cpus-per-task=1 --distribution=cyclic --kill-on-bad-exit=1 --cpu-bind=cores --mpi=pspmix \
+        apptainer exec --no-home --pwd /work/run --bind /work/run --bind /work/data --env OMP_NUM_THREADS=1 --nv /images/horovod-cuda.sif "$@"
+}
+

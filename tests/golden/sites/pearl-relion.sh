@@ -1,0 +1,52 @@
+#!/bin/bash
+# RELION: cryo-EM structure determination, from movies to a refined map, size particles, on site pearl, partition dgx2
+# Written by kit 0.1.0: kit run relion --site pearl
+# When it is cut off, kit resume submits it again, as the scheduler's own command would: stages that are done are skipped.
+#SBATCH --job-name=kitrelion
+#SBATCH --nodes=1
+#SBATCH --ntasks-per-node=17
+#SBATCH --cpus-per-task=1
+#SBATCH --threads-per-core=1
+#SBATCH --gres=gpu:16
+#SBATCH --exclusive
+#SBATCH --mem=0
+#SBATCH --time=30
+#SBATCH --chdir="/work/run"
+#SBATCH --output="/work/run/job.out"
+#SBATCH --open-mode=append
+#SBATCH --signal=B:TERM@60
+# 1 node x 17 ranks x 1 thread = 17 of 48 cores
+# 16 of 16 GPUs of a node; every rank sees them all
+# 1500 of 1500 GB of memory of a node
+set -euo pipefail
+cd /work/run
+refuse() { # refuse REASON: before the first stage, so that nothing has run
+    echo "job.sh: $*" >&2
+    exit 69
+}
+# What the shell of the submitter has set and no stage may see.
+for name in $(compgen -e); do
+    case $name in
+    APPTAINERENV_* | APPTAINER_BIND* | HOROVOD_* | KMP_* | LD_AUDIT | LD_PRELOAD | MKL_* | OMPI_MCA_* | OMP_* | OPENBLAS_* | PMIX_MCA_* | PRTE_MCA_* | PYTHON* | RELION_* | SINGULARITYENV_* | SINGULARITY_BIND* | TF_* | XLA_*) unset "$name" ;;
+    esac
+done
+set +u # the functions behind `module` read variables that nobody has set
+for file in "${MODULESHOME:-/usr/share/modules}/init/bash" /etc/profile.d/{z00_lmod,lmod,modules}.sh; do
+    type module >/dev/null 2>&1 && break
+    # shellcheck source=/dev/null
+    [ ! -r "$file" ] || . "$file"
+done
+type module >/dev/null 2>&1 || refuse "there is no command 'module' on $(hostname)"
+module load OpenMPI/4.1.0-GCC-9.3.0 || refuse "module load failed:" OpenMPI/4.1.0-GCC-9.3.0
+set -u
+export OMP_NUM_THREADS=1
+
+# in_image PROGRAM ...: one process in the image. launch PROGRAM ...: all 17 ranks of it.
+in_image() {
+    apptainer exec --no-home --pwd /work/run --bind /work/run --bind /work/data --env OMP_NUM_THREADS=1 --nv /images/relion-cuda.sif "$@"
+}
+launch() {
+    mpirun --allow-run-as-root -n 17 --map-by node:PE=1 --bind-to core \
+        apptainer exec --no-home --pwd /work/run --bind /work/run --bind /work/data --env OMP_NUM_THREADS=1 --nv /images/relion-cuda.sif "$@"
+}
+

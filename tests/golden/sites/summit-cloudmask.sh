@@ -1,0 +1,39 @@
+#!/bin/bash
+# CloudMask: cloud masking of Sentinel-3 SLSTR scenes with a Horovod U-Net, size tiny, on site summit, partition batch
+# Written by kit 0.1.0: kit run cloudmask --site summit
+# When it is cut off, kit resume submits it again, as the scheduler's own command would: stages that are done are skipped.
+#BSUB -J kitcloudmask
+#BSUB -nnodes 1
+#BSUB -alloc_flags "smt1"
+#BSUB -W 0:30
+#BSUB -wt 1
+#BSUB -wa TERM
+#BSUB -q batch
+#BSUB -o scheduler.out
+exec >>/work/run/job.out 2>&1
+# 1 node x 6 ranks x 1 thread = 6 of 42 cores
+# 6 of 6 GPUs of a node; every rank sees them all
+set -euo pipefail
+cd /work/run
+refuse() { # refuse REASON: before the first stage, so that nothing has run
+    echo "job.sh: $*" >&2
+    exit 69
+}
+# What the shell of the submitter has set and no stage may see.
+for name in $(compgen -e); do
+    case $name in
+    APPTAINERENV_* | APPTAINER_BIND* | HOROVOD_* | KMP_* | LD_AUDIT | LD_PRELOAD | MKL_* | OMPI_MCA_* | OMP_* | OPENBLAS_* | PMIX_MCA_* | PRTE_MCA_* | PYTHON* | RELION_* | SINGULARITYENV_* | SINGULARITY_BIND* | TF_* | XLA_*) unset "$name" ;;
+    esac
+done
+export OMP_NUM_THREADS=1
+
+# in_image PROGRAM ...: one process in the image. launch PROGRAM ...: all 6 ranks of it.
+in_image() {
+    jsrun --nrs 1 --rs_per_host 1 --tasks_per_rs 1 --cpu_per_rs 42 --gpu_per_rs 6 --launch_distribution packed --bind packed:6 \
+        apptainer exec --no-home --pwd /work/run --bind /work/run --bind /work/data --env OMP_NUM_THREADS=1 --nv /images/horovod-cuda.sif "$@"
+}
+launch() {
+    jsrun --nrs 1 --rs_per_host 1 --tasks_per_rs 6 --cpu_per_rs 42 --gpu_per_rs 6 --launch_distribution packed --bind packed:1 \
+        apptainer exec --no-home --pwd /work/run --bind /work/run --bind /work/data --env OMP_NUM_THREADS=1 --nv /images/horovod-cuda.sif "$@"
+}
+

@@ -1,0 +1,78 @@
+#!/bin/bash
+# CloudMask: cloud masking of Sentinel-3 SLSTR scenes with a Horovod U-Net, size tiny, on site tuolumne, partition pbatch
+# Written by kit 0.1.0: kit run cloudmask --site tuolumne
+# When it is cut off, kit resume submits it again, as the scheduler's own command would: stages that are done are skipped.
+# flux: --job-name=kitcloudmask
+# flux: -N 1
+# flux: -n 1
+# flux: -x
+# flux: -t 30m
+# flux: --signal=USR1@60s
+# flux: -q pbatch
+# flux: --output=scheduler.out
+# flux: --error=scheduler.out
+exec >>/work/run/job.out 2>&1
+trap 'kill -TERM $$' HUP # which is how Flux ends a batch script
+# 1 node x 2 ranks x 1 thread = 2 of 84 cores
+set -euo pipefail
+cd /work/run
+refuse() { # refuse REASON: before the first stage, so that nothing has run
+    echo "job.sh: $*" >&2
+    exit 69
+}
+# What the shell of the submitter has set and no stage may see.
+for name in $(compgen -e); do
+    case $name in
+    APPTAINERENV_* | APPTAINER_BIND* | HOROVOD_* | KMP_* | LD_AUDIT | LD_PRELOAD | MKL_* | OMPI_MCA_* | OMP_* | OPENBLAS_* | PMIX_MCA_* | PRTE_MCA_* | PYTHON* | RELION_* | SINGULARITYENV_* | SINGULARITY_BIND* | TF_* | XLA_*) unset "$name" ;;
+    esac
+done
+export OMP_NUM_THREADS=1
+
+# in_image PROGRAM ...: one process in the image. launch PROGRAM ...: all 2 ranks of it.
+in_image() {
+    apptainer exec --no-home --pwd /work/run --bind /work/run --bind /work/data --env OMP_NUM_THREADS=1 --env 'OMPI_MCA_ras=^gridengine,slurm,tm,lsf' --env 'OMPI_MCA_plm=^slurm,tm,lsf' --env 'OMPI_MCA_pmix=^flux' --env 'PRTE_MCA_ras=^gridengine,slurm,pbs,lsf' --env 'PRTE_MCA_plm=^slurm,pbs,lsf' /images/horovod.sif "$@"
+}
+launch() {
+    apptainer exec --no-home --pwd /work/run --bind /work/run --bind /work/data --env OMP_NUM_THREADS=1 --env 'OMPI_MCA_ras=^gridengine,slurm,tm,lsf' --env 'OMPI_MCA_plm=^slurm,tm,lsf' --env 'OMPI_MCA_pmix=^flux' --env 'PRTE_MCA_ras=^gridengine,slurm,pbs,lsf' --env 'PRTE_MCA_plm=^slurm,pbs,lsf' /images/horovod.sif \
+        mpirun --allow-run-as-root -n 2 --map-by node:PE=1 --bind-to core "$@"
+}
+
+#!/bin/bash
+# CloudMask: cloud masking of Sentinel-3 SLSTR scenes with a Horovod U-Net, size tiny, on site tuolumne, partition pdebug
+# Written by kit 0.1.0: kit run cloudmask --site tuolumne
+# When it is cut off, kit resume submits it again, as the scheduler's own command would: stages that are done are skipped.
+# flux: --job-name=kitcloudmask
+# flux: -N 1
+# flux: -n 1
+# flux: -x
+# flux: -t 30m
+# flux: --signal=USR1@60s
+# flux: -q pdebug
+# flux: --output=scheduler.out
+# flux: --error=scheduler.out
+exec >>/work/run/job.out 2>&1
+trap 'kill -TERM $$' HUP # which is how Flux ends a batch script
+# 1 node x 2 ranks x 1 thread = 2 of 84 cores
+set -euo pipefail
+cd /work/run
+refuse() { # refuse REASON: before the first stage, so that nothing has run
+    echo "job.sh: $*" >&2
+    exit 69
+}
+# What the shell of the submitter has set and no stage may see.
+for name in $(compgen -e); do
+    case $name in
+    APPTAINERENV_* | APPTAINER_BIND* | HOROVOD_* | KMP_* | LD_AUDIT | LD_PRELOAD | MKL_* | OMPI_MCA_* | OMP_* | OPENBLAS_* | PMIX_MCA_* | PRTE_MCA_* | PYTHON* | RELION_* | SINGULARITYENV_* | SINGULARITY_BIND* | TF_* | XLA_*) unset "$name" ;;
+    esac
+done
+export OMP_NUM_THREADS=1
+
+# in_image PROGRAM ...: one process in the image. launch PROGRAM ...: all 2 ranks of it.
+in_image() {
+    apptainer exec --no-home --pwd /work/run --bind /work/run --bind /work/data --env OMP_NUM_THREADS=1 --env 'OMPI_MCA_ras=^gridengine,slurm,tm,lsf' --env 'OMPI_MCA_plm=^slurm,tm,lsf' --env 'OMPI_MCA_pmix=^flux' --env 'PRTE_MCA_ras=^gridengine,slurm,pbs,lsf' --env 'PRTE_MCA_plm=^slurm,pbs,lsf' /images/horovod.sif "$@"
+}
+launch() {
+    apptainer exec --no-home --pwd /work/run --bind /work/run --bind /work/data --env OMP_NUM_THREADS=1 --env 'OMPI_MCA_ras=^gridengine,slurm,tm,lsf' --env 'OMPI_MCA_plm=^slurm,tm,lsf' --env 'OMPI_MCA_pmix=^flux' --env 'PRTE_MCA_ras=^gridengine,slurm,pbs,lsf' --env 'PRTE_MCA_plm=^slurm,pbs,lsf' /images/horovod.sif \
+        mpirun --allow-run-as-root -n 2 --map-by node:PE=1 --bind-to core "$@"
+}
+
