@@ -276,12 +276,12 @@ def test_a_job_that_falls_silent_ends() -> None:
 
 def test_an_mpi_that_does_not_start_is_explained() -> None:
     """A variable of the user's shell that asks for a part which the image's MPI does not have."""
-    said = run([*in_image(), "env", "OMPI_MCA_pml=yalla", "kit-ranks", "--ranks", "1"])
+    said = run([*in_image(), *mpirun.command(Ranks(1, 1, 1), []), "env", "OMPI_MCA_pml=yalla", "kit-ranks", "--ranks", "1"])
     assert said.code != 0
     assert "yalla" in said.stderr
     (problem,) = said.problems
     assert f"on {HOST} the MPI of this image (Open MPI v" in problem
-    assert "could not start; its own words are above" in problem
+    assert "could not start, or not reach other nodes; its own words are above" in problem
     assert "the tables environment and modules" in problem
 
 

@@ -11,6 +11,7 @@
 #include <ctype.h>
 #include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <glob.h>
 #include <limits.h>
@@ -21,6 +22,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -336,7 +338,9 @@ static void look_around(struct place *place)
 #define WAY_OUT \
     "launcher = \"mpirun\" with an Open MPI of the site on its PATH (modules), or pmi = \"pmix\" where srun --mpi=list " \
     "names it, or mpi = \"inside\" under [container] for jobs of one node"
+#define NETWORK " (OMPI_MCA_btl_tcp_if_include)"
 #else
+#define NETWORK ""
 #define WAY_OUT \
     "launcher = \"mpich\", \"intelmpi\" or \"pals\", or pmi = \"pmi2\" or \"cray_shasta\" where srun --mpi=list names it, " \
     "or mpi = \"inside\" under [container] for jobs of one node"
@@ -482,12 +486,12 @@ static void check_places(void)
 /* ---- the program --------------------------------------------------------------------------------------------------- */
 
 static char last_words[LINE]; /* said where MPI hangs; written ahead, since a signal handler can do little */
-static int watched = -1;      /* the pipe to the watcher */
+static int parent = -1;       /* the pipe to the process that the launcher started */
 
-/* Tells the watcher that there is nothing to explain; by the time of an alarm it may be gone. */
+/* Tells the parent that there is nothing left to explain. */
 static void dismiss(void)
 {
-    (void)!write(watched, ".", 1);
+    (void)!write(parent, ".", 1);
 }
 
 static void on_alarm(int signal)
@@ -498,27 +502,35 @@ static void on_alarm(int signal)
     _exit(1);
 }
 
-/* Where MPI_Init fails, it ends this process without a chance to say what to do. A child says it, which sees the pipe close
- * and was not told that all went well. */
-static pid_t watch(const char *host)
+/* Where an MPI fails, it ends its process without a chance to say what to do. So a child is the rank, and the process that
+ * the launcher started stays behind, to explain the child's end if it was not told that all went well. Returns in the child. */
+static void stay_behind(const char *host)
 {
-    int ends[2];
+    int ends[2], status;
     char word;
-    if (pipe(ends))
-        return -1;
+    if (pipe2(ends, O_CLOEXEC))
+        return;
     pid_t child = fork();
-    watched = ends[1];
-    if (child) {
+    if (child < 0)
+        return;
+    if (!child) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
         close(ends[0]);
-        return child;
+        parent = ends[1];
+        return;
     }
     close(ends[1]);
-    signal(SIGTERM, SIG_IGN); /* the launcher ends all that is left */
-    if (read(ends[0], &word, 1) == 0)
-        problem("on %s the MPI of this image (%s) could not start; its own words are above. The launcher announces %s. In "
-                "the site file: %s; the tables environment and modules, where they set variables of an MPI.",
+    while (waitpid(child, &status, 0) < 0)
+        ;
+    int code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+    if (read(ends[0], &word, 1) == 0) {
+        problem("on %s the MPI of this image (%s) could not start, or not reach other nodes; its own words are above. The "
+                "launcher announces %s. In the site file: %s; the tables environment and modules, where they set variables "
+                "of an MPI, or must, to name the network" NETWORK ".",
                 host, mpi, announced.size ? announced.text : "nothing", WAY_OUT);
-    _exit(0);
+        code = code ? code : 1;
+    }
+    _exit(code);
 }
 
 static int number(const char *option, const char *text, int least)
@@ -600,23 +612,21 @@ int main(int count, char **words)
     snprintf(last_words, sizeof last_words,
              "kit-ranks: on %s the MPI of this image (%s) did not bring %d ranks together within %d seconds. The launcher "
              "announces %s. Other ranks have ended or were never started, or the nodes do not reach one another. In the "
-             "site file: %s; the table environment, where the MPI must be told which network to use.\n",
+             "site file: %s; the table environment, where the MPI must be told which network to use" NETWORK ".\n",
              mine.host, mpi, want.ranks, want.timeout, announced.size ? announced.text : "nothing", WAY_OUT);
-    signal(SIGPIPE, SIG_IGN);
+    stay_behind(mine.host);
     signal(SIGALRM, on_alarm);
     alarm((unsigned)want.timeout);
 
-    pid_t watcher = watch(mine.host);
     MPI_Init(NULL, NULL);
-    if (watcher > 0) {
-        dismiss();
-        waitpid(watcher, NULL, 0);
-    }
     MPI_Comm_rank(MPI_COMM_WORLD, &rank);
     MPI_Comm_size(MPI_COMM_WORLD, &size);
     if (!rank && !(all = malloc((size_t)size * sizeof *all)))
         MPI_Abort(MPI_COMM_WORLD, 1);
+    /* The first message: some MPIs look for a way to the other nodes only now. */
     MPI_Gather(&mine, sizeof mine, MPI_BYTE, all, sizeof mine, MPI_BYTE, 0, MPI_COMM_WORLD);
+    MPI_Barrier(MPI_COMM_WORLD);
+    dismiss();
     if (!rank) {
         for (int i = 0; i < size; i++)
             print_place(&all[i], i, size);
