@@ -73,7 +73,7 @@ def chosen(site_name: str, partition: Partition, benchmark: str | None, image: s
     problem: KitError | None = None
     for candidate in images:
         try:
-            launch.describe_image(candidate, runtime)
+            launch.describe_image(candidate, runtime, partition.arch)
             return candidate
         except KitError as error:
             problem = problem or error
@@ -154,7 +154,7 @@ def inside(bind: str) -> str:
 
 def prepare(plan: Plan, runs: Path, benchmark: str | None = None) -> Path:
     """Makes the directory of the job, ready to be submitted; returns its path."""
-    record, bill = launch.describe_image(plan.image, plan.site.container.runtime)
+    record, bill = launch.describe_image(plan.image, plan.site.container.runtime, plan.partition.arch)
     created = datetime.now(UTC)
     stamp = f"{created:%Y%m%dT%H%M%S}{created.microsecond // 1000:03d}Z"
     directory = (runs / NAME / f"{plan.site.name}-{plan.partition_name}-{stamp}").absolute()

@@ -127,6 +127,12 @@ def placed(
 ) -> Plan:
     """The plan of what was looked up already; KitError for a partition that is not known, too small, or of another kind."""
     partition_name, partition = site.partition(request.partition)
+    family, container = image.mpi, site.container
+    if family and container.mpi == "outside" and container.mpi_family not in ("", family):
+        raise KitError(
+            f"image {image.name}: its MPI is {family}, and that of site {site.name} is {container.mpi_family} (key "
+            "'container.mpi_family'): its ranks would not find each other; set 'container.mpi' to 'inside' for one node"
+        )
     maker = {"cuda": "nvidia", "rocm": "amd"}.get(image.device)
     if maker and partition.gpus and partition.gpu_vendor != maker:
         raise KitError(

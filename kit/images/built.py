@@ -104,10 +104,12 @@ class Built:
             except docker.errors.ImageNotFound:
                 raise not_built(image, "docker") from None
             self.digest, self.size, self.labels = str(built.id), int(built.attrs["Size"]), dict(built.labels)
+            self.arch = ARCHITECTURES.get(str(built.attrs["Architecture"]), str(built.attrs["Architecture"]))
         else:
             self.sif = built_sif(image)
             self.digest, self.size = digest(self.sif), self.sif.stat().st_size
             self.labels = sif_labels(self.sif)
+            self.arch = sif_arch(self.sif)
 
     def run(self, *command: str) -> str:
         """What a command in the image prints."""
@@ -128,6 +130,20 @@ class Built:
         """Bytes and command of each layer of the Docker image, first to last; empty layers are left out."""
         history = self.client.images.get(self.image.tag).history()
         return [(int(entry["Size"]), str(entry["CreatedBy"])) for entry in reversed(history) if entry["Size"]]
+
+
+# What Docker and the header of a SIF call the processors that `uname -m` and sites name otherwise.
+ARCHITECTURES = {"amd64": "x86_64", "arm64": "aarch64", "02": "x86_64", "04": "aarch64", "06": "ppc64le"}
+
+
+def sif_arch(sif: Path) -> str:
+    """The processors that a SIF is built for: behind 32 bytes of launcher, 10 of magic and 3 of version in its header."""
+    with sif.open("rb") as file:
+        header = file.read(48)
+    if header[32:41] != b"SIF_MAGIC":
+        raise KitError(f"{sif}: is no SIF; build it again: kit image build NAME --force")
+    code = header[45:47].decode(errors="replace")
+    return ARCHITECTURES.get(code, code)
 
 
 def known_format(name: str) -> Literal["docker", "sif"]:

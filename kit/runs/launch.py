@@ -39,11 +39,16 @@ CANCEL_SECONDS = 30
 DRY = (Path("/RUN"), Path("/DATA"))  # placeholders for the run directory and the data in a script that is only printed
 
 
-def describe_image(image: Image, runtime: str) -> tuple[ImageRecord, str]:
-    """The image that is about to run, by digest, and its SBOM; KitError when it is not built."""
+def describe_image(image: Image, runtime: str, arch: str) -> tuple[ImageRecord, str]:
+    """The image that is about to run, by digest, and its SBOM; KitError when it is not built, or for other processors."""
     address, bill = "", "{}"
     if runtime != "host":  # outside a container there is nothing to describe, and the run cannot become valid
         built = Built(image, "docker" if runtime == "docker" else "sif")
+        if built.arch != arch:
+            raise KitError(
+                f"image {image.name}: is built for {built.arch}, and the nodes of this partition are {arch} (key 'arch'); "
+                "build it on a machine like them: kit image build"
+            )
         address, bill = built.digest, sbom(built)
     record = ImageRecord(
         name=image.name,
@@ -94,7 +99,7 @@ def called() -> str:
 
 def prepare(plan: Plan, runs: Path) -> Path:
     """Makes a new run directory below `runs`, ready to be submitted; returns its path."""
-    image_record, bill = describe_image(plan.image, plan.site.container.runtime)
+    image_record, bill = describe_image(plan.image, plan.site.container.runtime, plan.partition.arch)
     created = datetime.now(UTC)
     isolated = plan.request.isolated
     # Whatever the seed of the run, the data are the same.
