@@ -84,6 +84,9 @@ if ! qconf -sq all.q >/dev/null 2>&1; then
         s/^(pe_list +).*/\1mpi/; s/^(slots +).*/\14/; s/^(notify +).*/\100:00:10/' >"$folder/all.q"
     configure -Aq "$folder/all.q"
 fi
+# It may have been left in error by a job that could not be started, or disabled by somebody.
+qmod -c all.q >/dev/null
+qmod -e all.q >/dev/null
 for _ in $(seq 60); do
     if queue_is_up; then
         echo "gridengine: $(qstat -help | head -n 1) started"

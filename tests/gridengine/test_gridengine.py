@@ -215,6 +215,7 @@ def test_job_past_its_time_limit_says_so(prepared: Callable[..., Path]) -> None:
     (stage,) = read_stages(run)
     assert (stage.name, stage.exit_code, stage.reason) == ("wait", 130, "time limit of 1 minutes")
     assert reason(job) == "exit status 130 (Interrupt)"
+    assert (run / "job.out").read_text() == "wait: time limit of 1 minutes\n"
 
 
 def test_cancelled_job_says_interrupted(tmp_path: Path) -> None:
