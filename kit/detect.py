@@ -60,10 +60,17 @@ def mpi() -> tuple[str, str, str]:
 
 
 def pmi() -> Fact | None:
-    """How srun tells ranks of each other: PMIx where it can, else Cray's, else PMI 2."""
-    listed = (ask("srun", "--mpi=list") or "").split()
+    """How srun tells ranks of each other: PMIx where it can, else Cray's, else PMI 2. Some versions say it on stderr."""
+    listed = (ask("srun", "--mpi=list", errors=True) or "").split()
     found = next((name for name in ("pmix", "cray_shasta", "pmi2") if name in listed), None)
     return Fact(found, "srun --mpi=list") if found else None
+
+
+def slurms_folder(place: str) -> str:
+    """The folder to bind for Slurm's PMIx. `place` is its TmpFS, and may name the node; empty for /tmp, which is bound."""
+    folder = place.partition("%")[0]
+    folder = str(Path(folder).parent) if "%" in place and not folder.endswith("/") else folder.rstrip("/")
+    return "" if folder in ("", "/", ".") or Path(folder).is_relative_to("/tmp") else folder
 
 
 def launching(name: str) -> dict[str, Fact]:
@@ -157,7 +164,11 @@ def detect() -> str:
         family, _, said = mpi()
         if family and name != "slurm":
             put(container, "mpi_family", Fact(family, said))
-        container.add(tomlkit.comment("binds = []  # folders that every job needs, beside its own"))
+        place = re.search(r"^TmpFS\s*= (.*)$", ask("scontrol", "show", "config") or "", re.MULTILINE)
+        if name == "slurm" and place and slurms_folder(place[1].strip()):
+            put(container, "binds", Fact([slurms_folder(place[1].strip())], "TmpFS of scontrol, where PMIx meets ranks"))
+        else:
+            container.add(tomlkit.comment("binds = []  # folders that every job needs, beside its own"))
     else:
         put(container, "mpi", Fact("inside", "one machine: the MPI of the image starts the ranks"))
     document.append("container", container)

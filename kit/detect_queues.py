@@ -34,8 +34,8 @@ class Queue:
             self.facts[key] = Fact(value, source)
 
 
-def ask(*words: str) -> str | None:
-    """What a command prints; None if it is not there, fails, or takes too long."""
+def ask(*words: str, errors: bool = False) -> str | None:
+    """What a command prints, on stderr as well with `errors`; None if it is not there, fails, or takes too long."""
     if not shutil.which(words[0]):
         return None
     try:
@@ -44,7 +44,9 @@ def ask(*words: str) -> str | None:
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return result.stdout if result.returncode == 0 else None
+    if result.returncode:
+        return None
+    return result.stdout + result.stderr if errors else result.stdout
 
 
 def number(text: str | None) -> int:

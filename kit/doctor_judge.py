@@ -17,7 +17,7 @@ from kit import __version__
 from kit.core.errors import KitError, plain
 from kit.core.files import open_plain, plain_file, read_table
 from kit.core.tables import table
-from kit.detect import FAMILIES
+from kit.detect import FAMILIES, slurms_folder
 from kit.doctor_outcome import NAME, Checked, Outcome, Verdict, description
 from kit.doctor_site import START, TRIAL
 from kit.plan import Plan, plan_of
@@ -269,20 +269,26 @@ def limits(left: Left) -> Checked:
 
 
 def binds(left: Left) -> Checked:
-    bad = [line for line in left.out("binds").splitlines() if re.match(r"(absent|unwritable|unreadable) /", line)]
-    if left.exit("binds") and not bad:
+    lines = [line for line in left.out("binds").splitlines() if re.match(r"[a-z]+ /", line)]
+    bad = [line for line in lines if line.startswith(("absent ", "unwritable ", "unreadable "))]
+    if left.exit("binds") or not lines:
         return checked("binds", "FAIL", left.last_words("binds"), "container.binds: folders that are on the compute nodes")
-    if not bad:
-        count = len(left.out("binds").splitlines())
-        return checked("binds", "PASS", f"{count} folders are there, and can be written where they should be")
-    fixes = {
-        "absent": "container.binds: a folder that is on the compute nodes",
-        "unwritable": "container.binds: with :ro behind it, or a folder below it in which you may write",
-        "unreadable": "container.binds: a folder that you may read",
-    }
-    own = {str(left.directory): "--runs: a folder on a file system that compute nodes can write"}
-    word, _, place = bad[0].partition(" ")
-    return checked("binds", "FAIL", "; ".join(f"{line} in the container" for line in bad), own.get(place, fixes[word]))
+    if bad:
+        fixes = {
+            "absent": "container.binds: a folder that is on the compute nodes",
+            "unwritable": "container.binds: with :ro behind it, or a folder below it in which you may write",
+            "unreadable": "container.binds: a folder that you may read",
+        }
+        own = {
+            str(left.directory): "--runs: a folder on a file system that compute nodes can write",
+            left.run.rendering.data if left.run.rendering else "": "KIT_CACHE: a folder that compute nodes see",
+        }
+        word, _, place = bad[0].partition(" ")
+        detail = "; ".join(f"{line} in the container" for line in bad)
+        return checked("binds", "FAIL", detail, own.get(place, fixes[word]))
+    closed = [line.removeprefix("closed ") for line in lines if line.startswith("closed ")]
+    note = f"; you may not write in {', '.join(closed)} itself" if closed else ""
+    return checked("binds", "PASS", f"{len(lines)} folders are there, and can be written where they should be{note}")
 
 
 def space(left: Left) -> Checked:
@@ -343,17 +349,34 @@ def mpi(left: Left) -> Checked:
 
 
 def pmi(left: Left) -> Checked:
-    lines = left.out("pmi").splitlines() + left.err("pmi").splitlines()
-    known = [word for line in lines[1:] for word in re.findall(r"[\w.]+", line) if " " not in line.strip()]
-    wanted = left.plan.partition.pmi
-    detail = f"srun knows {', '.join(known) or 'none'}; the site says {wanted or 'nothing, so that Slurm decides'}"
-    if wanted and known and not any(name == wanted or name.startswith(f"{wanted}_") for name in known):
-        versions = re.findall(r"pmix_v\d+", " ".join(lines))
-        if wanted not in versions:
-            return checked("pmi", "FAIL", detail, f"{left.partition_key}.pmi: one of {', '.join(known)}")
-    if not wanted and "pmix" in known:
-        return checked("pmi", "WARN", detail, f"{left.partition_key}.pmi: pmix, if the ranks do not find each other")
+    """What srun can tell ranks of each other by, and whether containers see the folder in which Slurm's PMIx meets them."""
+    lines = (left.out("pmi") + left.err("pmi")).splitlines()
+    words = [line.removeprefix("srun: ").strip() for line in lines if " = " not in line]
+    known = [word for word in words if re.fullmatch(r"[\w.]+", word)] + re.findall(r"pmix_v\d+", " ".join(words))
+    said = {key.strip(): value.strip() for key, mark, value in (line.partition(" = ") for line in lines) if mark}
+    wanted, key = left.plan.partition.pmi, left.partition_key
+    used = wanted or said.get("MpiDefault", "")
+    detail = (
+        f"srun knows {', '.join(dict.fromkeys(known)) or 'none'}; the site says {wanted or 'nothing, so that Slurm decides'}"
+    )
+    if wanted and known and wanted not in known:
+        return checked("pmi", "FAIL", detail, f"{key}.pmi: one of {', '.join(known)}")
+    folder = slurms_folder(said.get("TmpFS", ""))
+    if (
+        used.startswith("pmix")
+        and folder
+        and not any(inside_of(folder, str(bind)) for bind in left.plan.site.container.binds)
+    ):
+        fix = f"container.binds: {folder}"
+        return checked("pmi", "FAIL", f"{detail}; its PMIx meets ranks below {folder}, which no container is given", fix)
+    if not wanted and "pmix" in known and not used.startswith("pmix"):
+        return checked("pmi", "WARN", detail, f"{key}.pmi: pmix, if the ranks do not find each other")
     return checked("pmi", "PASS", detail)
+
+
+def inside_of(folder: str, bind: str) -> bool:
+    source, _, rest = bind.partition(":")
+    return rest.partition(":")[0] in ("", "ro", "rw", source) and Path(folder).is_relative_to(source)
 
 
 def image_mpi(left: Left) -> Checked:

@@ -130,7 +130,7 @@ def checks(plan: Plan, source: Rendering, data: Path | None) -> str:
             data=str(data) if data else "",
             version=[program, "--version"] if program else [],
             single=partition.single,
-            binds=[("ro:" if bind.endswith(":ro") else "rw:") + inside(str(bind)) for bind in bound(plan, source)],
+            binds=[f"{mode(str(bind), plan, source)}:{inside(str(bind))}" for bind in bound(plan, source)],
             # Of a folder that only the node knows, bash has to replace the variable.
             scratch_host=f'"${{{variable}:-}}{"/" + rest if rest else ""}"' if scratch.startswith("$") else f"'{scratch}'",
             launcher_version=[launcher, "--version"] if container.mpi == "outside" else [],
@@ -144,6 +144,13 @@ def checks(plan: Plan, source: Rendering, data: Path | None) -> str:
             ],
         )
     )
+
+
+def mode(bind: str, plan: Plan, source: Rendering) -> str:
+    """What a program has to be able to do with a folder: write in that of the run, read data, and what the site says."""
+    if bind in (source.directory, plan.partition.scratch) or bind.startswith("$"):
+        return "own"
+    return "ro" if bind == source.data or bind.endswith(":ro") else "rw"
 
 
 def inside(bind: str) -> str:

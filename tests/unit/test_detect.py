@@ -62,6 +62,7 @@ PartitionName=cpu AllowAccounts=ALL Default=YES MaxNodes=64 MaxTime=1-12:00:00 M
 PartitionName=gpu AllowGroups=ALL AllowAccounts=p1,p2 Default=NO MaxNodes=UNLIMITED MaxTime=2-00:00:00 MinNodes=2
 PartitionName=long AllowAccounts=ALL MaxNodes=UNLIMITED MaxTime=UNLIMITED MinNodes=0
 """,
+    "scontrol show config": "SlurmdSpoolDir          = /var/spool/slurmd\nTmpFS                   = /local/tmp-%n\n",
     "srun --mpi=list": "MPI plugin types are...\n\tnone\n\tpmi2\n\tpmix\nspecific pmix plugin versions available: pmix_v4\n",
     "apptainer --version": "apptainer version 1.3.4\n",
 }
@@ -76,7 +77,7 @@ def test_slurm(commands: Any, tmp_path: Path) -> None:
     assert (cpu.max_nodes, cpu.max_minutes, cpu.cores, cpu.hardware_threads, cpu.memory_gb) == (64, 2160, 128, 2, 540)
     assert (gpu.max_nodes, gpu.min_nodes, gpu.max_minutes, gpu.gpus, gpu.gpu_type) == (32, 2, 2880, 4, "a100")
     assert (long.max_nodes, long.max_minutes, long.hardware_threads) == (4, detect_queues.LONG, 1)
-    assert site.container.mpi == "outside"
+    assert (site.container.mpi, site.container.binds) == ("outside", ["/local"])
     for line in (
         "max_nodes = 64 # MaxNodes of scontrol",
         'pmi = "pmix" # srun --mpi=list',
@@ -318,6 +319,23 @@ def test_durations_of_flux(text: str, minutes: int) -> None:
 @pytest.mark.parametrize(("text", "value"), [("527672492kb", 540.3), ("605.1G", 649.7), ("7.7g", 8.3), ("-", 0), ("..", 0)])
 def test_amounts_of_memory(text: str, value: float) -> None:
     assert detect_queues.gigabytes(text) == pytest.approx(value, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("place", "folder"),
+    [("/tmp", ""), ("/tmp/x", ""), ("/local", "/local"), ("/local/%n", "/local"), ("/local/tmp-%n", "/local"), ("", "")],
+)
+def test_the_folder_of_slurms_pmix(place: str, folder: str) -> None:
+    assert detect.slurms_folder(place) == folder
+
+
+def test_an_old_srun_says_it_on_stderr(commands: Any, tmp_path: Path) -> None:
+    commands({})
+    (tmp_path / "bin/srun").write_text("#!/bin/sh\necho 'srun: MPI types are...\nsrun: none\nsrun: pmix' >&2\n")
+    (tmp_path / "bin/srun").chmod(0o755)
+    found = detect.pmi()
+    assert found is not None
+    assert found.value == "pmix"
 
 
 def machine(root: Path, files: dict[str, str]) -> Path:

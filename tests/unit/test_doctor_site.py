@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -152,6 +153,15 @@ def test_a_folder_that_is_not_there(site: Path, programs: Path, tmp_path: Path) 
     assert of(outcome, "ranks").detail == "was not made"
 
 
+def test_a_folder_in_which_others_write(site: Path, programs: Path, tmp_path: Path) -> None:
+    """The folder of the run has to be writable; of one that the site names, a folder below it may be."""
+    program(programs, "mktemp", 'echo "mktemp: failed to create file: Permission denied" >&2; exit 1')
+    site.write_text(SITE + 'binds = ["/etc"]\n')
+    outcome = tried(site, tmp_path / "runs")
+    assert re.fullmatch(r"unwritable \S*/runs/doctor/mine-main-\S* in the container", of(outcome, "binds").detail)
+    assert of(outcome, "binds").fix.startswith("--runs: ")
+
+
 def test_a_prologue_that_ends_the_job(site: Path, programs: Path, tmp_path: Path) -> None:
     site.write_text(SITE.replace("cores = 2", 'cores = 2\nprologue = ["echo no licence", "exit 7"]'))
     found = of(tried(site, tmp_path / "runs"), "job")
@@ -224,6 +234,7 @@ def test_limits(left: Any, out: str, changes: dict[str, Any], verdict: str, expe
     ("out", "verdict", "fix"),
     [
         ("writable /a\nreadable /b\n", "PASS", ""),
+        ("writable /a\nclosed /scratch\n", "PASS", ""),
         ("writable /a\nunwritable /b\n", "FAIL", "container.binds: with :ro behind it"),
         ("absent /b\n", "FAIL", "container.binds: a folder that is on the compute nodes"),
         ("unreadable /b\n", "FAIL", "container.binds: a folder that you may read"),
@@ -231,9 +242,7 @@ def test_limits(left: Any, out: str, changes: dict[str, Any], verdict: str, expe
     ],
 )
 def test_binds(left: Any, out: str, verdict: str, fix: str) -> None:
-    found = doctor_judge.binds(
-        left("binds", exit=int(verdict != "PASS"), out=out, err="FATAL: mount source /b does not exist")
-    )
+    found = doctor_judge.binds(left("binds", exit=int(not out), out=out, err="FATAL: mount source /b does not exist"))
     assert found.verdict == verdict
     assert found.fix.startswith(fix)
 
@@ -313,6 +322,24 @@ LIST = "MPI plugin types are...\n\tpmix\n\tnone\n\tpmi2\nspecific pmix plugin ve
 def test_pmi(left: Any, pmi: str, verdict: str) -> None:
     found = doctor_judge.pmi(left("pmi", out=LIST, scheduler="slurm", launcher="srun", pmi=pmi))
     assert found.verdict == verdict, found
+
+
+@pytest.mark.parametrize(
+    ("binds", "verdict"),
+    [
+        ([], "FAIL"),
+        (["/local"], "PASS"),
+        (["/local/tmp"], "FAIL"),
+        (["/local:/elsewhere"], "FAIL"),
+        (["/local:/local"], "PASS"),
+    ],
+)
+def test_the_folder_of_slurms_pmix_is_bound(left: Any, binds: list[str], verdict: str) -> None:
+    words = LIST + "TmpFS                   = /local/tmp-%n\nMpiDefault              = none\n"
+    made = left("pmi", out=words, scheduler="slurm", launcher="srun", pmi="pmix", binds=binds)
+    found = doctor_judge.pmi(made)
+    assert found.verdict == verdict, found
+    assert ("container.binds: /local" in found.fix) == (verdict == "FAIL")
 
 
 def test_an_image_that_is_unpacked_or_does_not_start(left: Any) -> None:
