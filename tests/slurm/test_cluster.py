@@ -49,6 +49,7 @@ scheduler = "slurm"
 max_nodes = 4
 max_minutes = 60
 cores = 4
+bind = "none"
 poll_seconds = 1
 environment = {{ OMPI_MCA_btl_tcp_if_include = "lo" }}
 directives = ["--no-requeue"]

@@ -6,7 +6,9 @@ import os
 import pwd
 import shutil
 import subprocess
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,7 +21,7 @@ from kit.images.built import sif_of
 from kit.images.render import load_image
 from kit.plan import Request, make_plan
 from kit.runs import launch
-from kit.runs.record import read_stages
+from kit.runs.record import load_run, read_stages
 from kit.schedulers import slurm
 
 pytestmark = [
@@ -30,20 +32,28 @@ pytestmark = [
     ),
 ]
 
-# Ranks outside the container, one each: the way of every cluster.
+# Ranks outside the container, one each: the way of every cluster. The nodes of this one share their addresses, and what
+# Slurm tells the ranks lies below a folder of its own (tests/slurm/start.sh).
 SITE = """
 description = "The Slurm of the tests"
 contact = "tests"
 url = "https://localhost"
-[partitions.test]
 scheduler = "slurm"
-launcher = "LAUNCHER"
 queue = "test"
+max_nodes = 4
 max_minutes = 60
 cores = 4
+bind = "none"  # the machine may have fewer
+environment = { OMPI_MCA_btl_tcp_if_include = "lo" }
+[partitions.mpirun]
+launcher = "mpirun"
+[partitions.srun]
+launcher = "srun"
+pmi = "pmix"
 [container]
 runtime = "apptainer"
 mpi = "outside"
+binds = ["/var/lib/slurm-kittest"]
 """
 
 # A benchmark small enough to run whole: Class3D of one iteration on all ranks.
@@ -73,7 +83,7 @@ launch relion_refine_mpi --i data/particles.star --o Class3D/run --ref data/refe
 outputs = ["Class3D/run_it001_model.star"]
 [[stages]]
 name = "who"
-command = "launch id -u >who.txt"
+command = "launch sh -c 'echo $(id -u) $(hostname)' >who.txt"
 outputs = ["who.txt"]
 [[metrics]]
 name = "resolution"
@@ -86,30 +96,50 @@ label = "model_general.rlnCurrentResolution"
 """
 
 
+@pytest.fixture(scope="session")
+def for_all() -> Iterator[Path]:
+    """A folder that every user can read, as none of pytest's own is, and in it a cache with the image, and soon the data."""
+    with tempfile.TemporaryDirectory(prefix="kit-slurm-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        (folder / "cache/images").mkdir(parents=True)
+        image = sif_of(load_image("relion-basic"))
+        copy = folder / "cache/images" / image.name
+        if image.stat().st_dev == folder.stat().st_dev:
+            copy.hardlink_to(image)
+        else:
+            shutil.copy(image, copy)
+        yield folder
+
+
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Path:
-    """A prepared run of the small benchmark, its image and data, where every user can read them."""
-    package, cache = tmp_path / "package", tmp_path / "cache"
-    (package / "benchmarks/relion").mkdir(parents=True)
+def run(for_all: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Path:
+    """A prepared run of the small benchmark, by this launcher on so many nodes."""
+    partition, nodes = request.param
+    package = for_all / "package"
+    (package / "benchmarks/relion").mkdir(parents=True, exist_ok=True)
     (package / "benchmarks/relion/benchmark.toml").write_text(SMALL)
-    (package / "test.toml").write_text(SITE.replace("LAUNCHER", request.param))
-    image = sif_of(load_image("relion-basic"))
-    (cache / "images").mkdir(parents=True)
-    copy = cache / "images" / image.name
-    if image.stat().st_dev == tmp_path.stat().st_dev:
-        copy.hardlink_to(image)
-    else:
-        shutil.copy(image, copy)
+    (package / "test.toml").write_text(SITE)
     monkeypatch.setattr(relion.CODE, "GENERATOR", ())
     monkeypatch.setattr(paths, "PACKAGE", package)
-    monkeypatch.setattr(paths, "cache", lambda: cache)
-    for parent in (tmp_path, *tmp_path.parents[:2]):  # pytest keeps its folders from others
-        parent.chmod(0o755)
-    return launch.prepare(make_plan(Request("relion", site=str(package / "test.toml"))), tmp_path / "runs")
+    monkeypatch.setattr(paths, "cache", lambda: for_all / "cache")
+    asked = Request("relion", site=str(package / "test.toml"), partition=partition, nodes=nodes)
+    return launch.prepare(make_plan(asked), for_all / "runs")
 
 
-@pytest.mark.parametrize("run", ["mpirun"], indirect=True)
-@pytest.mark.parametrize("who", ["root", "kittest"])
+@pytest.mark.parametrize(
+    ("run", "who"),
+    [
+        (("mpirun", 1), "root"),
+        (("mpirun", 1), "kittest"),
+        (("mpirun", 2), "kittest"),
+        (("mpirun", 3), "root"),
+        (("srun", 1), "kittest"),
+        (("srun", 2), "root"),
+        (("srun", 3), "kittest"),
+    ],
+    indirect=["run"],
+)
 def test_ranks_of_a_slurm_job_form_one_job(
     who: str, run: Path, ordinary_user: pwd.struct_passwd, request: pytest.FixtureRequest
 ) -> None:
@@ -136,12 +166,15 @@ def test_ranks_of_a_slurm_job_form_one_job(
     said = "".join(path.read_text(errors="replace")[-2000:] for path in (*run.glob("logs/*.err"), run / "job.out"))
     assert [(stage.name, stage.exit_code) for stage in read_stages(run)] == [("class3d", 0), ("who", 0)], said
     assert formed_ranks(run / "logs/class3d.out") == 3
-    assert (run / "who.txt").read_text().split() == [str(user.pw_uid)] * 3
+    lines = (run / "who.txt").read_text().splitlines()
+    assert [line.split()[0] for line in lines] == [str(user.pw_uid)] * 3
     assert (run / "Class3D/run_it001_model.star").stat().st_uid == user.pw_uid
-    assert "#SBATCH --ntasks-per-node=3" in (run / "job.sh").read_text()
+    rendering = load_run(run).rendering
+    assert rendering is not None
+    assert rendering.nodes == len({line.split()[1] for line in lines})
 
 
-@pytest.mark.parametrize("run", ["srun"], indirect=True)
+@pytest.mark.parametrize("run", [("srun", 1)], indirect=True)
 def test_srun_starts_every_rank_in_a_container(run: Path) -> None:
     """The words before a program, as the script has them, with srun as launcher: three containers, three tasks."""
     lines = (run / "job.sh").read_text().splitlines()
@@ -154,7 +187,7 @@ def test_srun_starts_every_rank_in_a_container(run: Path) -> None:
 def test_job_that_slurm_refuses(tmp_path: Path) -> None:
     """A wrong queue is Slurm's to find out; its words reach the user, and the run stays unlaunched."""
     path = tmp_path / "test.toml"
-    path.write_text(SITE.replace("LAUNCHER", "mpirun").replace('queue = "test"', 'queue = "nowhere"'))
+    path.write_text(SITE.replace('queue = "test"', 'queue = "nowhere"'))
     result = kit("run", "relion", "--size", "particles", "--site", str(path), "--runs", str(tmp_path / "runs"), code=1)
     assert "invalid partition" in result.stderr
     run = next((tmp_path / "runs/relion").iterdir())
@@ -163,7 +196,7 @@ def test_job_that_slurm_refuses(tmp_path: Path) -> None:
 
 def test_cancelled_job_says_interrupted(tmp_path: Path) -> None:
     path = tmp_path / "test.toml"
-    path.write_text(SITE.replace("LAUNCHER", "mpirun"))
+    path.write_text(SITE)
     run = kit("run", "relion", "--size", "particles", "--site", str(path), "--runs", str(tmp_path / "runs")).stdout.strip()
     for _ in range(60):
         if "running" in kit("status", run).stdout:
