@@ -6,7 +6,9 @@ Times are wall-clock seconds of whole processes, the median of several runs afte
 from __future__ import annotations
 
 import json
+import os
 import resource
+import shutil
 import statistics
 import subprocess
 import sys
@@ -19,16 +21,22 @@ import numpy as np
 from kit.images.built import built_sif, no_privileges, sif_of, singularity
 from kit.images.recipes import RECIPES
 from kit.images.render import load_image
+from kit.plan import Request, make_plan
+from kit.runs import launch
+from kit.runs.record import State, load_run, save_run
+from kit.runs.states import become
 
 ROOT = Path(__file__).parent.parent
 KIT = str(ROOT / ".venv/bin/kit")
 
 
-def seconds(command: list[str], runs: int = 7) -> dict[str, float]:
+def seconds(command: list[str], runs: int = 7, path: Path | None = None) -> dict[str, float]:
+    """Times of a command, which finds programs in the folder `path` before all others."""
+    environment = {**os.environ, "PATH": f"{path}:{os.environ['PATH']}"} if path else None
     times = []
     for _ in range(runs + 1):
         started = time.perf_counter()
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT)
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT, env=environment)
         times.append(time.perf_counter() - started)
     return {"median": statistics.median(times[1:]), "min": min(times[1:]), "max": max(times[1:]), "runs": runs}
 
@@ -76,6 +84,52 @@ def summary(count: int) -> dict[str, float]:
         }
 
 
+SITE = """
+description = "a cluster that has nothing to do"
+contact = "nobody"
+url = "https://localhost"
+scheduler = "slurm"
+[partitions.cpu]
+cores = 4
+"""
+COUNT = 1000
+
+
+def scripts() -> dict[str, float]:
+    """Seconds in which one process renders so many job scripts, half of each benchmark; promised: less than 5."""
+    with tempfile.TemporaryDirectory() as name:
+        site = Path(name) / "cluster.toml"
+        site.write_text(SITE)
+        requests = [Request("relion", "particles", str(site)), Request("cloudmask", "tiny", str(site))]
+        started = time.perf_counter()
+        for number in range(COUNT):
+            launch.script(make_plan(requests[number % 2]), *launch.DRY)
+        return {"seconds": time.perf_counter() - started, "scripts": COUNT}
+
+
+def status() -> dict[str, float]:
+    """`kit status` over so many runs that wait in one scheduler, which answers at once; promised: one question, less than a
+    second."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "cluster.toml").write_text(SITE)
+        first = launch.prepare(make_plan(Request("relion", "particles", str(folder / "cluster.toml"))), folder / "first")
+        run = load_run(first)
+        for number in range(1, COUNT + 1):
+            copy = folder / "runs" / f"{number:04d}"
+            copy.mkdir(parents=True)
+            for part in ("benchmark.json", "site.json", "job.sh"):
+                shutil.copy(first / part, copy / part)
+            save_run(copy, become(run.model_copy(update={"job": str(number)}), State(name="submitted")))
+        programs = folder / "programs"
+        programs.mkdir()
+        (programs / "squeue").write_text(f"#!/bin/sh\necho >>{folder}/asked\nseq -f '%g|%g|PENDING|Priority' {COUNT}\n")
+        (programs / "squeue").chmod(0o755)
+        found = seconds([KIT, "status", "--runs", str(folder / "runs")], path=programs)
+        asked = len((folder / "asked").read_text().splitlines())
+        return {**found, "scheduler_queries_of_a_command": asked / (found["runs"] + 1)}
+
+
 def main() -> None:
     built = [name for name in RECIPES if sif_of(load_image(name)).is_file()]
     result = {
@@ -83,6 +137,8 @@ def main() -> None:
         "help": seconds([KIT, "--help"]),
         "help_processor": processor_seconds([KIT, "--help"]),  # promised: less than 0.25
         "render": seconds([KIT, "run", "relion", "--size", "particles", "--dry-run"]),
+        "render_1000_scripts": scripts(),
+        "status_of_1000_runs": status(),
         "star_of_750000_particles": summary(750_000),
         "start": {
             name: seconds([*singularity(), "exec", *no_privileges(), str(built_sif(load_image(name))), "true"])

@@ -68,12 +68,9 @@ class Image:
     @functools.cached_property
     def hash(self) -> str:
         """SHA-256 over both rendered recipes and every file they copy in: the address of the built image."""
-        digest = hashlib.sha256()
-        for format in FORMATS:
-            digest.update(recipe(self, format).encode())
-        for path in context_files(self.source):
-            digest.update(path.relative_to(context_root()).as_posix().encode() + b"\0" + path.read_bytes())
-        return digest.hexdigest()
+        found = [(path, path.stat()) for path in context_files(self.source)]
+        constants = tuple(str(value) for name, value in sorted(vars(self.source).items()) if name.isupper())
+        return content_hash(self, constants, tuple((path, s.st_mtime_ns, s.st_size) for path, s in found))
 
     @property
     def recipe_digest(self) -> str:
@@ -87,6 +84,18 @@ class Image:
     @property
     def sif(self) -> Path:
         return paths.cache() / "images" / f"{self.name}-{self.hash[:12]}.sif"
+
+
+@functools.lru_cache(maxsize=64)
+def content_hash(image: Image, constants: tuple[str, ...], context: tuple[tuple[Path, int, int], ...]) -> str:
+    """Of the recipes of an image and the files of its context (path, time, bytes): kept as long as those are the same, and
+    the `constants` of its recipe."""
+    digest = hashlib.sha256()
+    for format in FORMATS:
+        digest.update(recipe(image, format).encode())
+    for path, *_ in context:
+        digest.update(path.relative_to(context_root()).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
 
 
 FORMATS: dict[Format, str] = {"docker": "containers/{name}/Dockerfile", "singularity": "recipes/{name}.def"}
