@@ -207,8 +207,10 @@ def script(site: Site, partition: str, benchmark: Benchmark, size: str) -> str:
     Everything but a workflow's stages is tried of it all the same.
     """
     problem: KitError | None = None
-    gpus = site.partitions[partition].gpus
-    images = sorted((load_image(name) for name in benchmark.images), key=lambda image: (image.device != "cpu") != bool(gpus))
+    gpus, vendor = site.partitions[partition].gpus, site.partitions[partition].gpu_vendor
+    known = [load_image(name) for name in benchmark.images]
+    fitting = [image for image in known if {"cuda": "nvidia", "rocm": "amd"}.get(image.device, vendor) == vendor or not gpus]
+    images = sorted(fitting, key=lambda image: (image.device != "cpu") != bool(gpus))
     for image in images:
         try:
             plan = make_plan(Request(benchmark.name, size, site.name, partition, image.name), site, here=(64, 256.0))

@@ -99,7 +99,7 @@ def doctor_site(
     from kit.cli.progress import following, working
     from kit.runs import launch
 
-    if Path(site).is_dir():
+    if Path(site, "run.json").exists() or ("/" in site and Path(site).is_dir()):  # a folder may have the name of a site
         directory = Path(site).absolute()
     else:
         plan = doctor_site.plan(site, partition, benchmark, image, nodes)

@@ -121,6 +121,12 @@ def test_options_go_with_a_site(site: Path, tmp_path: Path) -> None:
     assert "kit-ranks --ranks 2 --nodes 1 --ranks-per-node 2 --threads 1 --gpus 0 --bind none" in text
 
 
+def test_a_folder_with_the_name_of_a_site_is_not_taken_for_a_job(tmp_path: Path) -> None:
+    (tmp_path / "lokal").mkdir()
+    assert "unknown site 'lokal'" in kit("doctor", "lokal", code=1, cwd=tmp_path).stderr
+    assert "not a run directory" in kit("doctor", "./lokal", code=1, cwd=tmp_path).stderr
+
+
 def test_a_job_that_did_not_run_is_asked_for_again(site: Path, tmp_path: Path) -> None:
     directory = doctor_site.prepare(doctor_site.plan(str(site)), tmp_path)
     with pytest.raises(KitError, match="is rendered; ask again when it has ended"):

@@ -69,7 +69,6 @@ def test_a_good_file_has_nothing_to_say_but_what_this_machine_lacks(tmp_path: Pa
             '[container]\nbinds = ["/not/there:/x:ro"]\n[partitions.cpu]',
             "/not/there is not on this machine",
         ),
-        ("[partitions.cpu]", '[container]\nruntime = "podman-hpc"\n[partitions.cpu]', "podman-hpc is not on the PATH"),
         ('contact = ""', 'contact = "support@example.org"', "warning: contact: still holds 'support@example.org'"),
         ("cores = 256", "coers = 128", "error: "),
         ("cores = 256", "coers = 128", "did you mean 'cores'?"),
@@ -94,6 +93,19 @@ def test_a_mistake_is_named(tmp_path: Path, old: str, new: str, expected: str) -
 )
 def test_a_script_that_cannot_be_is_named(tmp_path: Path, old: str, new: str, expected: str) -> None:
     assert expected in said(tmp_path, GOOD.replace(old, new))
+
+
+def test_commands_that_are_not_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    text = without_scripts(tmp_path, GOOD)
+    for expected in ("slurm: sbatch is not on the PATH", "srun: srun is not", "apptainer or singularity is not on the PATH"):
+        assert expected in text
+    assert "podman-hpc is not on the PATH" in without_scripts(tmp_path, GOOD + '[container]\nruntime = "podman-hpc"\n')
+
+
+def test_a_partition_of_other_gpus_is_tried_with_images_that_go_with_it(tmp_path: Path) -> None:
+    text = said(tmp_path, GOOD.replace("cores = 256", 'cores = 256\ngpus = 8\ngpu_vendor = "amd"'))
+    assert "computes on GPUs of nvidia" not in text
 
 
 def test_every_problem_is_reported_at_once(tmp_path: Path) -> None:
