@@ -22,7 +22,8 @@ from kit.images.built import sif_of
 from kit.images.render import load_image
 from kit.plan import Request, make_plan
 from kit.runs import launch
-from kit.runs.record import read_stages
+from kit.runs.record import load_run, read_stages
+from kit.runs.states import current_state
 from kit.runtimes import RUNTIMES, apptainer
 from kit.schedulers import slurm
 from kit.schedulers.job import Job
@@ -154,8 +155,8 @@ def ended(job: str, seconds: int = 60) -> Job:
 
 
 def status(run: Path) -> str:
-    """What `kit status` says of a run, after its name."""
-    return kit("status", str(run)).stdout.strip().partition(": ")[2]
+    """The state of a run and its reason, in the words of `kit status`."""
+    return str(current_state(run, load_run(run)))
 
 
 def pid_of(daemon: str) -> int:
