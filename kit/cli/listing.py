@@ -66,13 +66,13 @@ def doctor(
     if site is not None:
         if fix:
             raise KitError("--fix installs what this machine lacks, and goes without a site")
-        doctor_site(site, partition, benchmark, image, nodes, wait, dry_run, runs, as_json)
+        doctor_of_site(site, partition, benchmark, image, nodes, wait, dry_run, runs, as_json)
         return
     given = {"--partition": partition, "--benchmark": benchmark, "--image": image, "--nodes": nodes, "--runs": runs}
     alone = [option for option, value in given.items() if value is not None] + ["--dry-run"] * dry_run
     if alone:
         raise KitError(f"{alone[0]}: which site? kit doctor SITE {alone[0]} ...; kit site list shows all")
-    from kit.doctor import examine, report
+    from kit.doctor.machine import examine, report
 
     items = examine(fix, say)
     if as_json:
@@ -83,7 +83,7 @@ def doctor(
         raise typer.Exit(1)
 
 
-def doctor_site(
+def doctor_of_site(
     site: str,
     partition: str | None,
     benchmark: str | None,
@@ -95,19 +95,20 @@ def doctor_site(
     as_json: bool,
 ) -> None:
     """The job on a site, or what an earlier one found."""
-    from kit import doctor_judge, doctor_outcome, doctor_site
     from kit.cli.progress import following, working
+    from kit.doctor import job, judge
+    from kit.doctor import outcome as outcomes
     from kit.runs import launch
 
     if Path(site, "run.json").exists() or ("/" in site and Path(site).is_dir()):  # a folder may have the name of a site
         directory = Path(site).absolute()
     else:
-        plan = doctor_site.plan(site, partition, benchmark, image, nodes)
+        plan = job.plan(site, partition, benchmark, image, nodes)
         if dry_run:
-            out(doctor_site.script(plan, *launch.DRY), end="")
+            out(job.script(plan, *launch.DRY), end="")
             return
         with working(f"{plan.image.name}: job script"):
-            directory = doctor_site.prepare(plan, runs or launch.runs_folder(), benchmark)
+            directory = job.prepare(plan, runs or launch.runs_folder(), benchmark)
         started = launch.submit(directory)
         say(f"{directory}: job {started.job} ({started.scheduler})")
         if not wait:
@@ -116,11 +117,11 @@ def doctor_site(
             return
         with following(directory) as progress:
             launch.wait(directory, progress)
-    outcome = doctor_judge.judge(directory)
-    doctor_outcome.store(outcome)
+    outcome = judge.judge(directory)
+    outcomes.store(outcome)
     if as_json:
         out_json(outcome.model_dump(mode="json"))
     else:
-        out(doctor_judge.report(outcome))
+        out(judge.report(outcome))
     if outcome.failed:
         raise typer.Exit(1)

@@ -13,8 +13,8 @@ from kit.core.checksums import plain_digest
 from kit.core.errors import KitError
 from kit.core.tables import table
 from kit.data.isolated import PACK
-from kit.doctor_outcome import FILE as DOCTOR
-from kit.doctor_outcome import NAME, carry
+from kit.doctor.outcome import FILE as DOCTOR
+from kit.doctor.outcome import NAME, carry
 from kit.plan import plan_of
 from kit.runs.plausibility import CLOCKS, contained, evidence, too_fast
 from kit.runs.record import (

@@ -26,8 +26,8 @@ from kit.core.errors import KitError, plain
 from kit.core.files import json_text, kind, read_json
 from kit.core.schema import M, parse, shortened
 from kit.data.isolated import PACK, Pack
-from kit.doctor_outcome import FILE as DOCTOR
-from kit.doctor_outcome import Outcome
+from kit.doctor.outcome import FILE as DOCTOR
+from kit.doctor.outcome import Outcome
 from kit.runs.collect import CARRIED, metric_record
 from kit.runs.plausibility import ranks_seen, stated_digest, too_fast
 from kit.runs.record import FILE, SBOM, Run, State, read_stages, stage_lines

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from kit import doctor_judge, doctor_site
 from kit.core.errors import KitError
-from kit.doctor_outcome import Checked, Outcome
+from kit.doctor import job as doctor_job
+from kit.doctor import judge as doctor_judge
+from kit.doctor.outcome import Checked, Outcome
 from kit.images.built import sif_of, starter
 from kit.images.render import load_image
 from kit.runs import launch
@@ -43,7 +44,7 @@ def site(tmp_path: Path) -> Path:
 
 
 def tried(site: Path, runs: Path, benchmark: str | None = None) -> Outcome:
-    directory = doctor_site.prepare(doctor_site.plan(str(site), benchmark=benchmark, image_name=IMAGE), runs, benchmark)
+    directory = doctor_job.prepare(doctor_job.plan(str(site), benchmark=benchmark, image_name=IMAGE), runs, benchmark)
     launch.submit(directory)
     launch.wait(directory, lambda state: None)
     return doctor_judge.judge(directory)
@@ -74,7 +75,7 @@ def test_data_are_compared_where_the_job_runs(site: Path, tmp_path: Path, monkey
     data.mkdir()
     (data / "a.star").write_text("a")
     (data / "manifest.json").write_text('{"a.star": {"bytes": 1, "sha256": "' + "0" * 64 + '"}}')
-    monkeypatch.setattr(doctor_site, "data_of", lambda benchmark: data)
+    monkeypatch.setattr(doctor_job, "data_of", lambda benchmark: data)
     outcome = tried(site, tmp_path / "runs", "relion")
     assert failed(outcome) == ["data"]
     assert "1 computed checksum did NOT match" in of(outcome, "data").detail
@@ -172,4 +173,4 @@ def test_a_module_that_is_not_there(site: Path, tmp_path: Path) -> None:
 def test_an_image_that_is_not_built(site: Path) -> None:
     site.write_text(SITE)
     with pytest.raises(KitError, match=r"not built|kit image build"):
-        doctor_site.prepare(doctor_site.plan(str(site), image_name="relion-cuda"), Path("/nowhere"))
+        doctor_job.prepare(doctor_job.plan(str(site), image_name="relion-cuda"), Path("/nowhere"))

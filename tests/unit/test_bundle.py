@@ -17,8 +17,9 @@ import pytest
 from conftest import Installed, kit
 from fetches import FETCHES
 
-from kit import bundle, wheels
+from kit import bundle
 from kit.benchmark import benchmark_names, load_benchmark
+from kit.bundle import wheels
 from kit.core import paths
 from kit.core.checksums import SUMS, digest, read_sums
 from kit.core.errors import KitError
@@ -277,13 +278,13 @@ def test_pip_that_fails_is_quoted(tmp_path: Path) -> None:
 
 def test_an_installed_kit_packs_itself_as_it_was(installed: Installed, tmp_path: Path) -> None:
     """Its files, hashes and commit: the kit that is installed from it is the same."""
-    code = f"from pathlib import Path; from kit.wheels import own_wheel; print(own_wheel(Path({str(tmp_path)!r})))"
+    code = f"from pathlib import Path; from kit.bundle.wheels import own_wheel; print(own_wheel(Path({str(tmp_path)!r})))"
     with zipfile.ZipFile(installed.python(code)) as archive:
         names = set(archive.namelist())
         assert archive.read("kit/commit.txt").decode().strip() == paths.commit()
         record = next(name for name in names if name.endswith("RECORD"))
         assert len(archive.read(record).splitlines()) == len(names)
-    assert {"kit/bundle.py", "kit/templates/install.sh.j2", "kit/sites/local.toml"} <= names
+    assert {"kit/bundle/__init__.py", "kit/templates/install.sh.j2", "kit/sites/local.toml"} <= names
     assert {name.partition("/")[2] for name in names if ".dist-info/" in name} >= {"METADATA", "WHEEL", "entry_points.txt"}
     assert not [name for name in names if name.endswith(("direct_url.json", "INSTALLER", ".pyc"))]
 

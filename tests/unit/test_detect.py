@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from kit import detect, detect_queues
+from kit import detect
 from kit.core import limits
 from kit.core.schema import parse
+from kit.detect import queues as detect_queues
 from kit.schedulers import SCHEDULERS
 from kit.site import Site
 from kit.site_files import check

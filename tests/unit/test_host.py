@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from kit.core.host import memory_gb
-from kit.doctor import memory
+from kit.doctor.machine import memory
 from kit.runs.system import describe
 from kit.site import load_site
 

@@ -23,8 +23,9 @@ from pathlib import Path
 
 from rich.filesize import decimal
 
-from kit import __version__, wheels
+from kit import __version__
 from kit.benchmark import Benchmark, load_benchmark
+from kit.bundle import wheels
 from kit.core import checksums
 from kit.core.checksums import MANIFEST, SUMS, labelled, sha256, write_sums
 from kit.core.errors import KitError

@@ -18,8 +18,8 @@ from kit.core.errors import KitError, plain
 from kit.core.files import open_plain, plain_file, read_table
 from kit.core.tables import table
 from kit.detect import FAMILIES, slurms_folder
-from kit.doctor_outcome import NAME, Checked, Outcome, Verdict, description
-from kit.doctor_site import START, TRIAL
+from kit.doctor.job import START, TRIAL
+from kit.doctor.outcome import NAME, Checked, Outcome, Verdict, description
 from kit.plan import Plan, plan_of
 from kit.runs.plausibility import CLOCKS
 from kit.runs.record import Run, load_run

@@ -14,13 +14,15 @@ import pytest
 import tomlkit
 from conftest import ROOT, forged, kit
 
-from kit import doctor_judge, doctor_outcome, doctor_site
 from kit.core.checksums import digest
 from kit.core.errors import KitError
 from kit.core.files import json_text
 from kit.core.schema import parse
-from kit.doctor_judge import Left, judge
-from kit.doctor_outcome import Checked, Outcome
+from kit.doctor import job as doctor_job
+from kit.doctor import judge as doctor_judge
+from kit.doctor import outcome as doctor_outcome
+from kit.doctor.judge import Left, judge
+from kit.doctor.outcome import Checked, Outcome
 from kit.plan import Request, make_plan
 from kit.runs import launch
 from kit.runs.collect import collect
@@ -69,7 +71,7 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def tried(site: Path, runs: Path) -> Outcome:
     """The outcome of a job that ran."""
-    directory = doctor_site.prepare(doctor_site.plan(str(site)), runs)
+    directory = doctor_job.prepare(doctor_job.plan(str(site)), runs)
     launch.submit(directory)
     launch.wait(directory, lambda state: None)
     return judge(directory)
@@ -128,7 +130,7 @@ def test_a_folder_with_the_name_of_a_site_is_not_taken_for_a_job(tmp_path: Path)
 
 
 def test_a_job_that_did_not_run_is_asked_for_again(site: Path, tmp_path: Path) -> None:
-    directory = doctor_site.prepare(doctor_site.plan(str(site)), tmp_path)
+    directory = doctor_job.prepare(doctor_job.plan(str(site)), tmp_path)
     with pytest.raises(KitError, match="is rendered; ask again when it has ended"):
         judge(directory)
 
@@ -138,7 +140,7 @@ def test_a_run_is_no_job_of_the_doctor_and_the_other_way_round(site: Path, toy: 
     with pytest.raises(KitError, match="a run of toy, not of kit doctor"):
         judge(directory)
     with pytest.raises(KitError, match="tries a site, and is no run of a benchmark"):
-        collect(doctor_site.prepare(doctor_site.plan(str(site), image_name="relion-basic"), tmp_path / "runs"))
+        collect(doctor_job.prepare(doctor_job.plan(str(site), image_name="relion-basic"), tmp_path / "runs"))
 
 
 def test_an_image_without_the_program(site: Path, programs: Path, tmp_path: Path) -> None:
@@ -188,7 +190,7 @@ def left(site: Path, tmp_path: Path) -> Any:
     """What a job left, made up: left(check, exit, out, err, **changes of the partition or container)."""
 
     def make(check: str, exit: int = 0, out: str = "", err: str = "", **changes: Any) -> Left:
-        directory = doctor_site.prepare(doctor_site.plan(str(site)), tmp_path / f"runs-{len(list(tmp_path.iterdir()))}")
+        directory = doctor_job.prepare(doctor_job.plan(str(site)), tmp_path / f"runs-{len(list(tmp_path.iterdir()))}")
         (directory / "doctor").mkdir()
         (directory / f"doctor/{check}.out").write_text(out)
         (directory / f"doctor/{check}.err").write_text(err)
@@ -199,7 +201,7 @@ def left(site: Path, tmp_path: Path) -> Any:
             (data["container"] if key in data["container"] else data["partitions"]["main"])[key] = value
         changed = tmp_path / "changed.toml"
         changed.write_text(tomlkit.dumps(data))
-        made.plan = doctor_site.plan(str(changed))
+        made.plan = doctor_job.plan(str(changed))
         return made
 
     return make
@@ -483,9 +485,9 @@ def test_an_outcome_that_was_changed_after_packing_is_refused(submission: Path) 
 
 def test_the_job_has_the_words_of_the_site(site: Path, tmp_path: Path) -> None:
     site.write_text(SITE.replace("cores = 2", "cores = 64\nmin_nodes = 2\nmax_nodes = 4").replace('"inside"', '"outside"'))
-    plan = doctor_site.plan(str(site))
+    plan = doctor_job.plan(str(site))
     assert (plan.placement.nodes, plan.placement.ranks, plan.placement.threads) == (2, 2, 64)
-    directory = doctor_site.prepare(plan, tmp_path)
+    directory = doctor_job.prepare(plan, tmp_path)
     assert resolved(directory)[0].stages[0].name == "doctor"
     assert load_run(directory).site == "mine"
     assert "check mpi_outside mpirun --version" in (directory / "checks.sh").read_text()

@@ -1,6 +1,6 @@
 """A real small job that shows whether a site can run what it will be asked: rendered, submitted and waited for like a run.
 
-Its only stage makes every check and ends well whatever they find (templates/doctor.j2); kit/doctor_judge.py reads what
+Its only stage makes every check and ends well whatever they find (templates/doctor.j2); kit/doctor/judge.py reads what
 they left.
 """
 
@@ -19,7 +19,7 @@ from kit.core.errors import KitError
 from kit.core.files import read_table, write_atomic, write_json
 from kit.core.host import this_machine
 from kit.data.generated import data_key
-from kit.doctor_outcome import NAME
+from kit.doctor.outcome import NAME
 from kit.images.render import Image, load_image
 from kit.placement import SCRATCH_INSIDE
 from kit.plan import Plan, Request, placed

@@ -16,7 +16,7 @@ from tomlkit.items import Table
 
 from kit.core.host import processor
 from kit.core.limits import cores, memory
-from kit.detect_queues import Fact, Queue, ask, scheduler
+from kit.detect.queues import Fact, Queue, ask, scheduler
 from kit.schedulers import OPTIONAL, SCHEDULERS
 
 KFD = Path("/sys/class/kfd/kfd/topology/nodes")
