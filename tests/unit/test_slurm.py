@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from kit.core.errors import KitError
+from kit.plan import Request, make_plan
+from kit.runs import launch
 from kit.schedulers import slurm
 from kit.schedulers.job import Job
 
@@ -208,3 +210,18 @@ def test_cancel(state: str, words: list[str], fake: Fake, tmp_path: Path) -> Non
     fake("scancel")
     slurm.cancel("17")
     assert [call.partition(" ")[2].strip() for call in calls(tmp_path, "scancel")] == words
+
+
+@pytest.mark.parametrize(("pmi", "told"), [("pmix", True), ("pmix_v4", True), ("pmi2", False), ("", False)])
+def test_ranks_find_each_other_without_a_folder_of_the_node(
+    pmi: str, told: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kit.runtimes.apptainer.singularity", lambda: ["apptainer"])
+    site = tmp_path / "cluster.toml"
+    site.write_text(
+        'description = "x"\ncontact = "x"\nurl = "https://localhost"\n[partitions.cpu]\nscheduler = "slurm"\n'
+        f'launcher = "srun"\npmi = "{pmi}"\ncores = 64\n'
+    )
+    script = launch.script(make_plan(Request("relion", "particles", str(site))), *launch.DRY)
+    assert (f"--mpi={pmi}" in script) is bool(pmi)
+    assert ("--env PMIX_MCA_gds=hash" in script) is told
