@@ -41,7 +41,7 @@ T = TypeVar("T")
 STATE = Path("/var/lib/slurm-kittest")
 
 # The nodes are one machine: they share their addresses, and Open MPI must be told which of them leads to the others. What
-# Slurm tells the ranks of PMIx lies below STATE, of each node apart.
+# Slurm tells the ranks lies in folders of their own, for they share /tmp too.
 SITE = f"""
 description = "The Slurm of the tests"
 contact = "tests"
@@ -73,7 +73,7 @@ exclusive = false
 [container]
 runtime = "RUNTIME"
 mpi = "outside"
-binds = ["{STATE}"]
+binds = {[f"{STATE}/tmp-n{number}" for number in (1, 2, 3, 4)]}
 """
 
 # Every rank says where it is; then one process waits until the test lets it go on.

@@ -33,7 +33,7 @@ pytestmark = [
 ]
 
 # Ranks outside the container, one each: the way of every cluster. The nodes of this one share their addresses, and what
-# Slurm tells the ranks lies below a folder of its own (tests/slurm/start.sh).
+# Slurm tells the ranks lies in folders of their own, for they share /tmp too (tests/slurm/start.sh).
 SITE = """
 description = "The Slurm of the tests"
 contact = "tests"
@@ -53,7 +53,7 @@ pmi = "pmix"
 [container]
 runtime = "apptainer"
 mpi = "outside"
-binds = ["/var/lib/slurm-kittest"]
+binds = ["/var/lib/slurm-kittest/tmp-n1", "/var/lib/slurm-kittest/tmp-n2", "/var/lib/slurm-kittest/tmp-n3"]
 """
 
 # A benchmark small enough to run whole: Class3D of one iteration on all ranks.
