@@ -11,6 +11,7 @@
 #SBATCH --chdir="/work/run"
 #SBATCH --output="/work/run/job.out"
 #SBATCH --open-mode=append
+#SBATCH --no-requeue
 #SBATCH --signal=B:TERM@60
 #SBATCH --partition=cpu
 #SBATCH --account=project1

@@ -21,6 +21,7 @@
 #SBATCH --chdir="/work/project"
 #SBATCH --output="/work/project/XXXoutfileXXX"
 #SBATCH --open-mode=append
+#SBATCH --no-requeue
 #SBATCH --signal=B:TERM@60
 #SBATCH --partition=XXXqueueXXX
 #SBATCH --account=project1

@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -329,7 +330,7 @@ def test_several_runs_are_one_array(toy: Path, cluster: Fake) -> None:
     text = array.read_text()
     assert f'#SBATCH --output="{array.parent}/job.out"' in text
     assert "#SBATCH --time=5" in text
-    subprocess.run(["shellcheck", array], check=True)
+    subprocess.run([Path(sys.executable).parent / "shellcheck", array], check=True)
     # A task runs the script of its run, and nothing of another's.
     subprocess.run(["bash", array], env={**os.environ, "SLURM_ARRAY_TASK_ID": "2"}, check=True)
     assert [len(read_stages(directory)) for directory in directories] == [0, 3, 0, 0]

@@ -13,6 +13,7 @@
 #SBATCH --chdir="/work/run"
 #SBATCH --output="/work/run/job.out"
 #SBATCH --open-mode=append
+#SBATCH --no-requeue
 #SBATCH --signal=B:TERM@60
 #SBATCH --partition=booster
 # 1 node x 4 ranks x 1 thread = 4 of 48 cores
@@ -55,6 +56,7 @@ launch() {
 #SBATCH --chdir="/work/run"
 #SBATCH --output="/work/run/job.out"
 #SBATCH --open-mode=append
+#SBATCH --no-requeue
 #SBATCH --signal=B:TERM@60
 #SBATCH --partition=develbooster
 # 1 node x 4 ranks x 1 thread = 4 of 48 cores

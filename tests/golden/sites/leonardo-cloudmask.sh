@@ -13,6 +13,7 @@
 #SBATCH --chdir="/work/run"
 #SBATCH --output="/work/run/job.out"
 #SBATCH --open-mode=append
+#SBATCH --no-requeue
 #SBATCH --signal=B:TERM@60
 #SBATCH --partition=boost_usr_prod
 # 1 node x 4 ranks x 1 thread = 4 of 32 cores
@@ -65,6 +66,7 @@ launch() {
 #SBATCH --chdir="/work/run"
 #SBATCH --output="/work/run/job.out"
 #SBATCH --open-mode=append
+#SBATCH --no-requeue
 #SBATCH --signal=B:TERM@60
 #SBATCH --partition=boost_usr_prod
 #SBATCH --qos=boost_qos_bprod
@@ -118,6 +120,7 @@ launch() {
 #SBATCH --chdir="/work/run"
 #SBATCH --output="/work/run/job.out"
 #SBATCH --open-mode=append
+#SBATCH --no-requeue
 #SBATCH --signal=B:TERM@60
 #SBATCH --partition=boost_usr_prod
 #SBATCH --qos=boost_qos_dbg
@@ -170,6 +173,7 @@ launch() {
 #SBATCH --chdir="/work/run"
 #SBATCH --output="/work/run/job.out"
 #SBATCH --open-mode=append
+#SBATCH --no-requeue
 #SBATCH --signal=B:TERM@60
 #SBATCH --partition=dcgp_usr_prod
 # 1 node x 2 ranks x 1 thread = 2 of 112 cores
@@ -220,6 +224,7 @@ launch() {
 #SBATCH --chdir="/work/run"
 #SBATCH --output="/work/run/job.out"
 #SBATCH --open-mode=append
+#SBATCH --no-requeue
 #SBATCH --signal=B:TERM@60
 #SBATCH --partition=dcgp_usr_prod
 #SBATCH --qos=dcgp_qos_bprod

@@ -13,6 +13,7 @@
 #SBATCH --chdir="/work/run"
 #SBATCH --output="/work/run/job.out"
 #SBATCH --open-mode=append
+#SBATCH --no-requeue
 #SBATCH --signal=B:TERM@60
 #SBATCH --partition=boost_usr_prod
 # 1 node x 5 ranks x 1 thread = 5 of 32 cores
@@ -65,6 +66,7 @@ launch() {
 #SBATCH --chdir="/work/run"
 #SBATCH --output="/work/run/job.out"
 #SBATCH --open-mode=append
+#SBATCH --no-requeue
 #SBATCH --signal=B:TERM@60
 #SBATCH --partition=boost_usr_prod
 #SBATCH --qos=boost_qos_bprod
@@ -119,6 +121,7 @@ launch() {
 #SBATCH --chdir="/work/run"
 #SBATCH --output="/work/run/job.out"
 #SBATCH --open-mode=append
+#SBATCH --no-requeue
 #SBATCH --signal=B:TERM@60
 #SBATCH --partition=boost_usr_prod
 #SBATCH --qos=boost_qos_dbg
@@ -171,6 +174,7 @@ launch() {
 #SBATCH --chdir="/work/run"
 #SBATCH --output="/work/run/job.out"
 #SBATCH --open-mode=append
+#SBATCH --no-requeue
 #SBATCH --signal=B:TERM@60
 #SBATCH --partition=dcgp_usr_prod
 # 1 node x 3 ranks x 1 thread = 3 of 112 cores
@@ -221,6 +225,7 @@ launch() {
 #SBATCH --chdir="/work/run"
 #SBATCH --output="/work/run/job.out"
 #SBATCH --open-mode=append
+#SBATCH --no-requeue
 #SBATCH --signal=B:TERM@60
 #SBATCH --partition=dcgp_usr_prod
 #SBATCH --qos=dcgp_qos_bprod

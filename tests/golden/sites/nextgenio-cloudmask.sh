@@ -13,6 +13,7 @@
 #SBATCH --chdir="/work/run"
 #SBATCH --output="/work/run/job.out"
 #SBATCH --open-mode=append
+#SBATCH --no-requeue
 #SBATCH --signal=B:TERM@60
 #SBATCH --nvram-option=1LM:1000
 # 1 node x 2 ranks x 1 thread = 2 of 48 cores

@@ -14,6 +14,7 @@
 #SBATCH --chdir="/work/run"
 #SBATCH --output="/work/run/job.out"
 #SBATCH --open-mode=append
+#SBATCH --no-requeue
 #SBATCH --signal=B:TERM@60
 # 1 node x 16 ranks x 1 thread = 16 of 48 cores
 # 16 of 16 GPUs of a node; every rank sees them all

@@ -12,6 +12,7 @@
 #SBATCH --chdir="/work/run"
 #SBATCH --output="/work/run/job.out"
 #SBATCH --open-mode=append
+#SBATCH --no-requeue
 #SBATCH --signal=B:TERM@60
 #SBATCH --partition=scarf
 #SBATCH --constraint=scarf18
@@ -63,6 +64,7 @@ launch() {
 #SBATCH --chdir="/work/run"
 #SBATCH --output="/work/run/job.out"
 #SBATCH --open-mode=append
+#SBATCH --no-requeue
 #SBATCH --signal=B:TERM@60
 #SBATCH --partition=scarf
 #SBATCH --constraint=scarf17
@@ -115,6 +117,7 @@ launch() {
 #SBATCH --chdir="/work/run"
 #SBATCH --output="/work/run/job.out"
 #SBATCH --open-mode=append
+#SBATCH --no-requeue
 #SBATCH --signal=B:TERM@60
 #SBATCH --partition=gpu
 # 1 node x 4 ranks x 1 thread = 4 of 16 cores
