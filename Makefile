@@ -13,7 +13,7 @@ SIZE ?= tiny
 SITE ?= local
 SUBMISSIONS ?= submissions
 
-.PHONY: help setup recipes images images/all submission test test/unit test/slurm test/gridengine test/engine lint docs bench bench/relion bench/cloudmask bench/levers bench/repeats clean
+.PHONY: help setup recipes images images/all submission test test/unit test/schedulers test/slurm test/gridengine test/engine lint docs bench bench/relion bench/cloudmask bench/levers bench/repeats clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z\/%-]+:.*## / {printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,16 +60,21 @@ submission: setup ## run every benchmark at SIZE=tiny on SITE=local and leave ch
 	printf '\nReady for a pull request once packed under the names of your organisation and system, which this asks for:\n'; \
 	printf '  $(KIT) submission pack %s\n' "$${runs[@]}"
 
-# Images are downloaded and compiled while unit tests run. The schedulers come before the engines: what starts them makes the
-# user as whom containers are tried.
+# Images are downloaded and compiled while unit tests run. The tests of schedulers wait most of the time, and those of engines
+# compute meanwhile. What starts Slurm also makes the user as whom containers are tried.
 test: .venv/.done ## all tests, on real engines; installs what they need
 	@$(MAKE) --no-print-directory --jobs 2 test/unit images
-	@$(MAKE) --no-print-directory test/slurm test/gridengine test/engine
+	@tests/slurm/start.sh
+	@tests/gridengine/start.sh
+	@$(MAKE) --no-print-directory --jobs 2 test/schedulers test/engine
 
-test/unit: .venv/.done ## the tests that need neither an image nor an engine (a few minutes on 2 cores)
+test/unit: .venv/.done ## the tests that need neither an image nor an engine (8 minutes on 2 cores)
 	@.venv/bin/pytest tests/unit --numprocesses auto --maxprocesses 8 --dist worksteal
 
-test/slurm: images ## the tests on a real Slurm, which is installed and started (3 minutes)
+test/schedulers: images ## the tests on a real Slurm, and then on a real Grid Engine
+	@$(MAKE) --no-print-directory --jobs 1 test/slurm test/gridengine
+
+test/slurm: images ## the tests on a real Slurm of four nodes, which is installed and started (8 minutes)
 	@tests/slurm/start.sh
 	@.venv/bin/pytest tests/slurm
 
@@ -77,7 +82,7 @@ test/gridengine: images ## the tests on a real Grid Engine, which is installed a
 	@tests/gridengine/start.sh
 	@.venv/bin/pytest tests/gridengine
 
-test/engine: images ## the tests on real images and engines (about half an hour)
+test/engine: images ## the tests on real images and engines (50 minutes)
 	@kit/images/host/docker.sh
 	@.venv/bin/pytest tests/engine
 
