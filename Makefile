@@ -72,7 +72,8 @@ test/unit: .venv/.done ## the tests that need neither an image nor an engine (8 
 	@.venv/bin/pytest tests/unit --numprocesses auto --maxprocesses 8 --dist worksteal
 
 test/schedulers: images ## the tests on a real Slurm, and then on a real Grid Engine
-	@$(MAKE) --no-print-directory --jobs 1 test/slurm test/gridengine
+	@$(MAKE) --no-print-directory test/slurm
+	@$(MAKE) --no-print-directory test/gridengine
 
 test/slurm: images ## the tests on a real Slurm of four nodes, which is installed and started (8 minutes)
 	@tests/slurm/start.sh
