@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kit.benchmark import Benchmark, benchmark_names, load_benchmark
+from kit.core.errors import KitError
 from kit.core.tables import table
 from kit.images.recipes import RECIPES
 from kit.site import load_site, site_files
@@ -24,9 +25,17 @@ def catalogue() -> Catalogue:
     """Everything that this kit knows; KitError for a file that cannot be read."""
     return Catalogue(
         benchmarks={name: load_benchmark(name) for name in benchmark_names()},
-        sites={name: load_site(name).description for name in site_files()},
+        sites={name: described(name) for name in site_files()},
         images={name: recipe.DESCRIPTION for name, recipe in RECIPES.items()},
     )
+
+
+def described(site: str) -> str:
+    """What a site is; a file of the user's that cannot be read hides none of the others."""
+    try:
+        return load_site(site).description
+    except KitError:
+        return f"cannot be used: kit site check {site}"
 
 
 def as_json(found: Catalogue) -> dict[str, Any]:

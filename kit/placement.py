@@ -32,6 +32,13 @@ class Placement:
         """Threads that a stage of one process may use on its node."""
         return min(self.cores, self.ranks_per_node * self.threads)
 
+    @property
+    def fewest_ranks(self) -> int:
+        """Ranks of the node that has the fewest."""
+        if self.order == "cyclic":
+            return self.ranks // self.nodes
+        return self.ranks - (self.nodes - 1) * self.ranks_per_node
+
     def node_of(self, rank: int, ranks: int) -> tuple[int, int]:
         """The node that a rank of so many is on, and which of its node's ranks it is; both counted from 0."""
         if self.order == "cyclic":
@@ -63,18 +70,20 @@ def placement(
     cores_here, memory_gb = here or this_machine()
     where = f"site {site.name}"
     if not partition.min_nodes <= size.nodes <= partition.max_nodes:
-        bound = "at most" if size.nodes > partition.max_nodes else "at least"
-        count = partition.max_nodes if size.nodes > partition.max_nodes else partition.min_nodes
-        fewer = "fewer" if size.nodes > partition.max_nodes else "more"
+        if size.nodes < partition.min_nodes:
+            raise KitError(
+                f"{where}: the partition takes jobs of {partition.min_nodes} nodes or more; --nodes {partition.min_nodes}"
+            )
         raise KitError(
-            f"{where}: {size.nodes} nodes are needed, but the partition has {bound} {count}; --nodes asks for {fewer}"
+            f"{where}: {size.nodes} nodes are needed, but the partition has at most {partition.max_nodes}; "
+            "--nodes asks for fewer"
         )
     longest, minutes = partition.minutes_for(size.nodes), minutes or size.minutes
     if minutes > longest:
         raise KitError(
             f"{where}: {minutes} minutes are needed, but the partition gives at most {longest} to {size.nodes} "
-            f"node{'s' if size.nodes > 1 else ''}; --minutes {longest} runs what fits, and "
-            "--jobs 2 or kit resume go on from there"
+            f"node{'s' if size.nodes > 1 else ''}; --minutes {longest} --jobs {math.ceil(minutes / longest)} makes as many "
+            "jobs of it, each of which goes on where the one before ended"
         )
     if size.nodes > 1 and site.container.mpi == "inside":
         raise KitError(f"{where}: key 'container.mpi' is 'inside', which serves one node; set it to 'outside'")
@@ -99,6 +108,13 @@ def placement(
             f'{where}: {per_node} ranks on a node and {used} GPUs, but with gpu_request = "task" each rank has its own; '
             "ask for them by node, or for fewer ranks (--ranks)"
         )
+    order = "cyclic" if site.container.mpi == "inside" else partition.rank_order
+    filled = math.ceil(ranks / per_node)
+    if order == "block" and filled < size.nodes:
+        raise KitError(
+            f"{where}: {ranks} ranks, {per_node} on a node, fill {filled} of {size.nodes} nodes, and the launcher "
+            f"{partition.launcher} fills one after another; --nodes {filled}, or another number of ranks (--ranks)"
+        )
     scratch = partition.scratch
     if scratch.startswith("$"):
         if site.container.runtime == "host":
@@ -110,10 +126,10 @@ def placement(
         ranks_per_node=per_node,
         threads=size.threads,
         cores=cores,
-        gpus=used,
+        gpus=min(used, per_node) if gpu_each else used,
         memory_gb=partition.memory_gb or (memory_gb if partition.scheduler == "local" else 0.0),
         scratch=scratch,
-        order="cyclic" if site.container.mpi == "inside" else partition.rank_order,
+        order=order,
         gpu_each=gpu_each,
         bind=partition.bind == "cores" and per_node * size.threads <= cores,
     )
@@ -128,11 +144,15 @@ def fill(size: Size, gpus: int, cores: int) -> int:
     return max(3, room - 1 + room % 2)
 
 
-def warnings(benchmark: Benchmark, placement: Placement) -> list[str]:
-    """Warnings before a run starts: stages that need more memory than a node has."""
+def warnings(benchmark: Benchmark, placement: Placement, partition: Partition) -> list[str]:
+    """Warnings before a run starts: stages that need more memory than a node has, and GPUs that nobody uses."""
+    idle = f"the {partition.gpus} GPUs of a node are not used, nor asked for: the image computes on CPUs (--image)"
     return [
-        f"stage {stage.name}: about {stage.memory_gb:.0f} GB of memory a node are needed, and it has "
-        f"{placement.memory_gb:.0f}; take more nodes or fewer ranks (--nodes, --ranks)"
-        for stage in benchmark.stages
-        if placement.memory_gb and stage.memory_gb > placement.memory_gb
+        *([idle] if partition.gpus and not placement.gpus else []),
+        *(
+            f"stage {stage.name}: about {stage.memory_gb:.0f} GB of memory a node are needed, and it has "
+            f"{placement.memory_gb:.0f}; take more nodes or fewer ranks (--nodes, --ranks)"
+            for stage in benchmark.stages
+            if placement.memory_gb and stage.memory_gb > placement.memory_gb
+        ),
     ]

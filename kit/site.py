@@ -204,8 +204,10 @@ class Site(Model):
     @classmethod
     def inherited(cls, data: Any) -> Any:
         """Keys of a partition that stand at the top go into every partition that does not say otherwise."""
-        if not isinstance(data, dict) or not isinstance(data.get("partitions"), dict):
+        if not isinstance(data, dict):
             return data
+        if not isinstance(data.get("partitions"), dict) or not data["partitions"]:
+            raise ValueError("no partition: add a table such as [partitions.cpu]; keys above it apply to all of them")
         common = {key: value for key, value in data.items() if key in Partition.model_fields}
         rest = {key: value for key, value in data.items() if key not in common}
         partitions = {

@@ -103,7 +103,7 @@ def check(path: Path) -> list[Finding]:
         return [Finding("error", "", line) for line in str(error).splitlines()]
     found = [*texts(site), *here(site)]
     for name, partition in site.partitions.items():
-        found += [warning(f"partitions.{name}.{key}", text) for key, text in numbers(partition)]
+        found += [warning(f"partitions.{name}.{key}", text) for key, text in (*numbers(partition), *ways(site, partition))]
     for name in list(site.partitions)[:MOST_PARTITIONS]:
         found += scripts(site, name)
     if len(site.partitions) > MOST_PARTITIONS:
@@ -126,8 +126,8 @@ def numbers(partition: Partition) -> Iterator[tuple[str, str]]:
     if partition.max_minutes < 60:
         yield "max_minutes", f"{partition.max_minutes} minutes; were hours meant?"
     for limit in partition.limits:
-        if limit.nodes > partition.max_nodes or limit.minutes > partition.max_minutes:
-            yield "limits", f"{limit.nodes} nodes for {limit.minutes} minutes are more than max_nodes or max_minutes"
+        if limit.minutes > partition.max_minutes and limit.nodes <= partition.max_nodes:
+            yield "limits", f"{limit.minutes} minutes for {limit.nodes} nodes are more than max_minutes"
     if partition.min_nodes > partition.max_nodes:
         yield "min_nodes", f"{partition.min_nodes} is more than max_nodes, {partition.max_nodes}: no job fits"
     if partition.memory_gb > 20_000:
@@ -143,6 +143,21 @@ def numbers(partition: Partition) -> Iterator[tuple[str, str]]:
             yield "cores", "missing: those of the login node would be taken for a compute node's"
         if not partition.memory_gb:
             yield "memory_gb", "missing: nothing can warn of a run that needs more"
+
+
+def ways(site: Site, partition: Partition) -> Iterator[tuple[str, str]]:
+    """Ways in which ranks and GPUs are seldom found."""
+    outside = site.container.mpi == "outside" and site.container.runtime != "host"
+    if outside and partition.launcher == "srun" and not partition.pmi:
+        yield "pmi", "missing: without one, ranks in containers do not find each other unless Slurm's default is pmix"
+    if outside and partition.launcher in ("aprun", "intelmpi", "mpich", "pals") and not site.container.mpi_family:
+        yield (
+            "launcher",
+            f"{partition.launcher} is of the family of MPICH, and the kit's images have Open MPI, whose ranks would not "
+            "find each other: container.mpi = 'inside' for one node, or container.mpi_family = 'mpich' with images of your own",
+        )
+    if partition.gpus and partition.gpu_request == "none" and not partition.exclusive:
+        yield "gpu_request", "'none' asks for no GPUs, and without 'exclusive' a job does not get those of its nodes"
 
 
 def here(site: Site) -> Iterator[Finding]:

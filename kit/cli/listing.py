@@ -61,7 +61,7 @@ def doctor(
     """Check that this machine has what the kit needs, and name the command that installs what is missing.
 
     With SITE, submit a small job there that tries what a run needs: image, MPI, cores, GPUs, folders, data, space, clocks,
-    limits. Says of what is not well which key of the site file mends it, and fails then.
+    limits. For each problem it names the key of the site file to change; it fails if a check fails.
     """
     if site is not None:
         if fix:

@@ -107,6 +107,7 @@ def run(
     )
     plans = swept(request, repeat, sweep)
     if dry_run:
+        say("kit: a dry run makes no run directory and no data: /RUN and /DATA stand for them")
         out(launch.script(plans[0], *launch.DRY), end="")
         return
     launch.check_jobs(plans[0], jobs)
@@ -286,7 +287,7 @@ def cancel(directories: RunDirectories) -> None:
 def collect(
     directories: RunDirectories,
     ended: Annotated[
-        bool, typer.Option("--ended", help="You know that the job has ended, where its scheduler cannot be asked.")
+        bool, typer.Option("--ended", help="Take the job for ended, where its scheduler cannot be asked.")
     ] = False,
     as_json: Json = False,
 ) -> None:

@@ -49,7 +49,7 @@ def check(
 ) -> None:
     """Say what is wrong with a site file, and what may be. Fails on errors, not on warnings.
 
-    Nothing that the file names is run or read.
+    It looks whether folders and commands are there, and opens and runs none.
     """
     from kit.site_files import check as verb
     from kit.site_files import path_of

@@ -57,7 +57,8 @@ def parse(model: type[M], data: Any, where: Path | str) -> M:
                 lines.append(f"{where}: key '{key}' is missing")
             else:
                 message = problem["msg"].removeprefix("Value error, ")
-                lines.append(f"{where}: key '{key}': {message}, got {shortened(problem['input'])}")
+                got = "" if isinstance(problem["input"], dict) else f", got {shortened(problem['input'])}"
+                lines.append(f"{where}: {f'key {key!r}: ' if key else ''}{message}{got}")
         if count > MOST_PROBLEMS:
             lines.append(f"{where}: {count - MOST_PROBLEMS} more problems")
         raise KitError("\n".join(lines)) from None

@@ -84,6 +84,7 @@ def gigabytes(text: str) -> float:
 
 
 def whole(value: float) -> int:
+    """Down, so that no job asks for more than there is."""
     return int(value)
 
 
@@ -101,6 +102,9 @@ def slurm() -> list[Queue] | None:
         words = [word.strip() for word in line.split("|")]
         if len(words) == 9:
             kinds.setdefault(words[0], []).append(words)
+    said = ask("scontrol", "show", "config") or ""
+    memory = re.search(r"^SelectTypeParameters\s*=\s*(\S*MEMORY\S*)", said, re.MULTILINE)
+    most_tasks = re.search(r"^MaxArraySize\s*=\s*(\d+)", said, re.MULTILINE)
     found = []
     # The default partition is marked, and comes first: it is what a site without --partition means.
     for name in sorted(kinds, key=lambda name: not name.endswith("*")):
@@ -124,6 +128,10 @@ def slurm() -> list[Queue] | None:
         threads = sockets[2] if len(sockets) == 3 else 1
         queue.say("hardware_threads", threads if threads > 1 else 0, f"sinfo, {processors} processors of a node")
         queue.say("memory_gb", whole(number(megabytes) * 2**20 / 1e9), f"sinfo, {megabytes} MiB of a node")
+        if memory:
+            queue.say("memory_request", "node", f"SelectTypeParameters of scontrol, {memory[1]}")
+        if most_tasks and int(most_tasks[1]) > 1:  # indices are below it
+            queue.say("max_jobs_in_array", int(most_tasks[1]) - 1, "MaxArraySize of scontrol")
         cards = re.search(r"gpu(?::([A-Za-z][\w.-]*))?:(\d+)", gres)
         if cards:
             queue.say("gpus", int(cards[2]), f"sinfo, gres {gres}")

@@ -21,12 +21,13 @@ class Ranks:
     order: str = "cyclic"  # over nodes: dealt in turn, or `block`: one node after another
     bind: bool = False  # each rank to cores of its own
     pmi: str = ""  # how the launcher tells ranks of each other
+    spread: int = 0  # nodes that all have some; 0: as few as hold them
     hardware_threads: int = 1  # of one core
     hyperthreads: bool = False  # threads take hardware threads, not cores
 
     @property
     def nodes(self) -> int:
-        return math.ceil(self.count / self.per_node)
+        return self.spread or math.ceil(self.count / self.per_node)
 
     @property
     def even(self) -> bool:

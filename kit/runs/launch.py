@@ -151,7 +151,7 @@ def prepare(plan: Plan, runs: Path) -> Path:
 def warnings_of(directory: Path) -> list[str]:
     """Warnings about a run that is about to start."""
     plan = plan_of(directory)
-    return warnings(plan.benchmark, plan.placement)
+    return warnings(plan.benchmark, plan.placement, plan.partition)
 
 
 def submit(directory: Path, jobs: int = 1) -> Run:

@@ -65,8 +65,9 @@ def submit(script: Path, after: str = "", tasks: int = 0) -> str:
     if after:
         words += ["-W", f"depend=afterany:{after}"]
     if tasks:
-        # A range must rise: an array of one task is every second number of 1 to 2.
-        words += ["-J", f"1-{tasks}" if tasks > 1 else "1-2:2"]
+        # A range must rise: an array of one task is every second number of 1 to 2. PBS takes only arrays that it may start
+        # again; a script by itself says that it may not, since the old one may still write.
+        words += ["-r", "y", "-J", f"1-{tasks}" if tasks > 1 else "1-2:2"]
     answer = run_command(*words, script.name, cwd=script.parent, drop=DROP)
     match = re.search(r"^\d+(\[\])?(\.\S+)?$", answer.strip(), re.MULTILINE)
     if not match:

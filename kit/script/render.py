@@ -65,11 +65,12 @@ def looked_at(plan: Plan) -> Plan:
     if not plan.image.mpi or (placement.ranks == 1 and not placement.gpus):
         return plan
     alone = " --whole-cores" if plan.partition.hardware_threads > 1 and not plan.partition.hyperthreads else ""
+    gpus = min(placement.gpus, placement.fewest_ranks) if placement.gpu_each else placement.gpus
     look = Stage(
         name=RANKS,
         command=(
             f"launch kit-ranks --ranks {placement.ranks} --nodes {placement.nodes} "
-            f"--ranks-per-node {placement.ranks_per_node} --threads {placement.threads}{alone} --gpus {placement.gpus} "
+            f"--ranks-per-node {placement.ranks_per_node} --threads {placement.threads}{alone} --gpus {gpus} "
             f"--bind {'cores' if placement.bind else 'none'} >{RANKS}.jsonl"
         ),
         outputs=[f"{RANKS}.jsonl"],
@@ -82,9 +83,11 @@ def looked_at(plan: Plan) -> Plan:
 def launcher(plan: Plan, ranks: int) -> list[str]:
     """The words that start this many ranks. srun uses as few nodes as hold them, mpirun all nodes in turn."""
     placement, partition, container = plan.placement, plan.partition, plan.site.container
+    per_node = min(ranks, placement.ranks_per_node)
     wanted = Ranks(
         count=ranks,
-        per_node=min(ranks, placement.ranks_per_node),
+        per_node=per_node,
+        spread=placement.nodes if ranks == placement.ranks else 0,
         threads=placement.threads,
         cores=placement.cores,
         gpus=placement.gpus,
@@ -133,6 +136,12 @@ def commands(plan: Plan) -> dict[str, tuple[str, list[str]]]:
     numbers = stage_numbers(plan)
     found = {}
     for stage in plan.benchmark.stages:
+        ranks = stage.ranks or plan.placement.ranks
+        if stage.halves and (ranks < 3 or ranks % 2 == 0):
+            raise KitError(
+                f"benchmark {plan.benchmark.name}: stage {stage.name}: {ranks} ranks are given; one leads and two halves "
+                f"share the others, so an odd number is needed, three at least (--ranks {max(3, ranks + 1)})"
+            )
         try:
             text = template(stage.command).render(numbers).strip()
             found[stage.name] = text, [template(output).render(numbers) for output in stage.outputs]
@@ -287,7 +296,7 @@ def facts(plan: Plan, source: Rendering) -> dict[str, Any]:
         dropped=[*DROPPED, *site.container.drop_environment],
         stages=stages,
         minutes=plan.minutes,
-        warnings=warnings(benchmark, plan.placement),
+        warnings=warnings(benchmark, plan.placement, partition),
         job_name=re.sub(r"[^A-Za-z0-9]", "", f"kit{benchmark.name}")[:15],
         **{**vars(plan.placement), **asked(plan)},
     )

@@ -1,7 +1,7 @@
 #!/bin/bash
 # RELION: cryo-EM structure determination, from movies to a refined map, size particles, on site local, partition local
 # Written by kit 0.1.0: kit run relion --site local
-# When it is cut off, kit resume submits it again, as the scheduler's own command would: stages that are done are skipped.
+# If it is interrupted, `kit resume RUN`, or submitting job.sh again, continues it; finished stages are skipped.
 # 1 node x 3 ranks x 1 thread = 3 of 2 cores (oversubscribed: timings are functional only)
 set -euo pipefail
 cd /work/run
@@ -9,7 +9,7 @@ refuse() { # refuse REASON: before the first stage, so that nothing has run
     echo "job.sh: $*" >&2
     exit 69
 }
-# What the shell of the submitter has set and no stage may see.
+# Drop variables of the submitter's shell that could change results.
 for name in $(compgen -e); do
     case $name in
     APPTAINERENV_* | APPTAINER_BIND* | HOROVOD_* | KMP_* | LD_AUDIT | LD_PRELOAD | MKL_* | OMPI_MCA_* | OMP_* | OPENBLAS_* | PMIX_MCA_* | PRTE_MCA_* | PYTHON* | RELION_* | SINGULARITYENV_* | SINGULARITY_BIND* | TF_* | XLA_*) unset "$name" ;;
@@ -36,7 +36,7 @@ ended() { # ended EXIT_CODE REASON
 }
 interrupted() {
     local reason=interrupted
-    trap '' INT TERM USR1 USR2 XCPU
+    trap '' INT TERM HUP USR1 USR2 XCPU
     if [ -n "$child" ]; then
         kill -TERM -- "-$child" 2>/dev/null || true
         for _ in $(seq 50); do kill -0 -- "-$child" 2>/dev/null || break; sleep 0.1; done
@@ -45,7 +45,7 @@ interrupted() {
     [ -z "$stage" ] || ended 130 "$reason"
     exit 130
 }
-trap interrupted INT TERM USR1 USR2 XCPU
+trap interrupted INT TERM HUP USR1 USR2 XCPU # HUP is how Flux ends a script, USR1, USR2 and XCPU how others warn
 
 run_stage() { # run_stage NAME COMMAND_AS_JSON OUTPUT...
     local status=0 file why

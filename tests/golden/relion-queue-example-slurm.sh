@@ -35,7 +35,7 @@ refuse() { # refuse REASON: before the first stage, so that nothing has run
     echo "job.sh: $*" >&2
     exit 69
 }
-# What the shell of the submitter has set and no stage may see.
+# Drop variables of the submitter's shell that could change results.
 for name in $(compgen -e); do
     case $name in
     APPTAINERENV_* | APPTAINER_BIND* | HOROVOD_* | KMP_* | LD_AUDIT | LD_PRELOAD | MKL_* | OMPI_MCA_* | OMP_* | OPENBLAS_* | PMIX_MCA_* | PRTE_MCA_* | PYTHON* | RELION_* | SINGULARITYENV_* | SINGULARITY_BIND* | TF_* | XLA_*) unset "$name" ;;

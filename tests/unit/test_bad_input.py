@@ -88,7 +88,7 @@ def test_usage_error_is_2(tmp_path: Path) -> None:
         (SITE.replace("contact", "contract"), "key 'contract' is not known; did you mean 'contact'?"),
         (SITE.replace('contact = "whoever sits before it"\n', ""), "key 'contact' is missing"),
         (SITE.replace("[partitions.local]", "[partitions.local"), "not TOML"),
-        ("", "key 'partitions' is missing"),
+        ("", "no partition: add a table such as [partitions.cpu]"),
     ],
 )
 def test_site_file(tmp_path: Path, text: str, message: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from kit.benchmark import load_benchmark
@@ -9,7 +11,9 @@ from kit.benchmarks.relion.resources import gpu_map
 from kit.core.errors import KitError
 from kit.launchers import LAUNCHERS, Ranks
 from kit.placement import Placement, placement
-from kit.site import Partition, load_site
+from kit.plan import Request, make_plan
+from kit.runs import launch
+from kit.site import Partition, Site, load_site
 
 EIGHT = Ranks(count=8, per_node=4, threads=16, cores=64, gpus=4, order="block", bind=True)
 
@@ -93,8 +97,8 @@ def test_gpus_of_ranks_in_either_order() -> None:
     [
         ({}, {"gpus": 5}, "5 GPUs of a node are asked for, and a node has 4"),
         ({"gpu_request": "task"}, {}, "5 ranks on a node and 4 GPUs"),
-        ({"min_nodes": 10}, {}, "2 nodes are needed, but the partition has at least 10"),
-        ({"limits": [{"nodes": 4, "minutes": 5}]}, {}, "gives at most 5 to 2 nodes; --minutes 5 runs what fits"),
+        ({"min_nodes": 10}, {}, "the partition takes jobs of 10 nodes or more; --nodes 10"),
+        ({"limits": [{"nodes": 4, "minutes": 5}]}, {}, "gives at most 5 to 2 nodes; --minutes 5 --jobs"),
         ({}, {"minutes": 3000}, "3000 minutes are needed, but the partition gives at most 2880"),
     ],
 )
@@ -116,3 +120,43 @@ def test_limits_by_nodes() -> None:
         }
     )
     assert [partition.minutes_for(nodes) for nodes in (1, 10, 11, 24, 25)] == [180, 180, 60, 60, 1440]
+
+
+def rendered(monkeypatch: pytest.MonkeyPatch, change: dict[str, object], **asked: object) -> str:
+    """A script of RELION for GPUs on a partition that was changed."""
+    table = load_site("example-slurm").model_dump()
+    table["partitions"]["cpu"] |= {"gpus": 4, **change}
+    request = Request("relion", "particles", "example-slurm", **asked)  # type: ignore[arg-type]
+    return launch.script(make_plan(request, Site.model_validate(table)), Path("/run"), Path("/data"))
+
+
+def test_a_gpu_of_its_own_for_each_rank(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three ranks ask for three GPUs, and three are looked for; on the last of two nodes there are two."""
+    text = rendered(monkeypatch, {"gpu_request": "task"}, image="relion-cuda", ranks=3)
+    assert "#SBATCH --gpus-per-task=1" in text
+    assert "# 3 of 4 GPUs of a node, one for each rank" in text
+    assert "--ranks-per-node 3 --threads 1 --gpus 3 " in text
+    assert "--ranks-per-node 3 --threads 1 --gpus 2 " in rendered(
+        monkeypatch, {"gpu_request": "task"}, image="relion-cuda", ranks=5, nodes=2
+    )
+
+
+def test_ranks_have_all_nodes_of_the_plan(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nine on four are dealt 3, 2, 2, 2; a launcher that fills nodes would leave one without any."""
+    text = rendered(monkeypatch, {}, ranks=9, nodes=4)
+    assert "srun --nodes=4 --ntasks=9 --ntasks-per-node=3" in text
+    assert "kit-ranks --ranks 9 --nodes 4 --ranks-per-node 3" in text
+    with pytest.raises(KitError, match="9 ranks, 3 on a node, fill 3 of 4 nodes"):
+        rendered(monkeypatch, {"order": "block"}, ranks=9, nodes=4)
+    assert "which fill one node after another" in rendered(monkeypatch, {"order": "block"}, ranks=11, nodes=4)
+
+
+def test_halves_need_an_odd_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    for ranks in (2, 4):
+        with pytest.raises(KitError, match=r"stage refine3d: . ranks are given; one leads and two halves share"):
+            rendered(monkeypatch, {}, ranks=ranks)
+
+
+def test_gpus_that_nobody_uses_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "# WARNING: the 4 GPUs of a node are not used" in rendered(monkeypatch, {})
+    assert "WARNING" not in rendered(monkeypatch, {}, image="relion-cuda")

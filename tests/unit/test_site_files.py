@@ -20,6 +20,7 @@ url = ""
 [partitions.cpu]
 scheduler = "slurm"
 launcher = "srun"
+pmi = "pmix"
 max_nodes = 64
 max_minutes = 10000
 cores = 256
@@ -59,10 +60,17 @@ def test_a_good_file_has_nothing_to_say_but_what_this_machine_lacks(tmp_path: Pa
         ("cores = 256", "cores = 5000", "5000 cores in one node"),
         ("cores = 256", "cores = 256\ngpus = 400", "400 GPUs in one node"),
         ("max_nodes = 64", "max_nodes = 64\nmin_nodes = 65", "65 is more than max_nodes, 64: no job fits"),
-        ("max_nodes = 64", "max_nodes = 64\nlimits = [{nodes = 99, minutes = 60}]", "99 nodes for 60 minutes are more than"),
+        (
+            "max_nodes = 64",
+            "max_nodes = 64\nlimits = [{nodes = 9, minutes = 10001}]",
+            "10001 minutes for 9 nodes are more than",
+        ),
+        ('pmi = "pmix"', "", "warning: partitions.cpu.pmi: missing"),
+        ('launcher = "srun"\npmi = "pmix"', 'launcher = "pals"', "pals is of the family of MPICH"),
+        ("max_nodes = 64", 'max_nodes = 64\nexclusive = false\ngpus = 4\ngpu_request = "none"', "asks for no GPUs"),
         ("cores = 256", 'cores = 256\narch = "ppc64le"', "warning: arch: ppc64le, and this machine is "),
-        ('launcher = "srun"', 'launcher = "jsrun"', "warning: launcher: jsrun: jsrun is not on the PATH"),
-        ('launcher = "srun"', 'launcher = "jsrun"\nmodules = ["x"]', "a module or the prologue may bring it"),
+        ('launcher = "srun"\npmi = "pmix"', 'launcher = "jsrun"', "warning: launcher: jsrun: jsrun is not on the PATH"),
+        ('launcher = "srun"\npmi = "pmix"', 'launcher = "jsrun"\nmodules = ["x"]', "a module or the prologue may bring it"),
         ("cores = 256", 'cores = 256\nscratch = "/not/there"', "scratch: /not/there is not on this machine"),
         (
             "[partitions.cpu]",
@@ -116,7 +124,7 @@ def test_every_problem_is_reported_at_once(tmp_path: Path) -> None:
 
 def test_what_stands_at_the_top_is_said_once(tmp_path: Path) -> None:
     text = GOOD.replace("[partitions.cpu]", "[partitions.other]\nscheduler = 'slurm'\nlauncher = 'jsrun'\n[partitions.cpu]")
-    text = text.replace('launcher = "srun"', 'launcher = "jsrun"')
+    text = text.replace('launcher = "srun"\npmi = "pmix"', 'launcher = "jsrun"')
     assert said(tmp_path, text).count("jsrun is not on the PATH") == 1
 
 
@@ -244,7 +252,7 @@ def test_a_copy_keeps_comments_and_is_not_verified(config: Path, tmp_path: Path)
     assert "# the end" in path.read_text()
     site = read_site(path)
     assert (site.name, site.verified) == ("mine", "")
-    source.write_text("x = 1")
+    source.write_text(f"x = 1\n{GOOD}")
     with pytest.raises(KitError, match="not known"):
         new("other", str(source))
     assert path_of("mine") == path

@@ -1,14 +1,14 @@
 #!/bin/bash
 # RELION: cryo-EM structure determination, from movies to a refined map, size particles, on site gadi, partition normal
 # Written by kit 0.1.0: kit run relion --site gadi
-# When it is cut off, kit resume submits it again, as the scheduler's own command would: stages that are done are skipped.
+# If it is interrupted, `kit resume RUN`, or submitting job.sh again, continues it; finished stages are skipped.
 #PBS -N kitrelion
 #PBS -S /bin/bash
 #PBS -l ncpus=48
 #PBS -l mem=181198mb
 #PBS -l walltime=00:30:00
 #PBS -q normal
-#PBS -r y
+#PBS -r n
 #PBS -j oe
 #PBS -o scheduler.out
 exec >>/work/run/job.out 2>&1
@@ -20,7 +20,7 @@ refuse() { # refuse REASON: before the first stage, so that nothing has run
     echo "job.sh: $*" >&2
     exit 69
 }
-# What the shell of the submitter has set and no stage may see.
+# Drop variables of the submitter's shell that could change results.
 for name in $(compgen -e); do
     case $name in
     APPTAINERENV_* | APPTAINER_BIND* | HOROVOD_* | KMP_* | LD_AUDIT | LD_PRELOAD | MKL_* | OMPI_MCA_* | OMP_* | OPENBLAS_* | PMIX_MCA_* | PRTE_MCA_* | PYTHON* | RELION_* | SINGULARITYENV_* | SINGULARITY_BIND* | TF_* | XLA_*) unset "$name" ;;
@@ -50,14 +50,14 @@ launch() {
 #!/bin/bash
 # RELION: cryo-EM structure determination, from movies to a refined map, size particles, on site gadi, partition normalsr
 # Written by kit 0.1.0: kit run relion --site gadi
-# When it is cut off, kit resume submits it again, as the scheduler's own command would: stages that are done are skipped.
+# If it is interrupted, `kit resume RUN`, or submitting job.sh again, continues it; finished stages are skipped.
 #PBS -N kitrelion
 #PBS -S /bin/bash
 #PBS -l ncpus=104
 #PBS -l mem=476837mb
 #PBS -l walltime=00:30:00
 #PBS -q normalsr
-#PBS -r y
+#PBS -r n
 #PBS -j oe
 #PBS -o scheduler.out
 exec >>/work/run/job.out 2>&1
@@ -69,7 +69,7 @@ refuse() { # refuse REASON: before the first stage, so that nothing has run
     echo "job.sh: $*" >&2
     exit 69
 }
-# What the shell of the submitter has set and no stage may see.
+# Drop variables of the submitter's shell that could change results.
 for name in $(compgen -e); do
     case $name in
     APPTAINERENV_* | APPTAINER_BIND* | HOROVOD_* | KMP_* | LD_AUDIT | LD_PRELOAD | MKL_* | OMPI_MCA_* | OMP_* | OPENBLAS_* | PMIX_MCA_* | PRTE_MCA_* | PYTHON* | RELION_* | SINGULARITYENV_* | SINGULARITY_BIND* | TF_* | XLA_*) unset "$name" ;;
@@ -99,7 +99,7 @@ launch() {
 #!/bin/bash
 # RELION: cryo-EM structure determination, from movies to a refined map, size particles, on site gadi, partition gpuvolta
 # Written by kit 0.1.0: kit run relion --site gadi
-# When it is cut off, kit resume submits it again, as the scheduler's own command would: stages that are done are skipped.
+# If it is interrupted, `kit resume RUN`, or submitting job.sh again, continues it; finished stages are skipped.
 #PBS -N kitrelion
 #PBS -S /bin/bash
 #PBS -l ncpus=48
@@ -107,7 +107,7 @@ launch() {
 #PBS -l mem=364303mb
 #PBS -l walltime=00:30:00
 #PBS -q gpuvolta
-#PBS -r y
+#PBS -r n
 #PBS -j oe
 #PBS -o scheduler.out
 exec >>/work/run/job.out 2>&1
@@ -120,7 +120,7 @@ refuse() { # refuse REASON: before the first stage, so that nothing has run
     echo "job.sh: $*" >&2
     exit 69
 }
-# What the shell of the submitter has set and no stage may see.
+# Drop variables of the submitter's shell that could change results.
 for name in $(compgen -e); do
     case $name in
     APPTAINERENV_* | APPTAINER_BIND* | HOROVOD_* | KMP_* | LD_AUDIT | LD_PRELOAD | MKL_* | OMPI_MCA_* | OMP_* | OPENBLAS_* | PMIX_MCA_* | PRTE_MCA_* | PYTHON* | RELION_* | SINGULARITYENV_* | SINGULARITY_BIND* | TF_* | XLA_*) unset "$name" ;;

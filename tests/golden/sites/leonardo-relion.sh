@@ -1,7 +1,7 @@
 #!/bin/bash
 # RELION: cryo-EM structure determination, from movies to a refined map, size particles, on site leonardo, partition booster
 # Written by kit 0.1.0: kit run relion --site leonardo
-# When it is cut off, kit resume submits it again, as the scheduler's own command would: stages that are done are skipped.
+# If it is interrupted, `kit resume RUN`, or submitting job.sh again, continues it; finished stages are skipped.
 #SBATCH --job-name=kitrelion
 #SBATCH --nodes=1
 #SBATCH --ntasks-per-node=5
@@ -25,7 +25,7 @@ refuse() { # refuse REASON: before the first stage, so that nothing has run
     echo "job.sh: $*" >&2
     exit 69
 }
-# What the shell of the submitter has set and no stage may see.
+# Drop variables of the submitter's shell that could change results.
 for name in $(compgen -e); do
     case $name in
     APPTAINERENV_* | APPTAINER_BIND* | HOROVOD_* | KMP_* | LD_AUDIT | LD_PRELOAD | MKL_* | OMPI_MCA_* | OMP_* | OPENBLAS_* | PMIX_MCA_* | PRTE_MCA_* | PYTHON* | RELION_* | SINGULARITYENV_* | SINGULARITY_BIND* | TF_* | XLA_*) unset "$name" ;;
@@ -54,7 +54,7 @@ launch() {
 #!/bin/bash
 # RELION: cryo-EM structure determination, from movies to a refined map, size particles, on site leonardo, partition booster-large
 # Written by kit 0.1.0: kit run relion --site leonardo
-# When it is cut off, kit resume submits it again, as the scheduler's own command would: stages that are done are skipped.
+# If it is interrupted, `kit resume RUN`, or submitting job.sh again, continues it; finished stages are skipped.
 #SBATCH --job-name=kitrelion
 #SBATCH --nodes=65
 #SBATCH --ntasks-per-node=5
@@ -70,8 +70,8 @@ launch() {
 #SBATCH --signal=B:TERM@60
 #SBATCH --partition=boost_usr_prod
 #SBATCH --qos=boost_qos_bprod
-# 65 nodes x 5 ranks x 1 thread = 325 of 2080 cores
-# 261 ranks in all: the last nodes have one less
+# 65 nodes x at most 5 ranks x 1 thread = 261 of 2080 cores
+# 261 ranks in all, dealt to the nodes in turn
 # 4 of 4 GPUs of a node; every rank sees them all
 # 494 of 494 GB of memory of a node
 set -euo pipefail
@@ -80,7 +80,7 @@ refuse() { # refuse REASON: before the first stage, so that nothing has run
     echo "job.sh: $*" >&2
     exit 69
 }
-# What the shell of the submitter has set and no stage may see.
+# Drop variables of the submitter's shell that could change results.
 for name in $(compgen -e); do
     case $name in
     APPTAINERENV_* | APPTAINER_BIND* | HOROVOD_* | KMP_* | LD_AUDIT | LD_PRELOAD | MKL_* | OMPI_MCA_* | OMP_* | OPENBLAS_* | PMIX_MCA_* | PRTE_MCA_* | PYTHON* | RELION_* | SINGULARITYENV_* | SINGULARITY_BIND* | TF_* | XLA_*) unset "$name" ;;
@@ -109,7 +109,7 @@ launch() {
 #!/bin/bash
 # RELION: cryo-EM structure determination, from movies to a refined map, size particles, on site leonardo, partition booster-debug
 # Written by kit 0.1.0: kit run relion --site leonardo
-# When it is cut off, kit resume submits it again, as the scheduler's own command would: stages that are done are skipped.
+# If it is interrupted, `kit resume RUN`, or submitting job.sh again, continues it; finished stages are skipped.
 #SBATCH --job-name=kitrelion
 #SBATCH --nodes=1
 #SBATCH --ntasks-per-node=5
@@ -134,7 +134,7 @@ refuse() { # refuse REASON: before the first stage, so that nothing has run
     echo "job.sh: $*" >&2
     exit 69
 }
-# What the shell of the submitter has set and no stage may see.
+# Drop variables of the submitter's shell that could change results.
 for name in $(compgen -e); do
     case $name in
     APPTAINERENV_* | APPTAINER_BIND* | HOROVOD_* | KMP_* | LD_AUDIT | LD_PRELOAD | MKL_* | OMPI_MCA_* | OMP_* | OPENBLAS_* | PMIX_MCA_* | PRTE_MCA_* | PYTHON* | RELION_* | SINGULARITYENV_* | SINGULARITY_BIND* | TF_* | XLA_*) unset "$name" ;;
@@ -163,7 +163,7 @@ launch() {
 #!/bin/bash
 # RELION: cryo-EM structure determination, from movies to a refined map, size particles, on site leonardo, partition dcgp
 # Written by kit 0.1.0: kit run relion --site leonardo
-# When it is cut off, kit resume submits it again, as the scheduler's own command would: stages that are done are skipped.
+# If it is interrupted, `kit resume RUN`, or submitting job.sh again, continues it; finished stages are skipped.
 #SBATCH --job-name=kitrelion
 #SBATCH --nodes=1
 #SBATCH --ntasks-per-node=3
@@ -185,7 +185,7 @@ refuse() { # refuse REASON: before the first stage, so that nothing has run
     echo "job.sh: $*" >&2
     exit 69
 }
-# What the shell of the submitter has set and no stage may see.
+# Drop variables of the submitter's shell that could change results.
 for name in $(compgen -e); do
     case $name in
     APPTAINERENV_* | APPTAINER_BIND* | HOROVOD_* | KMP_* | LD_AUDIT | LD_PRELOAD | MKL_* | OMPI_MCA_* | OMP_* | OPENBLAS_* | PMIX_MCA_* | PRTE_MCA_* | PYTHON* | RELION_* | SINGULARITYENV_* | SINGULARITY_BIND* | TF_* | XLA_*) unset "$name" ;;
@@ -214,7 +214,7 @@ launch() {
 #!/bin/bash
 # RELION: cryo-EM structure determination, from movies to a refined map, size particles, on site leonardo, partition dcgp-large
 # Written by kit 0.1.0: kit run relion --site leonardo
-# When it is cut off, kit resume submits it again, as the scheduler's own command would: stages that are done are skipped.
+# If it is interrupted, `kit resume RUN`, or submitting job.sh again, continues it; finished stages are skipped.
 #SBATCH --job-name=kitrelion
 #SBATCH --nodes=17
 #SBATCH --ntasks-per-node=3
@@ -229,8 +229,8 @@ launch() {
 #SBATCH --signal=B:TERM@60
 #SBATCH --partition=dcgp_usr_prod
 #SBATCH --qos=dcgp_qos_bprod
-# 17 nodes x 3 ranks x 1 thread = 51 of 1904 cores
-# 35 ranks in all: the last nodes have one less
+# 17 nodes x at most 3 ranks x 1 thread = 35 of 1904 cores
+# 35 ranks in all, dealt to the nodes in turn
 # 494 of 494 GB of memory of a node
 set -euo pipefail
 cd /work/run
@@ -238,7 +238,7 @@ refuse() { # refuse REASON: before the first stage, so that nothing has run
     echo "job.sh: $*" >&2
     exit 69
 }
-# What the shell of the submitter has set and no stage may see.
+# Drop variables of the submitter's shell that could change results.
 for name in $(compgen -e); do
     case $name in
     APPTAINERENV_* | APPTAINER_BIND* | HOROVOD_* | KMP_* | LD_AUDIT | LD_PRELOAD | MKL_* | OMPI_MCA_* | OMP_* | OPENBLAS_* | PMIX_MCA_* | PRTE_MCA_* | PYTHON* | RELION_* | SINGULARITYENV_* | SINGULARITY_BIND* | TF_* | XLA_*) unset "$name" ;;

@@ -1,7 +1,7 @@
 #!/bin/bash
 # CloudMask: cloud masking of Sentinel-3 SLSTR scenes with a Horovod U-Net, size tiny, on site lumi, partition gpu
 # Written by kit 0.1.0: kit run cloudmask --site lumi
-# When it is cut off, kit resume submits it again, as the scheduler's own command would: stages that are done are skipped.
+# If it is interrupted, `kit resume RUN`, or submitting job.sh again, continues it; finished stages are skipped.
 #SBATCH --job-name=kitcloudmask
 #SBATCH --nodes=1
 #SBATCH --ntasks-per-node=2
@@ -18,13 +18,14 @@
 #SBATCH --partition=standard-g
 # 1 node x 2 ranks x 1 thread = 2 of 56 cores
 # 512 of 512 GB of memory of a node
+# WARNING: the 8 GPUs of a node are not used, nor asked for: the image computes on CPUs (--image)
 set -euo pipefail
 cd /work/run
 refuse() { # refuse REASON: before the first stage, so that nothing has run
     echo "job.sh: $*" >&2
     exit 69
 }
-# What the shell of the submitter has set and no stage may see.
+# Drop variables of the submitter's shell that could change results.
 for name in $(compgen -e); do
     case $name in
     APPTAINERENV_* | APPTAINER_BIND* | HOROVOD_* | KMP_* | LD_AUDIT | LD_PRELOAD | MKL_* | OMPI_MCA_* | OMP_* | OPENBLAS_* | PMIX_MCA_* | PRTE_MCA_* | PYTHON* | RELION_* | SINGULARITYENV_* | SINGULARITY_BIND* | TF_* | XLA_*) unset "$name" ;;
@@ -44,7 +45,7 @@ launch() {
 #!/bin/bash
 # CloudMask: cloud masking of Sentinel-3 SLSTR scenes with a Horovod U-Net, size tiny, on site lumi, partition cpu
 # Written by kit 0.1.0: kit run cloudmask --site lumi
-# When it is cut off, kit resume submits it again, as the scheduler's own command would: stages that are done are skipped.
+# If it is interrupted, `kit resume RUN`, or submitting job.sh again, continues it; finished stages are skipped.
 #SBATCH --job-name=kitcloudmask
 #SBATCH --nodes=1
 #SBATCH --ntasks-per-node=2
@@ -67,7 +68,7 @@ refuse() { # refuse REASON: before the first stage, so that nothing has run
     echo "job.sh: $*" >&2
     exit 69
 }
-# What the shell of the submitter has set and no stage may see.
+# Drop variables of the submitter's shell that could change results.
 for name in $(compgen -e); do
     case $name in
     APPTAINERENV_* | APPTAINER_BIND* | HOROVOD_* | KMP_* | LD_AUDIT | LD_PRELOAD | MKL_* | OMPI_MCA_* | OMP_* | OPENBLAS_* | PMIX_MCA_* | PRTE_MCA_* | PYTHON* | RELION_* | SINGULARITYENV_* | SINGULARITY_BIND* | TF_* | XLA_*) unset "$name" ;;
@@ -87,7 +88,7 @@ launch() {
 #!/bin/bash
 # CloudMask: cloud masking of Sentinel-3 SLSTR scenes with a Horovod U-Net, size tiny, on site lumi, partition dev
 # Written by kit 0.1.0: kit run cloudmask --site lumi
-# When it is cut off, kit resume submits it again, as the scheduler's own command would: stages that are done are skipped.
+# If it is interrupted, `kit resume RUN`, or submitting job.sh again, continues it; finished stages are skipped.
 #SBATCH --job-name=kitcloudmask
 #SBATCH --nodes=1
 #SBATCH --ntasks-per-node=2
@@ -104,13 +105,14 @@ launch() {
 #SBATCH --partition=dev-g
 # 1 node x 2 ranks x 1 thread = 2 of 56 cores
 # 512 of 512 GB of memory of a node
+# WARNING: the 8 GPUs of a node are not used, nor asked for: the image computes on CPUs (--image)
 set -euo pipefail
 cd /work/run
 refuse() { # refuse REASON: before the first stage, so that nothing has run
     echo "job.sh: $*" >&2
     exit 69
 }
-# What the shell of the submitter has set and no stage may see.
+# Drop variables of the submitter's shell that could change results.
 for name in $(compgen -e); do
     case $name in
     APPTAINERENV_* | APPTAINER_BIND* | HOROVOD_* | KMP_* | LD_AUDIT | LD_PRELOAD | MKL_* | OMPI_MCA_* | OMP_* | OPENBLAS_* | PMIX_MCA_* | PRTE_MCA_* | PYTHON* | RELION_* | SINGULARITYENV_* | SINGULARITY_BIND* | TF_* | XLA_*) unset "$name" ;;

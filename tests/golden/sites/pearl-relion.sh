@@ -1,7 +1,7 @@
 #!/bin/bash
 # RELION: cryo-EM structure determination, from movies to a refined map, size particles, on site pearl, partition dgx2
 # Written by kit 0.1.0: kit run relion --site pearl
-# When it is cut off, kit resume submits it again, as the scheduler's own command would: stages that are done are skipped.
+# If it is interrupted, `kit resume RUN`, or submitting job.sh again, continues it; finished stages are skipped.
 #SBATCH --job-name=kitrelion
 #SBATCH --nodes=1
 #SBATCH --ntasks-per-node=17
@@ -25,7 +25,7 @@ refuse() { # refuse REASON: before the first stage, so that nothing has run
     echo "job.sh: $*" >&2
     exit 69
 }
-# What the shell of the submitter has set and no stage may see.
+# Drop variables of the submitter's shell that could change results.
 for name in $(compgen -e); do
     case $name in
     APPTAINERENV_* | APPTAINER_BIND* | HOROVOD_* | KMP_* | LD_AUDIT | LD_PRELOAD | MKL_* | OMPI_MCA_* | OMP_* | OPENBLAS_* | PMIX_MCA_* | PRTE_MCA_* | PYTHON* | RELION_* | SINGULARITYENV_* | SINGULARITY_BIND* | TF_* | XLA_*) unset "$name" ;;

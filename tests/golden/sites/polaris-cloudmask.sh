@@ -1,14 +1,14 @@
 #!/bin/bash
 # CloudMask: cloud masking of Sentinel-3 SLSTR scenes with a Horovod U-Net, size tiny, on site polaris, partition debug
 # Written by kit 0.1.0: kit run cloudmask --site polaris
-# When it is cut off, kit resume submits it again, as the scheduler's own command would: stages that are done are skipped.
+# If it is interrupted, `kit resume RUN`, or submitting job.sh again, continues it; finished stages are skipped.
 #PBS -N kitcloudmask
 #PBS -S /bin/bash
 #PBS -l select=1:ncpus=32:mpiprocs=4:ompthreads=1
 #PBS -l place=scatter:excl
 #PBS -l walltime=00:30:00
 #PBS -q debug
-#PBS -r y
+#PBS -r n
 #PBS -j oe
 #PBS -o scheduler.out
 #PBS -l filesystems=home:eagle
@@ -21,7 +21,7 @@ refuse() { # refuse REASON: before the first stage, so that nothing has run
     echo "job.sh: $*" >&2
     exit 69
 }
-# What the shell of the submitter has set and no stage may see.
+# Drop variables of the submitter's shell that could change results.
 for name in $(compgen -e); do
     case $name in
     APPTAINERENV_* | APPTAINER_BIND* | HOROVOD_* | KMP_* | LD_AUDIT | LD_PRELOAD | MKL_* | OMPI_MCA_* | OMP_* | OPENBLAS_* | PMIX_MCA_* | PRTE_MCA_* | PYTHON* | RELION_* | SINGULARITYENV_* | SINGULARITY_BIND* | TF_* | XLA_*) unset "$name" ;;
@@ -34,7 +34,7 @@ for file in "${MODULESHOME:-/usr/share/modules}/init/bash" /etc/profile.d/{z00_l
     [ ! -r "$file" ] || . "$file"
 done
 type module >/dev/null 2>&1 || refuse "there is no command 'module' on $(hostname)"
-module use /soft/modulefiles
+module use /soft/modulefiles || refuse "module use failed:" /soft/modulefiles
 module load spack-pe-base || refuse "module load failed:" spack-pe-base
 module load apptainer || refuse "module load failed:" apptainer
 set -u
@@ -53,14 +53,14 @@ launch() {
 #!/bin/bash
 # CloudMask: cloud masking of Sentinel-3 SLSTR scenes with a Horovod U-Net, size tiny, on site polaris, partition preemptable
 # Written by kit 0.1.0: kit run cloudmask --site polaris
-# When it is cut off, kit resume submits it again, as the scheduler's own command would: stages that are done are skipped.
+# If it is interrupted, `kit resume RUN`, or submitting job.sh again, continues it; finished stages are skipped.
 #PBS -N kitcloudmask
 #PBS -S /bin/bash
 #PBS -l select=1:ncpus=32:mpiprocs=4:ompthreads=1
 #PBS -l place=scatter:excl
 #PBS -l walltime=00:30:00
 #PBS -q preemptable
-#PBS -r y
+#PBS -r n
 #PBS -j oe
 #PBS -o scheduler.out
 #PBS -l filesystems=home:eagle
@@ -73,7 +73,7 @@ refuse() { # refuse REASON: before the first stage, so that nothing has run
     echo "job.sh: $*" >&2
     exit 69
 }
-# What the shell of the submitter has set and no stage may see.
+# Drop variables of the submitter's shell that could change results.
 for name in $(compgen -e); do
     case $name in
     APPTAINERENV_* | APPTAINER_BIND* | HOROVOD_* | KMP_* | LD_AUDIT | LD_PRELOAD | MKL_* | OMPI_MCA_* | OMP_* | OPENBLAS_* | PMIX_MCA_* | PRTE_MCA_* | PYTHON* | RELION_* | SINGULARITYENV_* | SINGULARITY_BIND* | TF_* | XLA_*) unset "$name" ;;
@@ -86,7 +86,7 @@ for file in "${MODULESHOME:-/usr/share/modules}/init/bash" /etc/profile.d/{z00_l
     [ ! -r "$file" ] || . "$file"
 done
 type module >/dev/null 2>&1 || refuse "there is no command 'module' on $(hostname)"
-module use /soft/modulefiles
+module use /soft/modulefiles || refuse "module use failed:" /soft/modulefiles
 module load spack-pe-base || refuse "module load failed:" spack-pe-base
 module load apptainer || refuse "module load failed:" apptainer
 set -u

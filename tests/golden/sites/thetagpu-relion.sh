@@ -9,7 +9,7 @@
 #COBALT --debuglog scheduler.log
 # RELION: cryo-EM structure determination, from movies to a refined map, size particles, on site thetagpu, partition full-node
 # Written by kit 0.1.0: kit run relion --site thetagpu
-# When it is cut off, kit resume submits it again, as the scheduler's own command would: stages that are done are skipped.
+# If it is interrupted, `kit resume RUN`, or submitting job.sh again, continues it; finished stages are skipped.
 exec >>/work/run/job.out 2>&1
 # 1 node x 9 ranks x 1 thread = 9 of 128 cores
 # 8 of 8 GPUs of a node; every rank sees them all
@@ -19,7 +19,7 @@ refuse() { # refuse REASON: before the first stage, so that nothing has run
     echo "job.sh: $*" >&2
     exit 69
 }
-# What the shell of the submitter has set and no stage may see.
+# Drop variables of the submitter's shell that could change results.
 for name in $(compgen -e); do
     case $name in
     APPTAINERENV_* | APPTAINER_BIND* | HOROVOD_* | KMP_* | LD_AUDIT | LD_PRELOAD | MKL_* | OMPI_MCA_* | OMP_* | OPENBLAS_* | PMIX_MCA_* | PRTE_MCA_* | PYTHON* | RELION_* | SINGULARITYENV_* | SINGULARITY_BIND* | TF_* | XLA_*) unset "$name" ;;
@@ -41,14 +41,14 @@ launch() {
 #!/bin/bash
 # RELION: cryo-EM structure determination, from movies to a refined map, size particles, on site thetagpu, partition sophia
 # Written by kit 0.1.0: kit run relion --site thetagpu
-# When it is cut off, kit resume submits it again, as the scheduler's own command would: stages that are done are skipped.
+# If it is interrupted, `kit resume RUN`, or submitting job.sh again, continues it; finished stages are skipped.
 #PBS -N kitrelion
 #PBS -S /bin/bash
 #PBS -l select=1:ncpus=128:mpiprocs=9:ompthreads=1
 #PBS -l place=scatter:excl
 #PBS -l walltime=00:30:00
 #PBS -q by-node
-#PBS -r y
+#PBS -r n
 #PBS -j oe
 #PBS -o scheduler.out
 #PBS -l filesystems=home:eagle
@@ -61,7 +61,7 @@ refuse() { # refuse REASON: before the first stage, so that nothing has run
     echo "job.sh: $*" >&2
     exit 69
 }
-# What the shell of the submitter has set and no stage may see.
+# Drop variables of the submitter's shell that could change results.
 for name in $(compgen -e); do
     case $name in
     APPTAINERENV_* | APPTAINER_BIND* | HOROVOD_* | KMP_* | LD_AUDIT | LD_PRELOAD | MKL_* | OMPI_MCA_* | OMP_* | OPENBLAS_* | PMIX_MCA_* | PRTE_MCA_* | PYTHON* | RELION_* | SINGULARITYENV_* | SINGULARITY_BIND* | TF_* | XLA_*) unset "$name" ;;

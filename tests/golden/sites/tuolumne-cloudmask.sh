@@ -1,7 +1,7 @@
 #!/bin/bash
 # CloudMask: cloud masking of Sentinel-3 SLSTR scenes with a Horovod U-Net, size tiny, on site tuolumne, partition pbatch
 # Written by kit 0.1.0: kit run cloudmask --site tuolumne
-# When it is cut off, kit resume submits it again, as the scheduler's own command would: stages that are done are skipped.
+# If it is interrupted, `kit resume RUN`, or submitting job.sh again, continues it; finished stages are skipped.
 # flux: --job-name=kitcloudmask
 # flux: -N 1
 # flux: -n 1
@@ -12,15 +12,15 @@
 # flux: --output=scheduler.out
 # flux: --error=scheduler.out
 exec >>/work/run/job.out 2>&1
-trap 'kill -TERM $$' HUP # which is how Flux ends a batch script
 # 1 node x 2 ranks x 1 thread = 2 of 84 cores
+# WARNING: the 4 GPUs of a node are not used, nor asked for: the image computes on CPUs (--image)
 set -euo pipefail
 cd /work/run
 refuse() { # refuse REASON: before the first stage, so that nothing has run
     echo "job.sh: $*" >&2
     exit 69
 }
-# What the shell of the submitter has set and no stage may see.
+# Drop variables of the submitter's shell that could change results.
 for name in $(compgen -e); do
     case $name in
     APPTAINERENV_* | APPTAINER_BIND* | HOROVOD_* | KMP_* | LD_AUDIT | LD_PRELOAD | MKL_* | OMPI_MCA_* | OMP_* | OPENBLAS_* | PMIX_MCA_* | PRTE_MCA_* | PYTHON* | RELION_* | SINGULARITYENV_* | SINGULARITY_BIND* | TF_* | XLA_*) unset "$name" ;;
@@ -40,7 +40,7 @@ launch() {
 #!/bin/bash
 # CloudMask: cloud masking of Sentinel-3 SLSTR scenes with a Horovod U-Net, size tiny, on site tuolumne, partition pdebug
 # Written by kit 0.1.0: kit run cloudmask --site tuolumne
-# When it is cut off, kit resume submits it again, as the scheduler's own command would: stages that are done are skipped.
+# If it is interrupted, `kit resume RUN`, or submitting job.sh again, continues it; finished stages are skipped.
 # flux: --job-name=kitcloudmask
 # flux: -N 1
 # flux: -n 1
@@ -51,15 +51,15 @@ launch() {
 # flux: --output=scheduler.out
 # flux: --error=scheduler.out
 exec >>/work/run/job.out 2>&1
-trap 'kill -TERM $$' HUP # which is how Flux ends a batch script
 # 1 node x 2 ranks x 1 thread = 2 of 84 cores
+# WARNING: the 4 GPUs of a node are not used, nor asked for: the image computes on CPUs (--image)
 set -euo pipefail
 cd /work/run
 refuse() { # refuse REASON: before the first stage, so that nothing has run
     echo "job.sh: $*" >&2
     exit 69
 }
-# What the shell of the submitter has set and no stage may see.
+# Drop variables of the submitter's shell that could change results.
 for name in $(compgen -e); do
     case $name in
     APPTAINERENV_* | APPTAINER_BIND* | HOROVOD_* | KMP_* | LD_AUDIT | LD_PRELOAD | MKL_* | OMPI_MCA_* | OMP_* | OPENBLAS_* | PMIX_MCA_* | PRTE_MCA_* | PYTHON* | RELION_* | SINGULARITYENV_* | SINGULARITY_BIND* | TF_* | XLA_*) unset "$name" ;;

@@ -45,7 +45,7 @@ BODY = """#!/bin/bash
 {% block directives %}{% endblock %}
 set -euo pipefail
 cd {{ directory | q }}
-trap 'echo interrupted; exit 130' INT TERM USR1 USR2 XCPU
+trap 'echo interrupted; exit 130' INT TERM HUP USR1 USR2 XCPU
 echo "task ${PBS_ARRAY_INDEX:-${LSB_JOBINDEX:-${PJM_BULKNUM:-none}}} in $PWD"
 [ ! -e hold ] || touch held
 while [ -e hold ]; do sleep 0.02; done
@@ -375,7 +375,7 @@ WHOLE: dict[str, list[str]] = {
         "#PBS -P ab12",
         "#PBS -m ae",
         "#PBS -M someone@centre.edu",
-        "#PBS -r y",
+        "#PBS -r n",
         "#PBS -j oe",
         "#PBS -o scheduler.out",
         "#PBS -l filesystems=home:eagle",
@@ -538,17 +538,17 @@ def test_shellcheck_finds_nothing(name: str, filled: bool, tmp_path: Path) -> No
 
 # What a scheduler refuses: (the scheduler, what stands in the script, what is put there, what it says).
 BROKEN = [
-    ("pbs", "#PBS -r y", "#PBS --rerun y", "directive error|option"),
-    ("pbs", "#PBS -r y", "#PBS -r yes", "illegal -r"),
-    ("pbs", "#PBS -r y", "#PBS -W", "requires argument"),
-    ("pbs", "#PBS -r y", "#PBS -W umask", "illegal -W"),
-    ("pbs", "#PBS -r y", "#PBS -W umask=999", "illegal -W"),
-    ("pbs", "#PBS -r y", "#PBS -W depends=afterany:1", "Undefined attribute"),
-    ("pbs", "#PBS -r y", "#PBS -r y # rerun", "directive error"),
-    ("pbs", "#PBS -r y", "#PBS -o other.out", "twice"),
-    ("pbs", "#PBS -r y", "#PBS -l mem=4gb", "both in select"),
-    ("pbs", "#PBS -r y", "#PBS -m always", "illegal -m"),
-    ("pbs", "#PBS -r y", "#PBS -P a/b", "illegal -P"),
+    ("pbs", "#PBS -r n", "#PBS --rerun n", "directive error|option"),
+    ("pbs", "#PBS -r n", "#PBS -r yes", "illegal -r"),
+    ("pbs", "#PBS -r n", "#PBS -W", "requires argument"),
+    ("pbs", "#PBS -r n", "#PBS -W umask", "illegal -W"),
+    ("pbs", "#PBS -r n", "#PBS -W umask=999", "illegal -W"),
+    ("pbs", "#PBS -r n", "#PBS -W depends=afterany:1", "Undefined attribute"),
+    ("pbs", "#PBS -r n", "#PBS -r n # rerun", "directive error"),
+    ("pbs", "#PBS -r n", "#PBS -o other.out", "twice"),
+    ("pbs", "#PBS -r n", "#PBS -l mem=4gb", "both in select"),
+    ("pbs", "#PBS -r n", "#PBS -m always", "illegal -m"),
+    ("pbs", "#PBS -r n", "#PBS -P a/b", "illegal -P"),
     ("pbs", "select=2:", "select=0:", "select"),
     ("pbs", "select=2:", "select=2,", "select"),
     ("pbs", ":ncpus=16", ":16", "no resource of a chunk"),
