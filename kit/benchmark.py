@@ -396,7 +396,9 @@ class Benchmark(Model):
 def typed(text: str, like: int | float | str, where: str) -> int | float | str:
     """A text of the command line as the type of a value that it replaces; KitError names what was expected."""
     if isinstance(like, str):
-        return one_line(text, where)
+        if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.:/+,@%-]*", text):  # it stands in the shell of the stages as it is
+            raise KitError(f"{where}: one word of letters, digits and _ . : / + , @ % - is needed, got {shortened(text)}")
+        return text
     kind, name = (int, "a whole number") if isinstance(like, int) else (float, "a number")
     try:
         value = kind(text)
@@ -407,12 +409,6 @@ def typed(text: str, like: int | float | str, where: str) -> int | float | str:
     if value < 0 <= like:
         raise KitError(f"{where}: 0 or more is needed, got {value}")
     return value
-
-
-def one_line(text: str, where: str) -> str:
-    if not text.isprintable():
-        raise KitError(f"{where}: one line of printable characters is needed, got {shortened(text)}")
-    return text
 
 
 def benchmark_names() -> list[str]:

@@ -89,6 +89,8 @@ def placement(
         raise KitError(f"{where}: key 'container.mpi' is 'inside', which serves one node; set it to 'outside'")
     if gpus is not None and gpus > partition.gpus:
         raise KitError(f"{where}: {gpus} GPUs of a node are asked for, and a node has {partition.gpus} (key 'gpus')")
+    if gpus and not on_gpus:
+        raise KitError(f"{where}: {gpus} GPUs are asked for, and the image computes on CPUs; take another (--image)")
     cores = partition.usable_cores or cores_here
     used = (partition.gpus if gpus is None else gpus) if on_gpus else 0
     ranks = size.ranks or fill(size, used, cores)

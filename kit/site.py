@@ -134,6 +134,14 @@ class Partition(Model):
                 raise ValueError(f"the scheduler {self.scheduler} can say of {key} only {can}, not {getattr(self, key)!r}")
         if self.scheduler == "gridengine" and not self.parallel_environment:
             raise ValueError("key 'parallel_environment' is needed: without one a job gets one core (qconf -spl lists them)")
+        if self.scheduler == "local" and self.directives:
+            raise ValueError("key 'directives': without a scheduler there is nobody to read them")
+        if self.max_jobs_in_array and not SCHEDULERS[self.scheduler].ARRAY:
+            raise ValueError(f"key 'max_jobs_in_array': the kit submits no arrays to {self.scheduler}; leave it out")
+        if self.memory_request and self.scheduler != "local" and not self.memory_gb:
+            raise ValueError("key 'memory_gb' is needed where memory_request is set: it is what is asked for")
+        if self.gpu_request == "task" and self.launcher not in ("srun", "flux"):
+            raise ValueError(f"key 'gpu_request': {self.launcher} cannot give each rank its own GPU; 'node' is possible")
         if self.order and self.order not in LAUNCHERS[self.launcher].ORDERS:
             raise ValueError(f"the launcher {self.launcher} does not deal ranks in the order '{self.order}'")
         return self
@@ -195,6 +203,21 @@ class Site(Model):
     container: Container = Container()
     # MLPerf system_desc names (host_processor_model_name, ...): what the kit cannot find out by itself.
     hardware: dict[OneLine, OneLine | int | float] = {}
+
+    @model_validator(mode="after")
+    def together(self) -> Site:
+        for name, partition in self.partitions.items():
+            if self.container.mpi == "inside" and partition.single:
+                raise ValueError(
+                    f"partition {name}: 'single' starts programs through the launcher, and with container.mpi = 'inside' "
+                    "ranks are not; one of them is meant"
+                )
+            if self.container.mpi == "inside" and partition.gpu_request == "task":
+                raise ValueError(
+                    f"partition {name}: gpu_request 'task' is the launcher's, which does not start the ranks with "
+                    "container.mpi = 'inside'; 'node' is possible"
+                )
+        return self
 
     @model_validator(mode="before")
     @classmethod

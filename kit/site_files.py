@@ -153,8 +153,8 @@ def ways(site: Site, partition: Partition) -> Iterator[tuple[str, str]]:
     if outside and partition.launcher in ("aprun", "intelmpi", "mpich", "pals") and not site.container.mpi_family:
         yield (
             "launcher",
-            f"{partition.launcher} is of the family of MPICH, and the ranks of the kit's images, which have Open MPI, would not "
-            "meet: container.mpi = 'inside' for one node, or container.mpi_family = 'mpich' with images of your own",
+            f"{partition.launcher} is of the family of MPICH, and ranks of the kit's images, which have Open MPI, would "
+            "not meet: container.mpi = 'inside' for one node, or container.mpi_family = 'mpich' with images of your own",
         )
     if partition.gpus and partition.gpu_request == "none" and not partition.exclusive:
         yield "gpu_request", "'none' asks for no GPUs, and without 'exclusive' a job does not get those of its nodes"

@@ -56,7 +56,7 @@ def run(
         typer.Option(metavar="KEY=V,V,...", help="A run with each value of a parameter; of several, each combination."),
     ] = [],  # noqa: B006
     seed: Annotated[int | None, typer.Option(help="The random seed [default: the size's].")] = None,
-    repeat: Annotated[int, typer.Option(min=1, help="Make this many runs, each with its own seed.")] = 1,
+    repeat: Annotated[int, typer.Option(min=1, max=1000, help="Make this many runs, each with its own seed.")] = 1,
     minutes: Annotated[
         int | None, typer.Option(min=1, help="Minutes to ask the scheduler for [default: the size's].")
     ] = None,
@@ -106,11 +106,11 @@ def run(
         allow_cpu=allow_cpu,
     )
     plans = swept(request, repeat, sweep)
+    launch.check_jobs(plans[0], jobs)
     if dry_run:
         say("kit: a dry run makes no run directory and no data: /RUN and /DATA stand for them")
         out(launch.script(plans[0], *launch.DRY), end="")
         return
-    launch.check_jobs(plans[0], jobs)
     directories = []
     for plan in plans:
         with working(f"{benchmark} {size} in {plan.image.name}: data and job script"):

@@ -10,7 +10,7 @@ ORDERS: tuple[str, ...] = ("block",)
 
 
 def command(ranks: Ranks, args: Sequence[str]) -> list[str]:
-    words = ["flux", "run", "-N", str(ranks.nodes), "-n", str(ranks.count), "-c", str(ranks.threads)]
+    words = ["flux", "run", "-N", str(ranks.nodes), "-n", str(ranks.count), "-c", str(ranks.cores_each)]
     if ranks.gpu_each:
         words += ["-g", "1", "-o", "gpu-affinity=per-task"]
     elif ranks.gpus:

@@ -12,9 +12,10 @@ ORDERS: tuple[str, ...] = ("block",)
 
 def command(ranks: Ranks, args: Sequence[str]) -> list[str]:
     no_pmi("jsrun", ranks)
-    bind = ["--bind", f"packed:{ranks.threads}" if ranks.bind else "none"]
+    # Physical cores, whether ranks use their hardware threads or not: alloc_flags of the job says that.
+    bind = ["--bind", f"packed:{ranks.cores_each}" if ranks.bind else "none"]
     if ranks.even:
-        cores = ranks.cores or ranks.per_node * ranks.threads
+        cores = ranks.cores // (ranks.hardware_threads if ranks.hyperthreads else 1) or ranks.per_node * ranks.cores_each
         sets = ["--nrs", str(ranks.nodes), "--rs_per_host", "1", "--tasks_per_rs", str(ranks.per_node)]
         sets += ["--cpu_per_rs", str(cores), "--gpu_per_rs", str(ranks.gpus)]
         return ["jsrun", *sets, "--launch_distribution", "packed", *bind, *args]
@@ -25,4 +26,4 @@ def command(ranks: Ranks, args: Sequence[str]) -> list[str]:
         )
     # Nodes with unlike numbers of ranks: a resource set for each rank, which sees its own cores only.
     sets = ["--nrs", str(ranks.count), "--rs_per_host", str(ranks.per_node), "--tasks_per_rs", "1"]
-    return ["jsrun", *sets, "--cpu_per_rs", str(ranks.threads), "--gpu_per_rs", "0", *bind, *args]
+    return ["jsrun", *sets, "--cpu_per_rs", str(ranks.cores_each), "--gpu_per_rs", "0", *bind, *args]

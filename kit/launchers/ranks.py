@@ -30,6 +30,11 @@ class Ranks:
         return self.spread or math.ceil(self.count / self.per_node)
 
     @property
+    def cores_each(self) -> int:
+        """Physical cores that a rank needs."""
+        return math.ceil(self.threads / self.hardware_threads) if self.hyperthreads else self.threads
+
+    @property
     def even(self) -> bool:
         return self.count == self.nodes * self.per_node
 

@@ -15,7 +15,9 @@ def command(ranks: Ranks, args: Sequence[str]) -> list[str]:
         "srun",
         f"--nodes={ranks.nodes}",
         f"--ntasks={ranks.count}",
-        f"--ntasks-per-node={ranks.per_node}",
+        *(
+            [f"--ntasks-per-node={ranks.per_node}"] if ranks.even else []
+        ),  # of other numbers Slurm would say that it ignores it
         f"--cpus-per-task={ranks.threads}",
         f"--distribution={ranks.order}",
         "--kill-on-bad-exit=1",

@@ -26,7 +26,19 @@ from kit.images.render import Image
 from kit.images.sbom import sbom
 from kit.placement import warnings
 from kit.plan import Plan, plan_of
-from kit.runs.record import SBOM, Glance, ImageRecord, Rendering, Run, State, directory_name, load_run, resolved, save_run
+from kit.runs.record import (
+    FILE,
+    SBOM,
+    Glance,
+    ImageRecord,
+    Rendering,
+    Run,
+    State,
+    directory_name,
+    load_run,
+    resolved,
+    save_run,
+)
 from kit.runs.states import Unanswered, ask, become, current_state, elsewhere
 from kit.runtimes import RUNTIMES
 from kit.schedulers import SCHEDULERS, Job
@@ -100,7 +112,7 @@ def called() -> str:
 def prepare(plan: Plan, runs: Path) -> Path:
     """Makes a new run directory below `runs`, ready to be submitted; returns its path."""
     image_record, bill = describe_image(plan.image, plan.site.container.runtime, plan.partition.arch)
-    created = datetime.now(UTC)
+    created, commit = datetime.now(UTC), paths.commit()
     isolated = plan.request.isolated
     # Whatever the seed of the run, the data are the same.
     folder = isolated.absolute() if isolated else generated.make(load_benchmark(plan.benchmark.name), plan.size_name)
@@ -126,7 +138,7 @@ def prepare(plan: Plan, runs: Path) -> Path:
         directory,
         Run(
             kit=__version__,
-            commit=paths.commit(),
+            commit=commit,
             created=created,
             benchmark=plan.benchmark.name,
             size=plan.size_name,
@@ -206,9 +218,19 @@ def submit_array(plan: Plan, directories: Sequence[Path]) -> list[Run]:
     return [submitted(directory, run, [own]) for directory, run, own in zip(directories, runs, ids, strict=True)]
 
 
+def known(directory: Path, run: Run) -> None:
+    """KitError where a record does not say which scheduler has the job."""
+    if run.scheduler not in SCHEDULERS:
+        raise KitError(f"{directory / FILE}: key 'scheduler' is empty; its job can neither be asked for nor ended")
+
+
 def ready(directory: Path, jobs: int = 1) -> Run:
     """A run that can be submitted; KitError otherwise."""
     run = load_run(directory)
+    known(directory, run)
+    resolved(directory)[1].partition(run.partition)  # before anything is submitted that could not be watched or judged
+    if not (directory / "data").exists():
+        raise KitError(f"{directory / 'data'}: leads to no data; put them back, or start a new run")
     if jobs > 1 and run.scheduler == "local":
         raise KitError(f"{directory}: --jobs {jobs}: without a scheduler a job has no limit that another would go beyond")
     if run.job:
@@ -309,8 +331,13 @@ def cancel_all(directories: Sequence[Path]) -> dict[Path, State | KitError]:
             run = load_run(directory)
             if not run.job:
                 raise KitError(f"{directory}: has no job to end, it was never launched")
+            known(directory, run)
             if elsewhere(run):
                 raise KitError(f"{directory}: its job {run.job} cannot be ended here: {elsewhere(run)}")
+            before = current_state(directory, run)
+            if before.name not in ("submitted", "running"):  # nobody interrupts what has ended
+                outcomes[directory] = before
+                continue
             for job in reversed(run.jobs):  # the last first: none of them may start meanwhile
                 SCHEDULERS[run.scheduler].cancel(job)
             waiting[directory] = run

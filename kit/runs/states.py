@@ -168,6 +168,9 @@ def ask(runs: Sequence[Run | Glance]) -> list[Job | KitError]:
     for run in runs:
         wanted.setdefault(run.scheduler, []).extend(run.jobs)
     for scheduler, jobs in wanted.items():
+        if scheduler not in SCHEDULERS:
+            answers[scheduler] = KitError("run.json: key 'scheduler' is empty, and nobody can be asked")
+            continue
         try:
             answers[scheduler] = SCHEDULERS[scheduler].states(list(dict.fromkeys(jobs)))
         except KitError as error:

@@ -14,7 +14,7 @@ from kit.site import Site
 def describe(site: Site, partition_name: str) -> dict[str, Any]:
     """The system description of a partition: facts of the machine that collects, laid under what the site file says."""
     model, packages = processor()
-    local = site.partitions[partition_name].scheduler == "local"
+    local = site.partition(partition_name)[1].scheduler == "local"
     found = {
         "system_name": site.name,
         "status": "Research, Development, or Internal (RDI)",
@@ -49,7 +49,7 @@ KEYS = [
 
 def declared(site: Site, partition_name: str) -> dict[str, Any]:
     """What of a system's description the site file says, so that it can be held against it."""
-    partition = site.partitions[partition_name]
+    partition = site.partition(partition_name)[1]
     said: dict[str, Any] = {
         "system_name": site.name,
         "number_of_nodes": partition.max_nodes,

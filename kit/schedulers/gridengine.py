@@ -24,6 +24,7 @@ WORDS = frozenset(
         "gpu_request",
     }
 )
+VALUES = {"gpu_request": frozenset({"node", "none"})}
 ARRAY = "SGE_TASK_ID"
 # qacct reads the accounting of the whole cluster once for every job: of more jobs than these, none is asked for.
 ACCOUNTED = 10

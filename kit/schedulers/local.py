@@ -57,7 +57,7 @@ def states(jobs: Sequence[str]) -> dict[str, Job]:
 
 def state(job: str) -> Job:
     pid, _, started = job.partition(":")
-    with contextlib.suppress(ChildProcessError):  # a job that another process of the kit started
+    with contextlib.suppress(ChildProcessError, OverflowError):  # of another process of the kit, or no number of one
         os.waitpid(int(pid), os.WNOHANG)  # reaps our own child, which otherwise stays as a zombie
     now, start = status(int(pid))
     return Job("running" if started and start == started and now != "Z" else "gone")

@@ -62,7 +62,8 @@ def looked_at(plan: Plan) -> Plan:
     """The plan with a stage before all others that looks at the ranks of the job: ranks that do not find each other, share
     cores or miss a GPU would otherwise compute something, slowly or wrongly."""
     placement = plan.placement
-    if not plan.image.mpi or (placement.ranks == 1 and not placement.gpus):
+    # What is on a host is not the kit's, and a run there is never a result.
+    if not plan.image.mpi or plan.site.container.runtime == "host" or (placement.ranks == 1 and not placement.gpus):
         return plan
     alone = " --whole-cores" if plan.partition.hardware_threads > 1 and not plan.partition.hyperthreads else ""
     gpus = min(placement.gpus, placement.fewest_ranks) if placement.gpu_each else placement.gpus
@@ -112,7 +113,18 @@ def single(plan: Plan) -> list[str]:
     """The words that start a stage of one process, where the job script does not run on a node that computes."""
     if not plan.partition.single:
         return []
-    alone = Ranks(1, 1, plan.placement.node_threads, plan.placement.cores, plan.placement.gpus, bind=plan.placement.bind)
+    placement, partition = plan.placement, plan.partition
+    alone = Ranks(
+        count=1,
+        per_node=1,
+        threads=placement.node_threads,
+        cores=placement.cores,
+        gpus=placement.gpus,
+        bind=placement.bind,
+        pmi=partition.pmi,
+        hardware_threads=partition.hardware_threads,
+        hyperthreads=partition.hyperthreads,
+    )
     return LAUNCHERS[plan.partition.launcher].command(alone, plan.partition.launcher_args)
 
 
@@ -184,10 +196,6 @@ INSIDE = {
     "PRTE_MCA_ras": "^gridengine,slurm,pbs,lsf",
     "PRTE_MCA_plm": "^slurm,pbs,lsf",
 }
-# Slurm shares what ranks must know of each other through a folder of the node that containers do not have.
-PMIX = {"PMIX_MCA_gds": "hash"}
-
-
 # For ranks that Slurm's PMIx tells of each other: its shared memory lies in a folder of slurmd, which no container has. And
 # each rank in a container of its own may not read the memory of its neighbour, of which Open MPI 4 would complain.
 PMIX = {"PMIX_MCA_gds": "hash", "OMPI_MCA_btl_vader_single_copy_mechanism": "none"}

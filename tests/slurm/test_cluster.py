@@ -53,7 +53,6 @@ cores = 4
 bind = "none"
 poll_seconds = 1
 environment = {{ OMPI_MCA_btl_tcp_if_include = "lo" }}
-directives = ["--no-requeue"]
 [partitions.srun]
 launcher = "srun"
 pmi = "pmix"

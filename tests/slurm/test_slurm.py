@@ -164,7 +164,7 @@ def test_ranks_of_a_slurm_job_form_one_job(
             break
         time.sleep(0.5)
     said = "".join(path.read_text(errors="replace")[-2000:] for path in (*run.glob("logs/*.err"), run / "job.out"))
-    assert [(stage.name, stage.exit_code) for stage in read_stages(run)] == [("class3d", 0), ("who", 0)], said
+    assert [(stage.name, stage.exit_code) for stage in read_stages(run)] == [("ranks", 0), ("class3d", 0), ("who", 0)], said
     assert formed_ranks(run / "logs/class3d.out") == 3
     lines = (run / "who.txt").read_text().splitlines()
     assert [line.split()[0] for line in lines] == [str(user.pw_uid)] * 3

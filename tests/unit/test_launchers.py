@@ -144,7 +144,7 @@ def test_a_gpu_of_its_own_for_each_rank(monkeypatch: pytest.MonkeyPatch) -> None
 def test_ranks_have_all_nodes_of_the_plan(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nine on four are dealt 3, 2, 2, 2; a launcher that fills nodes would leave one without any."""
     text = rendered(monkeypatch, {}, ranks=9, nodes=4)
-    assert "srun --nodes=4 --ntasks=9 --ntasks-per-node=3" in text
+    assert "srun --nodes=4 --ntasks=9 --cpus-per-task=1 --distribution=cyclic" in text
     assert "kit-ranks --ranks 9 --nodes 4 --ranks-per-node 3" in text
     with pytest.raises(KitError, match="9 ranks, 3 on a node, fill 3 of 4 nodes"):
         rendered(monkeypatch, {"order": "block"}, ranks=9, nodes=4)

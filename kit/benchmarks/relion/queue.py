@@ -75,8 +75,14 @@ def planned(
     name, partition = site.partition(partition_name)
     benchmark = load_benchmark("relion")
     image = load_image(benchmark.image(image_name))
-    if minutes is not None and minutes > partition.max_minutes:
-        raise KitError(f"--minutes {minutes}: partition {name} of site {site.name} gives at most {partition.max_minutes}")
+    longest = min([partition.max_minutes, *(limit.minutes for limit in partition.limits)])  # nobody knows the nodes yet
+    if minutes is not None and minutes > longest:
+        raise KitError(f"--minutes {minutes}: partition {name} of site {site.name} gives at most {longest}")
+    if partition.gpu_request == "task" and image.device != "cpu" and partition.gpus:
+        raise KitError(
+            f"site {site.name}: gpu_request is 'task', a GPU for each rank, and RELION's leader needs none; take a "
+            "partition with gpu_request = 'node'"
+        )
     here = this_machine()
     cores = partition.usable_cores or here[0]
     layout = Placement(
@@ -91,7 +97,7 @@ def planned(
         order=partition.rank_order,
         # Not bound: RELION's users choose ranks and threads for each job, and ranks that do not fit would end it.
     )
-    request = Request("relion", site=site.name, partition=name, image=image.name, minutes=minutes or partition.max_minutes)
+    request = Request("relion", site=site.name, partition=name, image=image.name, minutes=minutes or longest)
     queue = partition.model_copy(update={"queue": "XXXqueueXXX"}) if partition.queue else partition
     return Plan(request, benchmark, image, site, name, queue, layout, here)
 
@@ -139,12 +145,9 @@ def filled(plan: Plan, project: Path, settings: list[str], numbers: tuple[int, i
         memory_gb=0,
         machine=machine,
     )
-    environ = {"OMP_NUM_THREADS": str(plan.placement.threads)}
-    if site.container.mpi == "inside" and partition.scheduler != "local":
-        environ |= render.INSIDE
     binds = list(dict.fromkeys(render.bound(plan, source)))
     container = runtime.command(
-        plan.image, binds, environ, site.container.args, directory, machine, gpus=plan.placement.gpus > 0
+        plan.image, binds, render.variables(plan), site.container.args, directory, machine, gpus=plan.placement.gpus > 0
     )
     launcher = render.launcher(plan, plan.placement.ranks)
     facts: dict[str, Any] = {**vars(plan.placement), **render.asked(plan)}
