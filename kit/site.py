@@ -138,8 +138,6 @@ class Partition(Model):
             raise ValueError("key 'directives': without a scheduler there is nobody to read them")
         if self.max_jobs_in_array and not SCHEDULERS[self.scheduler].ARRAY:
             raise ValueError(f"key 'max_jobs_in_array': the kit submits no arrays to {self.scheduler}; leave it out")
-        if self.memory_request and self.scheduler != "local" and not self.memory_gb:
-            raise ValueError("key 'memory_gb' is needed where memory_request is set: it is what is asked for")
         if self.gpu_request == "task" and self.launcher not in ("srun", "flux"):
             raise ValueError(f"key 'gpu_request': {self.launcher} cannot give each rank its own GPU; 'node' is possible")
         if self.order and self.order not in LAUNCHERS[self.launcher].ORDERS:

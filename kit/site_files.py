@@ -142,7 +142,8 @@ def numbers(partition: Partition) -> Iterator[tuple[str, str]]:
         if not partition.cores:
             yield "cores", "missing: those of the login node would be taken for a compute node's"
         if not partition.memory_gb:
-            yield "memory_gb", "missing: nothing can warn of a run that needs more"
+            lost = "; memory_request asks for nothing without it" if partition.memory_request else ""
+            yield "memory_gb", f"missing: nothing can warn of a run that needs more{lost}"
 
 
 def ways(site: Site, partition: Partition) -> Iterator[tuple[str, str]]:

@@ -109,6 +109,8 @@ def run(
     launch.check_jobs(plans[0], jobs)
     if dry_run:
         say("kit: a dry run makes no run directory and no data: /RUN and /DATA stand for them")
+        if len(plans) > 1:
+            say(f"kit: this is the script of the first of {len(plans)} runs")
         out(launch.script(plans[0], *launch.DRY), end="")
         return
     directories = []
@@ -129,7 +131,14 @@ def start(directories: list[Path], wait: bool | None, jobs: int = 1) -> None:
     from kit.runs import launch
     from kit.runs.record import load_run
 
-    for directory, started in zip(directories, launch.submit_all(directories, jobs), strict=True):
+    try:
+        runs = launch.submit_all(directories, jobs)
+    except KitError:
+        for directory in directories if len(directories) > 1 or jobs > 1 else ():
+            job = load_run(directory).job
+            say(f"{directory}: {f'its job {job} was submitted' if job else 'was not submitted; kit resume starts it'}")
+        raise
+    for directory, started in zip(directories, runs, strict=True):
         more = f" and {len(started.further)} more that follow it" if started.further else ""
         say(f"{directory}: job {started.job}{more} ({started.scheduler})")
         if not (wait if wait is not None else started.scheduler == "local"):

@@ -44,7 +44,7 @@ MAY_HOLD = {
     r"run\.json": 4 * MEGABYTE,
     r"sha256sums\.txt": 4 * MEGABYTE,
     r"run/(job\.sh|site\.json|benchmark\.json|pack\.json)": MEGABYTE,
-    r"run/stages\.jsonl": 4 * MEGABYTE,
+    r"run/(stages|ranks)\.jsonl": 4 * MEGABYTE,
     r"run/sbom\.cdx\.json": 8 * MEGABYTE,
     r"run/job\.stdout\.txt|run/stages/[^/]+\.(stdout|stderr)\.txt": 64 * MEGABYTE,
     r"run/figures/[^/]+\.png": 16 * MEGABYTE,

@@ -85,12 +85,6 @@ run_stage() { # run_stage NAME COMMAND_AS_JSON OUTPUT...
 
 mkdir -p logs
 
-# does each rank have the cores and GPUs of the plan, and do they form one job?
-stage_ranks() {
-    launch kit-ranks --ranks 2 --nodes 1 --ranks-per-node 2 --threads 1 --gpus 0 --bind none >ranks.jsonl
-}
-always=yes run_stage ranks '"launch kit-ranks --ranks 2 --nodes 1 --ranks-per-node 2 --threads 1 --gpus 0 --bind none >ranks.jsonl"' ranks.jsonl
-
 stage_extract() {
     in_image /opt/venv/bin/python3 -m kit.stages.cloudmask extract --data data --out products \
         --validation-scenes 8 --seed 1234

@@ -99,12 +99,6 @@ last_iteration() {
     done < <(compgen -G "$1_it???_optimiser.star" | sort -r)
 }
 
-# does each rank have the cores and GPUs of the plan, and do they form one job?
-stage_ranks() {
-    launch kit-ranks --ranks 3 --nodes 1 --ranks-per-node 3 --threads 1 --gpus 0 --bind none >ranks.jsonl
-}
-always=yes run_stage ranks '"launch kit-ranks --ranks 3 --nodes 1 --ranks-per-node 3 --threads 1 --gpus 0 --bind none >ranks.jsonl"' ranks.jsonl
-
 stage_identify() {
     in_image relion_refine --version >version.txt
 }

@@ -46,11 +46,11 @@ export OMP_NUM_THREADS=XXXthreadsXXX
 
 # in_image PROGRAM ...: one process in the image. launch PROGRAM ...: all XXXmpinodesXXX ranks of it.
 in_image() {
-    apptainer exec --no-home --pwd /work/project --bind /work/project --bind /scratch --env OMP_NUM_THREADS=XXXthreadsXXX /images/relion-basic.sif "$@"
+    apptainer exec --no-home --pwd /work/project --bind /work/project --bind /scratch --env OMP_NUM_THREADS=XXXthreadsXXX --env PMIX_MCA_gds=hash --env OMPI_MCA_btl_vader_single_copy_mechanism=none /images/relion-basic.sif "$@"
 }
 launch() {
     srun --nodes=XXXnodesXXX --ntasks=XXXmpinodesXXX --ntasks-per-node=XXXextra1XXX --cpus-per-task=XXXthreadsXXX --distribution=cyclic --kill-on-bad-exit=1 --mpi=pmix \
-        apptainer exec --no-home --pwd /work/project --bind /work/project --bind /scratch --env OMP_NUM_THREADS=XXXthreadsXXX /images/relion-basic.sif "$@"
+        apptainer exec --no-home --pwd /work/project --bind /work/project --bind /scratch --env OMP_NUM_THREADS=XXXthreadsXXX --env PMIX_MCA_gds=hash --env OMPI_MCA_btl_vader_single_copy_mechanism=none /images/relion-basic.sif "$@"
 }
 
 exec >>XXXoutfileXXX 2>>XXXerrfileXXX

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from conftest import boxed, forged
 
 from kit.core.errors import KitError
 from kit.plan import Request, make_plan
@@ -14,6 +15,7 @@ from kit.runs import launch
 from kit.runs.collect import collect
 from kit.runs.plausibility import ranks_seen
 from kit.runs.record import Run, load_run, read_stages, stage_lines
+from kit.submissions.pack import pack
 
 Start = Callable[[str], Path]
 
@@ -29,6 +31,11 @@ SILENT = "exit 7"
 @pytest.fixture
 def start(toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Start:
     """Runs the toy on two ranks, where kit-ranks is the given shell; returns the run directory."""
+    # On a host nothing is looked at; here the host passes for a container, as conftest has it for Apptainer.
+    site = tmp_path / "package/sites/here.toml"
+    site.write_text(site.read_text().replace('runtime = "host"', 'runtime = "apptainer"'))
+    describe = launch.describe_image
+    monkeypatch.setattr(launch, "describe_image", lambda image, runtime, arch: describe(image, "host", arch))
     programs = tmp_path / "programs"
     programs.mkdir()
     monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
@@ -61,6 +68,17 @@ def test_ranks_as_planned(start: Start) -> None:
     )
     assert [stage.timed for stage in run.stages] == [False, True, True, True]
     assert "ranks.jsonl" in run.files
+
+
+def test_the_look_goes_into_a_submission(start: Start, tmp_path: Path) -> None:
+    """And one whose lines are not those of its ranks is refused, whatever its checksums say."""
+    directory = start(GOOD)
+    boxed(directory)
+    assert judged(directory).state.name == "valid"
+    folder = pack(directory, tmp_path / "submissions")
+    assert (folder / "run/ranks.jsonl").read_text() == (directory / "ranks.jsonl").read_text()
+    (folder / "run/ranks.jsonl").write_text('{"rank": 0, "size": 1}\n')
+    assert "ranks are in it, and not each of the 2" in forged(folder)
 
 
 @pytest.mark.parametrize(
@@ -111,6 +129,7 @@ def test_what_is_no_look_at_two_ranks(tmp_path: Path, text: str) -> None:
         ranks_seen(tmp_path, 2)
 
 
-def test_one_rank_or_no_mpi_needs_no_look(toy: Path) -> None:
-    directory = launch.prepare(make_plan(Request("toy", site="here")), toy)
-    assert "kit-ranks" not in (directory / "job.sh").read_text().replace("'^kit-ranks: '", "")
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_one_rank_or_no_container_needs_no_look(toy: Path, ranks: int) -> None:
+    directory = launch.prepare(make_plan(Request("toy", site="here", ranks=ranks)), toy)
+    assert "run_stage ranks" not in (directory / "job.sh").read_text()

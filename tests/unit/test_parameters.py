@@ -59,7 +59,7 @@ def test_a_parameter_that_may_be_tuned(toy: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("parameter", "value"), [("effort=0.5", 0.5), ("effort=2", 2.0), ("mode=fast and loose", "fast and loose")]
+    ("parameter", "value"), [("effort=0.5", 0.5), ("effort=2", 2.0), ("mode=fast-and-loose", "fast-and-loose")]
 )
 def test_a_parameter_that_decides_what_is_computed_makes_a_trial(
     toy: Path, tmp_path: Path, parameter: str, value: object
@@ -104,7 +104,7 @@ def test_nobody_hides_or_invents_a_parameter(toy: Path, tmp_path: Path) -> None:
         ("speed=-1", "parameter 'speed': 0 or more is needed, got -1"),
         ("effort=nan", "parameter 'effort': a number is needed, like 1.5, got 'nan'"),
         ("effort=inf", "a number is needed"),
-        ("mode=a\nb", "parameter 'mode': one line of printable characters is needed"),
+        ("mode=a\nb", "parameter 'mode': one word of letters, digits"),
         ("number=8", "parameter 'number': decides the data, which are the same in every run of a size"),
         ("random_seed=8", "parameter 'random_seed': --seed sets it"),
     ],
@@ -206,3 +206,10 @@ def test_a_benchmark_names_parameters_that_it_has(toy: Path) -> None:
     path.write_text(path.read_text().replace('tunable = ["speed"]', 'tunable = ["sped"]'))
     with pytest.raises(KitError, match="key 'tunable': unknown parameter 'sped': did you mean speed"):
         load_benchmark("toy")
+
+
+@pytest.mark.parametrize("text", ["cosine; touch PWNED #", "$(id)", "x`id`", "--data", "a b", "x\\", "a'b", ""])
+def test_a_text_is_one_word_and_never_shell(text: str) -> None:
+    """It stands in the shell of the stages as it is."""
+    with pytest.raises(KitError, match="one word of letters, digits"):
+        make_plan(Request("cloudmask", parameters=(f"schedule={text}",)))

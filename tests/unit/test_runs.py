@@ -10,7 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -469,7 +469,7 @@ def test_ids_that_no_scheduler_gives(toy: Path, cluster: Fake, key: str, job: st
 def test_scheduler_and_job_that_do_not_go_together(toy: Path, cluster: Fake, scheduler: str, job: str) -> None:
     directory = made(toy)
     write_json(directory / FILE, {**read_json(directory / FILE), "scheduler": scheduler, "job": job})
-    with pytest.raises(KitError, match=r"run\.json: key"):
+    with pytest.raises(KitError, match=r"run\.json: "):
         load_run(directory)
 
 
@@ -543,3 +543,65 @@ def test_several_runs_are_cancelled_collected_and_resumed(toy: Path, cluster: Fa
     invoked("resume", *map(str, runs), "--jobs", "2")
     assert [load_run(directory).jobs for directory in runs] == [["103", "104"], ["105", "106"]]
     assert "is still submitted" in str(invoked("resume", str(runs[0]), code=1).exception)
+
+
+def test_runs_of_which_the_scheduler_takes_only_some(toy: Path, cluster: Fake, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever asked for three runs learns which of them has a job, before the error ends the command."""
+    from kit.cli.run import start
+
+    cluster.full = 1
+    directories = [made(toy) for _ in range(2)]
+    with pytest.raises(KitError, match="QOSMaxSubmitJobPerUserLimit"):
+        start(directories, wait=False)
+    said = capsys.readouterr().err
+    assert f"{directories[0]}: its job 101 was submitted" in said
+    assert f"{directories[1]}: was not submitted; kit resume starts it" in said
+
+
+def test_a_job_that_has_ended_is_not_interrupted(toy: Path, cluster: Fake) -> None:
+    directory = made(toy)
+    launch.submit(directory)
+    cluster.jobs["101"] = Job("gone", "TIMEOUT")
+    state = launch.cancel(directory)
+    assert (state.name, cluster.cancelled) == ("incomplete", [])
+    assert "TIMEOUT" in state.reason
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda directory: (directory / "site.json").unlink(), "site.json"),
+        (lambda directory: (directory / "data").unlink(), "leads to no data"),
+        (
+            lambda directory: save_run(directory, load_run(directory).model_copy(update={"partition": "zzz"})),
+            "unknown partition of site there 'zzz'",
+        ),
+        (
+            lambda directory: save_run(directory, load_run(directory).model_copy(update={"scheduler": ""})),
+            "key 'scheduler' is empty",
+        ),
+    ],
+)
+def test_damage_is_found_before_a_job_is_submitted(
+    toy: Path, cluster: Fake, damage: Callable[[Path], None], message: str
+) -> None:
+    directory = made(toy)
+    damage(directory)
+    with pytest.raises(KitError, match=message):
+        launch.submit(directory)
+    assert cluster.submitted == []
+
+
+def test_a_record_without_a_scheduler_is_an_error_and_no_defect(toy: Path, cluster: Fake) -> None:
+    directory = made(toy)
+    launch.submit(directory)
+    save_run(directory, load_run(directory).model_copy(update={"scheduler": ""}))
+    for act in (launch.cancel, collect, launch.submit):
+        with pytest.raises(KitError, match="key 'scheduler' is empty"):
+            act(directory)
+
+
+def test_a_number_that_is_no_process(toy: Path) -> None:
+    from kit.schedulers import local
+
+    assert local.state("9999999999:1").state == "gone"
