@@ -12,7 +12,7 @@
 #SBATCH --output="/work/run/job.out"
 #SBATCH --open-mode=append
 #SBATCH --no-requeue
-#SBATCH --signal=B:TERM@60
+#SBATCH --signal=B:USR1@60
 #SBATCH --partition=cpu
 #SBATCH --account=project1
 # 1 node x 2 ranks x 1 thread = 2 of 64 cores
@@ -48,11 +48,13 @@ ended() { # ended EXIT_CODE REASON
         "$stage" "$(date +%s.%3N)" "$1" "$2" >>stages.jsonl
     echo "$stage: ${2:-done}"
 }
-interrupted() {
+interrupted() { # interrupted, or interrupted limit where the signal says that the time is up
     local reason=interrupted
     trap '' INT TERM HUP USR1 USR2 XCPU
-    # Schedulers warn 60 s before the end, and some look at the clock only once a minute.
-    [ "$SECONDS" -lt 1675 ] || reason="time limit of 30 minutes"
+    # Some schedulers have no signal of their own for that, and send TERM 60 s before the end, or a minute earlier.
+    if [ "${1:-}" = limit ] || [ "$SECONDS" -ge 1675 ]; then
+        reason="time limit of 30 minutes"
+    fi
     if [ -n "$child" ]; then
         kill -TERM -- "-$child" 2>/dev/null || true
         for _ in $(seq 50); do kill -0 -- "-$child" 2>/dev/null || break; sleep 0.1; done
@@ -61,7 +63,8 @@ interrupted() {
     [ -z "$stage" ] || ended 130 "$reason"
     exit 130
 }
-trap interrupted INT TERM HUP USR1 USR2 XCPU # HUP is how Flux ends a script, USR1, USR2 and XCPU how others warn
+trap interrupted INT TERM HUP USR2
+trap 'interrupted limit' USR1 XCPU
 
 run_stage() { # run_stage NAME COMMAND_AS_JSON OUTPUT...
     local status=0 file why

@@ -34,7 +34,7 @@ ended() { # ended EXIT_CODE REASON
         "$stage" "$(date +%s.%3N)" "$1" "$2" >>stages.jsonl
     echo "$stage: ${2:-done}"
 }
-interrupted() {
+interrupted() { # interrupted, or interrupted limit where the signal says that the time is up
     local reason=interrupted
     trap '' INT TERM HUP USR1 USR2 XCPU
     if [ -n "$child" ]; then
@@ -45,7 +45,8 @@ interrupted() {
     [ -z "$stage" ] || ended 130 "$reason"
     exit 130
 }
-trap interrupted INT TERM HUP USR1 USR2 XCPU # HUP is how Flux ends a script, USR1, USR2 and XCPU how others warn
+trap interrupted INT TERM HUP USR2
+trap 'interrupted limit' USR1 XCPU
 
 run_stage() { # run_stage NAME COMMAND_AS_JSON OUTPUT...
     local status=0 file why

@@ -22,7 +22,7 @@
 #SBATCH --output="/work/project/XXXoutfileXXX"
 #SBATCH --open-mode=append
 #SBATCH --no-requeue
-#SBATCH --signal=B:TERM@60
+#SBATCH --signal=B:USR1@60
 #SBATCH --partition=XXXqueueXXX
 #SBATCH --account=project1
 # XXXnodesXXX nodes x XXXextra1XXX ranks x XXXthreadsXXX threads, for XXXmpinodesXXX ranks

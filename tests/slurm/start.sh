@@ -87,7 +87,7 @@ id kittest >/dev/null 2>&1 || useradd --create-home --shell /bin/bash kittest
 
 # More cores than the machine may have: three ranks must fit on a node; what is tested is the road, not the speed.
 # Short times, so that a lost node, a time limit and a forgotten job can be waited for. A job of up to a minute gets its
-# warning (--signal=B:TERM@60) at once.
+# warning (--signal=B:USR1@60) at once.
 config=$(
     cat <<CONF
 ClusterName=kittest

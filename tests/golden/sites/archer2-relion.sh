@@ -13,7 +13,7 @@
 #SBATCH --output="/work/run/job.out"
 #SBATCH --open-mode=append
 #SBATCH --no-requeue
-#SBATCH --signal=B:TERM@60
+#SBATCH --signal=B:USR1@60
 #SBATCH --partition=standard
 #SBATCH --qos=standard
 # 1 node x 3 ranks x 1 thread = 3 of 128 cores
@@ -55,7 +55,7 @@ launch() {
 #SBATCH --output="/work/run/job.out"
 #SBATCH --open-mode=append
 #SBATCH --no-requeue
-#SBATCH --signal=B:TERM@60
+#SBATCH --signal=B:USR1@60
 #SBATCH --partition=standard
 #SBATCH --qos=long
 # 1 node x 3 ranks x 1 thread = 3 of 128 cores
@@ -97,7 +97,7 @@ launch() {
 #SBATCH --output="/work/run/job.out"
 #SBATCH --open-mode=append
 #SBATCH --no-requeue
-#SBATCH --signal=B:TERM@60
+#SBATCH --signal=B:USR1@60
 #SBATCH --partition=highmem
 #SBATCH --qos=highmem
 # 1 node x 3 ranks x 1 thread = 3 of 128 cores

@@ -12,7 +12,7 @@
 #SBATCH --output="/work/run/job.out"
 #SBATCH --open-mode=append
 #SBATCH --no-requeue
-#SBATCH --signal=B:TERM@60
+#SBATCH --signal=B:USR1@60
 #SBATCH --partition=cpu
 #SBATCH --account=project1
 # 1 node x 2 ranks x 1 thread = 2 of 64 cores

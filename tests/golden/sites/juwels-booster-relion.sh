@@ -14,7 +14,7 @@
 #SBATCH --output="/work/run/job.out"
 #SBATCH --open-mode=append
 #SBATCH --no-requeue
-#SBATCH --signal=B:TERM@60
+#SBATCH --signal=B:USR1@60
 #SBATCH --partition=booster
 # 1 node x 5 ranks x 1 thread = 5 of 48 cores
 # 4 of 4 GPUs of a node; every rank sees them all
@@ -57,7 +57,7 @@ launch() {
 #SBATCH --output="/work/run/job.out"
 #SBATCH --open-mode=append
 #SBATCH --no-requeue
-#SBATCH --signal=B:TERM@60
+#SBATCH --signal=B:USR1@60
 #SBATCH --partition=develbooster
 # 1 node x 5 ranks x 1 thread = 5 of 48 cores
 # 4 of 4 GPUs of a node; every rank sees them all

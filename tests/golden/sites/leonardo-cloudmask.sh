@@ -14,7 +14,7 @@
 #SBATCH --output="/work/run/job.out"
 #SBATCH --open-mode=append
 #SBATCH --no-requeue
-#SBATCH --signal=B:TERM@60
+#SBATCH --signal=B:USR1@60
 #SBATCH --partition=boost_usr_prod
 # 1 node x 4 ranks x 1 thread = 4 of 32 cores
 # 4 of 4 GPUs of a node; every rank sees them all
@@ -67,7 +67,7 @@ launch() {
 #SBATCH --output="/work/run/job.out"
 #SBATCH --open-mode=append
 #SBATCH --no-requeue
-#SBATCH --signal=B:TERM@60
+#SBATCH --signal=B:USR1@60
 #SBATCH --partition=boost_usr_prod
 #SBATCH --qos=boost_qos_bprod
 # 65 nodes x 4 ranks x 1 thread = 260 of 2080 cores
@@ -121,7 +121,7 @@ launch() {
 #SBATCH --output="/work/run/job.out"
 #SBATCH --open-mode=append
 #SBATCH --no-requeue
-#SBATCH --signal=B:TERM@60
+#SBATCH --signal=B:USR1@60
 #SBATCH --partition=boost_usr_prod
 #SBATCH --qos=boost_qos_dbg
 # 1 node x 4 ranks x 1 thread = 4 of 32 cores
@@ -174,7 +174,7 @@ launch() {
 #SBATCH --output="/work/run/job.out"
 #SBATCH --open-mode=append
 #SBATCH --no-requeue
-#SBATCH --signal=B:TERM@60
+#SBATCH --signal=B:USR1@60
 #SBATCH --partition=dcgp_usr_prod
 # 1 node x 2 ranks x 1 thread = 2 of 112 cores
 # 494 of 494 GB of memory of a node
@@ -225,7 +225,7 @@ launch() {
 #SBATCH --output="/work/run/job.out"
 #SBATCH --open-mode=append
 #SBATCH --no-requeue
-#SBATCH --signal=B:TERM@60
+#SBATCH --signal=B:USR1@60
 #SBATCH --partition=dcgp_usr_prod
 #SBATCH --qos=dcgp_qos_bprod
 # 17 nodes x 2 ranks x 1 thread = 34 of 1904 cores

@@ -14,7 +14,7 @@
 #SBATCH --output="/work/run/job.out"
 #SBATCH --open-mode=append
 #SBATCH --no-requeue
-#SBATCH --signal=B:TERM@60
+#SBATCH --signal=B:USR1@60
 #SBATCH --partition=boost_usr_prod
 # 1 node x 5 ranks x 1 thread = 5 of 32 cores
 # 4 of 4 GPUs of a node; every rank sees them all
@@ -67,7 +67,7 @@ launch() {
 #SBATCH --output="/work/run/job.out"
 #SBATCH --open-mode=append
 #SBATCH --no-requeue
-#SBATCH --signal=B:TERM@60
+#SBATCH --signal=B:USR1@60
 #SBATCH --partition=boost_usr_prod
 #SBATCH --qos=boost_qos_bprod
 # 65 nodes x at most 5 ranks x 1 thread = 261 of 2080 cores
@@ -122,7 +122,7 @@ launch() {
 #SBATCH --output="/work/run/job.out"
 #SBATCH --open-mode=append
 #SBATCH --no-requeue
-#SBATCH --signal=B:TERM@60
+#SBATCH --signal=B:USR1@60
 #SBATCH --partition=boost_usr_prod
 #SBATCH --qos=boost_qos_dbg
 # 1 node x 5 ranks x 1 thread = 5 of 32 cores
@@ -175,7 +175,7 @@ launch() {
 #SBATCH --output="/work/run/job.out"
 #SBATCH --open-mode=append
 #SBATCH --no-requeue
-#SBATCH --signal=B:TERM@60
+#SBATCH --signal=B:USR1@60
 #SBATCH --partition=dcgp_usr_prod
 # 1 node x 3 ranks x 1 thread = 3 of 112 cores
 # 494 of 494 GB of memory of a node
@@ -226,7 +226,7 @@ launch() {
 #SBATCH --output="/work/run/job.out"
 #SBATCH --open-mode=append
 #SBATCH --no-requeue
-#SBATCH --signal=B:TERM@60
+#SBATCH --signal=B:USR1@60
 #SBATCH --partition=dcgp_usr_prod
 #SBATCH --qos=dcgp_qos_bprod
 # 17 nodes x at most 3 ranks x 1 thread = 35 of 1904 cores

@@ -14,7 +14,7 @@
 #SBATCH --output="/work/run/job.out"
 #SBATCH --open-mode=append
 #SBATCH --no-requeue
-#SBATCH --signal=B:TERM@60
+#SBATCH --signal=B:USR1@60
 #SBATCH --partition=standard-g
 # 1 node x 2 ranks x 1 thread = 2 of 56 cores
 # 512 of 512 GB of memory of a node
@@ -58,7 +58,7 @@ launch() {
 #SBATCH --output="/work/run/job.out"
 #SBATCH --open-mode=append
 #SBATCH --no-requeue
-#SBATCH --signal=B:TERM@60
+#SBATCH --signal=B:USR1@60
 #SBATCH --partition=standard
 # 1 node x 2 ranks x 1 thread = 2 of 128 cores
 # 256 of 256 GB of memory of a node
@@ -101,7 +101,7 @@ launch() {
 #SBATCH --output="/work/run/job.out"
 #SBATCH --open-mode=append
 #SBATCH --no-requeue
-#SBATCH --signal=B:TERM@60
+#SBATCH --signal=B:USR1@60
 #SBATCH --partition=dev-g
 # 1 node x 2 ranks x 1 thread = 2 of 56 cores
 # 512 of 512 GB of memory of a node

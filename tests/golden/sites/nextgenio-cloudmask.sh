@@ -14,7 +14,7 @@
 #SBATCH --output="/work/run/job.out"
 #SBATCH --open-mode=append
 #SBATCH --no-requeue
-#SBATCH --signal=B:TERM@60
+#SBATCH --signal=B:USR1@60
 #SBATCH --nvram-option=1LM:1000
 # 1 node x 2 ranks x 1 thread = 2 of 48 cores
 # 192 of 192 GB of memory of a node

@@ -15,7 +15,7 @@
 #SBATCH --output="/work/run/job.out"
 #SBATCH --open-mode=append
 #SBATCH --no-requeue
-#SBATCH --signal=B:TERM@60
+#SBATCH --signal=B:USR1@60
 # 1 node x 17 ranks x 1 thread = 17 of 48 cores
 # 16 of 16 GPUs of a node; every rank sees them all
 # 1500 of 1500 GB of memory of a node

@@ -14,7 +14,7 @@
 #SBATCH --output="/work/run/job.out"
 #SBATCH --open-mode=append
 #SBATCH --no-requeue
-#SBATCH --signal=B:TERM@60
+#SBATCH --signal=B:USR1@60
 #SBATCH --qos=regular
 #SBATCH --constraint=gpu
 # 1 node x 4 ranks x 1 thread = 4 of 64 cores
@@ -57,7 +57,7 @@ launch() {
 #SBATCH --output="/work/run/job.out"
 #SBATCH --open-mode=append
 #SBATCH --no-requeue
-#SBATCH --signal=B:TERM@60
+#SBATCH --signal=B:USR1@60
 #SBATCH --qos=regular
 #SBATCH --constraint=cpu
 # 1 node x 2 ranks x 1 thread = 2 of 128 cores
@@ -100,7 +100,7 @@ launch() {
 #SBATCH --output="/work/run/job.out"
 #SBATCH --open-mode=append
 #SBATCH --no-requeue
-#SBATCH --signal=B:TERM@60
+#SBATCH --signal=B:USR1@60
 #SBATCH --qos=debug
 #SBATCH --constraint=gpu
 # 1 node x 4 ranks x 1 thread = 4 of 64 cores

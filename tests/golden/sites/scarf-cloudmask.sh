@@ -13,7 +13,7 @@
 #SBATCH --output="/work/run/job.out"
 #SBATCH --open-mode=append
 #SBATCH --no-requeue
-#SBATCH --signal=B:TERM@60
+#SBATCH --signal=B:USR1@60
 #SBATCH --partition=scarf
 #SBATCH --constraint=scarf18
 # 1 node x 2 ranks x 1 thread = 2 of 24 cores
@@ -65,7 +65,7 @@ launch() {
 #SBATCH --output="/work/run/job.out"
 #SBATCH --open-mode=append
 #SBATCH --no-requeue
-#SBATCH --signal=B:TERM@60
+#SBATCH --signal=B:USR1@60
 #SBATCH --partition=scarf
 #SBATCH --constraint=scarf17
 # 1 node x 2 ranks x 1 thread = 2 of 24 cores
@@ -118,7 +118,7 @@ launch() {
 #SBATCH --output="/work/run/job.out"
 #SBATCH --open-mode=append
 #SBATCH --no-requeue
-#SBATCH --signal=B:TERM@60
+#SBATCH --signal=B:USR1@60
 #SBATCH --partition=gpu
 # 1 node x 4 ranks x 1 thread = 4 of 16 cores
 # 4 of 4 GPUs of a node; every rank sees them all
