@@ -56,7 +56,7 @@ launch() {
 exec >>XXXoutfileXXX 2>>XXXerrfileXXX
 child=
 interrupted() {
-    trap '' INT TERM USR1 USR2 XCPU
+    trap '' INT TERM HUP USR1 USR2 XCPU
     if [ -n "$child" ]; then
         kill -TERM -- "-$child" 2>/dev/null || true
         for _ in $(seq 50); do kill -0 -- "-$child" 2>/dev/null || break; sleep 0.1; done
@@ -64,7 +64,7 @@ interrupted() {
     fi
     exit 130
 }
-trap interrupted INT TERM USR1 USR2 XCPU
+trap interrupted INT TERM HUP USR1 USR2 XCPU
 
 relion() { # relion PROGRAM ...: in the image, on all ranks if it is one of MPI
     local start=in_image
