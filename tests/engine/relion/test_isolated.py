@@ -62,7 +62,7 @@ def test_it_holds_what_the_stage_read_and_nothing_else(run: Path, pack: Path, tm
 def test_a_stage_runs_alone(alone: Path, tmp_path: Path) -> None:
     found = json.loads(kit("collect", str(alone), "--json").stdout)
     assert (found["state"]["name"], found["size"], found["isolated"]) == ("valid", "tiny", "class3d")
-    assert [stage["name"] for stage in found["stages"]] == ["identify", "class3d"]
+    assert [stage["name"] for stage in found["stages"]] == ["ranks", "identify", "class3d"]
     assert {metric["name"] for metric in found["metrics"]} == {"major_class_fraction", "class_assignment_accuracy"}
     assert "nothing says how far two runs may differ" in kit("compare", str(alone), str(alone), code=1).stderr
     names = ("--to", str(tmp_path / "submissions"), "--organisation", "trial")
