@@ -21,6 +21,7 @@ from kit.core.errors import KitError
 from kit.core.files import write_atomic, write_json
 from kit.data import generated
 from kit.data.isolated import PACK
+from kit.doctor.outcome import NAME
 from kit.images.built import Built
 from kit.images.render import Image
 from kit.images.sbom import sbom
@@ -229,7 +230,7 @@ def ready(directory: Path, jobs: int = 1) -> Run:
     run = load_run(directory)
     known(directory, run)
     resolved(directory)[1].partition(run.partition)  # before anything is submitted that could not be watched or judged
-    if not (directory / "data").exists():
+    if run.benchmark != NAME and not (directory / "data").exists():
         raise KitError(f"{directory / 'data'}: leads to no data; put them back, or start a new run")
     if jobs > 1 and run.scheduler == "local":
         raise KitError(f"{directory}: --jobs {jobs}: without a scheduler a job has no limit that another would go beyond")

@@ -301,7 +301,7 @@ SIZES = [(name, size) for name in benchmark_names() for size, is_ in load_benchm
 @pytest.mark.parametrize("site", ["local", "example-slurm"])
 @pytest.mark.parametrize(("benchmark", "size"), SIZES)
 def test_no_job_script_fetches(benchmark: str, size: str, site: str) -> None:
-    words = ("--ranks", "4", "--threads", "1", "--nodes", "1")
+    words = ("--ranks", "3", "--threads", "1", "--nodes", "1")
     text = kit("run", benchmark, "--size", size, "--site", site, *words, "--dry-run").stdout
     assert "run_stage" in text
     assert [line for line in text.splitlines() if FETCHES.search(line)] == []

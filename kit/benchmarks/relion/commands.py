@@ -109,7 +109,7 @@ def queue(
     ] = None,
 ) -> None:
     """Write RELION's own queue template from a site: jobs of its GUI and schedules then run in the kit's images."""
-    from kit.benchmarks.relion import queue as verb
+    from kit.benchmarks.relion import queue_template as verb
     from kit.script.quoting import quoted
     from kit.site import load_site
 

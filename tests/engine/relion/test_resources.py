@@ -27,7 +27,8 @@ def test_the_script_says_what_jobs_are_given(tmp_path: Path) -> None:
     (tmp_path / "gpu.toml").write_text(text)
     words = ["run", "relion", "--size", "aldolase", "--site", str(tmp_path / "gpu.toml"), "--dry-run", "--ranks", "17"]
     script = kit(*words).stdout
-    assert "#SBATCH --gpus-per-node=4" in script
+    assert "--gpus-per-node" not in script  # the image computes on CPUs
+    assert "# WARNING: the 4 GPUs of a node are not used" in script
     assert "--bind /local" in script
     assert "--scratch_dir /local/kit-RUN " in script
     # A box of 512, padded twice: 0.54 thousand million coefficients of 80 bytes for each of 5 ranks.

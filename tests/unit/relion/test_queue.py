@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 from conftest import ROOT, kit
 
-from kit.benchmarks.relion import queue
+from kit.benchmarks.relion import queue_template
 from kit.core.errors import KitError
 from kit.core.schema import parse
 from kit.launchers import LAUNCHERS
@@ -24,7 +24,7 @@ GOLDEN = ROOT / "tests/golden"
 
 def text(site: Site, project: Path, **options: int) -> str:
     wanted = {"threads": None, "minutes": None, **options}
-    return queue.template(site, None, None, project, wanted["threads"], wanted["minutes"])[0]
+    return queue_template.template(site, None, None, project, wanted["threads"], wanted["minutes"])[0]
 
 
 @pytest.mark.parametrize("name", ["local", "example-slurm"])
@@ -192,7 +192,7 @@ def test_memory_of_a_core_is_that_of_the_node_shared_out(tmp_path: Path) -> None
 
 
 def test_every_scheduler_has_a_command_that_takes_scripts() -> None:
-    assert queue.SUBMIT.keys() >= SCHEDULERS.keys()
+    assert queue_template.SUBMIT.keys() >= SCHEDULERS.keys()
 
 
 def test_the_settings_are_shell_and_nothing_is_overwritten(tmp_path: Path) -> None:
