@@ -69,11 +69,11 @@ def placement(
     """
     cores_here, memory_gb = here or this_machine()
     where = f"site {site.name}"
-    if not partition.min_nodes <= size.nodes <= partition.max_nodes:
-        if size.nodes < partition.min_nodes:
-            raise KitError(
-                f"{where}: the partition takes jobs of {partition.min_nodes} nodes or more; --nodes {partition.min_nodes}"
-            )
+    if size.nodes < partition.min_nodes:
+        raise KitError(
+            f"{where}: the partition takes jobs of {partition.min_nodes} nodes or more; --nodes {partition.min_nodes}"
+        )
+    if size.nodes > partition.max_nodes:
         raise KitError(
             f"{where}: {size.nodes} nodes are needed, but the partition has at most {partition.max_nodes}; "
             "--nodes asks for fewer"

@@ -28,6 +28,7 @@ from kit.runs.record import SBOM, Rendering, Run, State, save_run
 from kit.script.quoting import environment
 from kit.script.render import bound, job_script
 from kit.site import Partition, load_site
+from kit.site_files import COMMANDS
 
 MINUTES = 10
 TRIAL = 64 << 20  # bytes that are written where a run writes
@@ -119,7 +120,7 @@ def checks(plan: Plan, source: Rendering, data: Path | None) -> str:
     partition, placement, container = plan.partition, plan.placement, plan.site.container
     alone = ["--whole-cores"] if partition.hardware_threads > 1 and not partition.hyperthreads else []
     program = {"apptainer": source.machine.get("program", ""), "host": ""}.get(container.runtime, container.runtime)
-    launcher = {"intelmpi": "mpirun", "mpich": "mpiexec", "pals": "mpiexec"}.get(partition.launcher, partition.launcher)
+    launcher = COMMANDS.get(partition.launcher, partition.launcher)
     scratch = partition.scratch
     variable, _, rest = scratch.removeprefix("$").partition("/")
     return (

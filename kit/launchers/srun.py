@@ -11,13 +11,13 @@ ORDERS: tuple[str, ...] = ("cyclic", "block")
 
 def command(ranks: Ranks, args: Sequence[str]) -> list[str]:
     # Since Slurm 22.05 srun does not inherit --cpus-per-task from the job.
+    # Of ranks that do not fill the nodes evenly Slurm says that it ignores a number per node.
+    each = [f"--ntasks-per-node={ranks.per_node}"] if ranks.even else []
     words = [
         "srun",
         f"--nodes={ranks.nodes}",
         f"--ntasks={ranks.count}",
-        *(
-            [f"--ntasks-per-node={ranks.per_node}"] if ranks.even else []
-        ),  # of other numbers Slurm would say that it ignores it
+        *each,
         f"--cpus-per-task={ranks.threads}",
         f"--distribution={ranks.order}",
         "--kill-on-bad-exit=1",
