@@ -18,13 +18,21 @@ from kit.images.render import load_image
 
 
 def offline(*words: str | Path, cwd: Path, env: dict[str, str] | None = None, code: int = 0) -> str:
-    """What a command says in a network of its own, in which nothing else is; nor does it see the kit of this checkout."""
-    unshare = ["unshare", "--net"] if os.geteuid() == 0 else ["unshare", "--map-root-user", "--net"]
-    alone = [*unshare, "sh", "-c", 'ip link set lo up 2>/dev/null; exec "$@"', "sh"]
-    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | (env or {})
-    result = subprocess.run([*alone, *words], cwd=cwd, env=environment, capture_output=True, text=True, timeout=900)
-    assert result.returncode == code, f"{words}: {result.returncode}\n{result.stdout}\n{result.stderr}"
+    """What a command says on stdout and stderr in a network of its own, in which nothing else is, without this kit."""
+    result = alone(*words, cwd=cwd, env=env, code=code)
     return result.stdout + result.stderr
+
+
+def alone(
+    *words: str | Path, cwd: Path, env: dict[str, str] | None = None, code: int = 0
+) -> subprocess.CompletedProcess[str]:
+    """Runs a command in a network of its own, where it does not see the kit of this checkout either."""
+    unshare = ["unshare", "--net"] if os.geteuid() == 0 else ["unshare", "--map-root-user", "--net"]
+    inside = [*unshare, "sh", "-c", 'ip link set lo up 2>/dev/null; exec "$@"', "sh"]
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | (env or {})
+    result = subprocess.run([*inside, *words], cwd=cwd, env=environment, capture_output=True, text=True, timeout=900)
+    assert result.returncode == code, f"{words}: {result.returncode}\n{result.stdout}\n{result.stderr}"
+    return result
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +68,7 @@ def test_a_run_finds_image_and_data_and_is_rendered_as_here(far: Path) -> None:
     """RELION composes its stages in the image that was carried; nothing is built or generated again."""
     made = {path: path.stat().st_mtime_ns for path in (far / "cache").rglob("*")}
     words = ("run", "relion", "--site", str(far / "kit/sites/local.toml"), "--dry-run")
-    text = offline(far / "kit/bin/kit", *words, cwd=far, env=home(far))
+    text = alone(far / "kit/bin/kit", *words, cwd=far, env=home(far)).stdout
     assert str(far / "cache/images") in text
     assert text.replace(str(far / "cache"), str(paths.cache())) == kit(*words).stdout
     code = (
