@@ -16,13 +16,13 @@ fail() {
     exit 1
 }
 
-# Waits up to half a minute for a command to succeed.
+# Waits up to a minute for a command to succeed.
 until_true() {
-    for _ in $(seq 150); do
+    for _ in $(seq 300); do
         "$@" >/dev/null 2>&1 && return
         sleep 0.2
     done
-    fail "no success within 30 s: $*"
+    fail "no success within a minute: $*"
 }
 
 running() { # running FILE_WITH_A_PID NAME
@@ -50,6 +50,14 @@ stop() {
 
 idle() {
     [ "$(sinfo --noheader --Node --partition=test --format=%t 2>/dev/null | grep -c -E '^(idle|mix|alloc|comp)$')" -eq ${#nodes[@]} ]
+}
+
+# A test may have taken a node out of service, and one that has not yet registered again refuses to return.
+mended() {
+    for node in $(sinfo --noheader --Node --partition=test --states=drain,down --format=%n); do
+        scontrol update nodename="$node" state=resume || true
+    done
+    idle
 }
 
 if [ "$(id -u)" -ne 0 ]; then
@@ -176,10 +184,5 @@ for node in "${nodes[@]}"; do
     running "$state/slurmd-$node.pid" slurmd ||
         unshare --uts sh -c "hostname $node && exec slurmd -N $node"
 done
-until_true sinfo
-for node in $(sinfo --noheader --Node --partition=test --states=drain,down --format=%n); do
-    # Of what a test did to it; one that has not yet come back refuses, and comes by itself.
-    scontrol update nodename="$node" state=resume 2>/dev/null || true
-done
-until_true idle
+until_true mended
 echo "slurm: $(sinfo --version), ${#nodes[@]} nodes"

@@ -180,7 +180,8 @@ def stop(daemon: str) -> None:
 
 def start() -> None:
     """Starts what was lost."""
-    subprocess.run([ROOT / "tests/slurm/start.sh"], check=True, capture_output=True, timeout=120)
+    result = subprocess.run([ROOT / "tests/slurm/start.sh"], capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stdout + result.stderr
 
 
 @pytest.fixture(autouse=True)
