@@ -57,8 +57,9 @@ def check(
 ) -> None:
     """Check a submission folder as the maintainers will. Fails with a list of findings if it is refused."""
     from kit.submissions import check as verb
+    from kit.submissions.rules import refusing
 
     findings = verb.check(folder, allow_dirty, allow_trial=allow_trial)
     out(verb.as_json(folder, findings) if as_json else verb.report(folder, findings))
-    if findings:
+    if refusing(findings):
         raise typer.Exit(1)

@@ -22,7 +22,7 @@ from rich.filesize import decimal
 
 from kit.benchmark import RANKS, Benchmark
 from kit.core.checksums import SUMS, digest, labelled, read_sums, sums_text
-from kit.core.errors import KitError, plain
+from kit.core.errors import KitError
 from kit.core.files import json_text, kind, read_json
 from kit.core.schema import M, parse, shortened
 from kit.data.isolated import PACK, Pack
@@ -51,22 +51,11 @@ from kit.submissions.layout import (
     unnamed,
 )
 from kit.submissions.rerender import Answer, Question, answer
+from kit.submissions.rules import RULES, Finding, refusing
 
 MOST_FINDINGS = 20  # of one check: a stranger's folder could give any number
 SKEW = 3600.0  # seconds by which the clocks of two nodes may differ
 TICK = 5.0  # seconds that a clock may be set back
-
-
-@dataclass(frozen=True)
-class Finding:
-    """A reason to refuse a submission: the file, and what is wrong with it."""
-
-    file: str
-    problem: str
-
-    def __str__(self) -> str:
-        text = plain(f"{self.file}: {self.problem}")
-        return text if len(text) <= 1000 else f"{text[:1000]}... ({len(text)} characters)"
 
 
 @dataclass
@@ -142,7 +131,7 @@ def survey(path: Path, place: tuple[str, ...], allow_dirty: bool, allow_trial: b
         try:
             entries = sorted(os.scandir(path / folder), key=lambda entry: entry.name)
         except OSError as error:
-            found.strange.append(Finding(folder or ".", f"cannot be listed: {error.strerror}"))
+            found.strange.append(Finding("cannot-list", folder or ".", f"cannot be listed: {error.strerror}"))
             continue
         for entry in entries:
             name = f"{folder}{entry.name}"
@@ -150,13 +139,14 @@ def survey(path: Path, place: tuple[str, ...], allow_dirty: bool, allow_trial: b
             problem = strange(name, status)
             twin = seen.setdefault(name.casefold(), name)
             if twin != name:
-                problem = problem or f"differs from {twin} by upper and lower case alone, and some file systems keep one"
+                alike = f"differs from {twin} by upper and lower case alone, and some file systems keep one"
+                problem = problem or ("case", alike)
             if len(seen) > MOST_FILES or total > MOST_BYTES:
                 limit = f"{MOST_FILES} files" if len(seen) > MOST_FILES else decimal(MOST_BYTES)
-                found.strange.append(Finding(".", f"holds more than {limit}; the rest was not looked at"))
+                found.strange.append(Finding("folder-size", ".", f"holds more than {limit}; the rest was not looked at"))
                 return found
             if problem:
-                found.strange.append(Finding(name, problem))
+                found.strange.append(Finding(problem[0], name, problem[1]))
             elif stat.S_ISREG(status.st_mode) and status.st_mode & 0o111:
                 executable[name] = status.st_mode
                 total += status.st_size
@@ -169,34 +159,39 @@ def survey(path: Path, place: tuple[str, ...], allow_dirty: bool, allow_trial: b
                 total += status.st_size
     held = {parent.as_posix() for name in found.files for parent in Path(name).parents}
     for name in sorted(empty - held - {Path(finding.file).parent.as_posix() for finding in found.strange}):
-        found.strange.append(Finding(name, "a folder without a file of a submission"))
+        found.strange.append(Finding("empty-folder", name, "a folder without a file of a submission"))
     if len(executable) < len(found.files):  # if all are executable, the file system has no modes
         for name, mode in executable.items():
             del found.files[name]
-            found.strange.append(Finding(name, f"its mode is {stat.S_IMODE(mode):04o}; a plain file is not executable"))
+            found.strange.append(
+                Finding("mode", name, f"its mode is {stat.S_IMODE(mode):04o}; a plain file is not executable")
+            )
     return found
 
 
-def strange(name: str, status: os.stat_result) -> str:
-    """Why a file or folder must not be read; empty if it may be."""
+def strange(name: str, status: os.stat_result) -> tuple[str, str] | None:
+    """Why a file or folder must not be read, as rule and problem; None if it may be."""
+    mode = status.st_mode
     if not all(PART.fullmatch(part) for part in name.split("/")):
-        return "its name is not made of letters, digits, dot, dash, plus and underscore"
+        return "file-name", "its name is not made of letters, digits, dot, dash, plus and underscore"
     if name.count("/") >= DEEPEST:
-        return f"lies more than {DEEPEST} folders deep"
-    if stat.S_ISDIR(status.st_mode):
-        return ""
-    if kind(status.st_mode):
-        return f"{kind(status.st_mode)}; a submission holds plain files"
-    if status.st_mode & 0o7000:
-        return f"its mode is {stat.S_IMODE(status.st_mode):04o}; a plain file has no set-user-ID, set-group-ID or sticky bit"
+        return "depth", f"lies more than {DEEPEST} folders deep"
+    if stat.S_ISDIR(mode):
+        return None
+    if kind(mode):
+        return "plain-file", f"{kind(mode)}; a submission holds plain files"
+    if mode & 0o7000:
+        special = "a plain file has no set-user-ID, set-group-ID or sticky bit"
+        return "mode", f"its mode is {stat.S_IMODE(mode):04o}; {special}"
     if status.st_nlink > 1:
-        return f"is one of {status.st_nlink} hard links to the same file, which may change elsewhere; copy it"
+        links = f"is one of {status.st_nlink} hard links to the same file"
+        return "hard-link", f"{links}, which may change elsewhere; copy it"
     limit = next((limit for pattern, limit in MAY_HOLD.items() if re.fullmatch(pattern, name)), None)
     if limit is None:
-        return f"not listed in {SUMS}, or not of a kind that a submission holds"
+        return "unknown-file", f"not listed in {SUMS}, or not of a kind that a submission holds"
     if status.st_size > limit:
-        return f"has {decimal(status.st_size)}, and {decimal(limit)} are the most"
-    return ""
+        return "file-size", f"has {decimal(status.st_size)}, and {decimal(limit)} are the most"
+    return None
 
 
 def closed_world(sub: Submission) -> Iterator[Finding]:
@@ -208,9 +203,9 @@ def required_files(sub: Submission) -> Iterator[Finding]:
     """Every file that a submission must hold is there and not empty."""
     for name, purpose in REQUIRED.items():
         if not sub.there(name):
-            yield Finding(name, f"missing ({purpose})")
+            yield Finding("missing-file", name, f"missing ({purpose})")
         elif sub.files[name] == 0:
-            yield Finding(name, f"empty ({purpose})")
+            yield Finding("empty-file", name, f"empty ({purpose})")
 
 
 OWN_NAMES = "pack the run under your own: kit submission pack RUN --organisation NAME --system NAME"
@@ -219,21 +214,27 @@ OWN_NAMES = "pack the run under your own: kit submission pack RUN --organisation
 def path_names(sub: Submission) -> Iterator[Finding]:
     """The folder lies at {organisation}/{application}/{system}/{descriptor}, and the names agree with the run."""
     if len(sub.place) < 4:
-        yield Finding(".", f"does not lie at {'/'.join(f'{{{level}}}' for level in LEVELS)}")
+        yield Finding("place", ".", f"does not lie at {'/'.join(f'{{{level}}}' for level in LEVELS)}")
         return
     for level, part in zip(LEVELS, sub.place, strict=True):
         if not NAME.fullmatch(part):
-            yield Finding(".", f"{level} '{part}' in the path is not a plain name")
+            yield Finding("place", ".", f"{level} '{part}' in the path is not a plain name")
         elif level in UNNAMED and unnamed(level, part) and not is_trial(sub.place[0]):
-            yield Finding(".", f"{level} '{part}' in the path says nothing; {OWN_NAMES}")
+            yield Finding("unnamed", ".", f"{level} '{part}' in the path says nothing; {OWN_NAMES}")
     if is_trial(sub.place[0]) and not sub.allow_trial:
         trial = "--allow-trial accepts it for a trial of your own"
-        yield Finding(".", f"organisation '{sub.place[0]}' marks a trial, which is no submission; {OWN_NAMES} ({trial})")
+        yield Finding(
+            "trial", ".", f"organisation '{sub.place[0]}' marks a trial, which is no submission; {OWN_NAMES} ({trial})"
+        )
     if sub.run:
         if sub.place[1] != sub.run.benchmark:
-            yield Finding(".", f"the path says application '{sub.place[1]}', run.json says '{sub.run.benchmark}'")
+            yield Finding(
+                "place-differs", ".", f"the path says application '{sub.place[1]}', run.json says '{sub.run.benchmark}'"
+            )
         if sub.place[3] != descriptor(sub.run):
-            yield Finding(".", f"the path says descriptor '{sub.place[3]}', run.json says '{descriptor(sub.run)}'")
+            yield Finding(
+                "place-differs", ".", f"the path says descriptor '{sub.place[3]}', run.json says '{descriptor(sub.run)}'"
+            )
 
 
 def checksums(sub: Submission) -> Iterator[Finding]:
@@ -245,13 +246,13 @@ def checksums(sub: Submission) -> Iterator[Finding]:
     for name, digits in wanted.items():
         if name in sub.files:
             if sub.digest(name) != labelled(digits):
-                yield Finding(name, f"differs from its checksum in {SUMS}")
+                yield Finding("sum-differs", name, f"differs from its checksum in {SUMS}")
         elif name not in refused:
-            yield Finding(name, f"missing, but {SUMS} lists it")
+            yield Finding("sum-missing", name, f"missing, but {SUMS} lists it")
     for name in sorted(sub.files):
         if name not in wanted and name != SUMS:
-            yield Finding(name, f"not listed in {SUMS}")
-    yield from same_text(sub, SUMS, sums_text(wanted), "of these sums")
+            yield Finding("sum-unlisted", name, f"not listed in {SUMS}")
+    yield from same_text(sub, "sum-form", SUMS, sums_text(wanted), "of these sums")
 
 
 def schema(sub: Submission) -> Iterator[Finding]:
@@ -260,19 +261,21 @@ def schema(sub: Submission) -> Iterator[Finding]:
         try:
             found = sub.parsed(model, name)
         except KitError as error:
-            yield from (named(line, name) for line in str(error).splitlines())
+            yield from (named("schema", line, name) for line in str(error).splitlines())
             continue
         if found is not None:
-            yield from same_text(sub, name, json_text(found.model_dump(mode="json")), "of what it says")
+            yield from same_text(sub, "form", name, json_text(found.model_dump(mode="json")), "of what it says")
 
 
-def named(line: str, name: str = ".") -> Finding:
+def named(rule: str, line: str, name: str = ".") -> Finding:
     """An error message as a finding: for the file that it begins with, or for `name`."""
     file, mark, problem = line.partition(": ")
-    return Finding(file, problem) if mark and re.fullmatch(r"[\w./-]+", file) and "." in file else Finding(name, line)
+    if mark and re.fullmatch(r"[\w./-]+", file) and "." in file:
+        return Finding(rule, file, problem)
+    return Finding(rule, name, line)
 
 
-def same_text(sub: Submission, name: str, wanted: str, of: str) -> Iterator[Finding]:
+def same_text(sub: Submission, rule: str, name: str, wanted: str, of: str) -> Iterator[Finding]:
     """A text is, byte for byte, what the kit writes."""
     if not sub.there(name):
         return
@@ -283,28 +286,30 @@ def same_text(sub: Submission, name: str, wanted: str, of: str) -> Iterator[Find
     place = next((i for i, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b), min(len(ours), len(theirs)))
     here = theirs[place] if place < len(theirs) else "its end"
     there = ours[place] if place < len(ours) else "its end"
-    yield Finding(name, f"line {place + 1} is {shortened(here)}, but the kit writes {shortened(there)} {of}")
+    yield Finding(rule, name, f"line {place + 1} is {shortened(here)}, but the kit writes {shortened(there)} {of}")
 
 
 def rendering(sub: Submission) -> Iterator[Finding]:
     """Benchmark, script, texts and numbers are those that the kit at the run's commit renders."""
     if isinstance(sub.outcome, KitError):
-        yield from (named(line, FILE) for line in str(sub.outcome).splitlines())
+        yield from (named("not-rendered", line, FILE) for line in str(sub.outcome).splitlines())
     answer, run = sub.answer, sub.run
     if answer is None or run is None:
         return
     yield from gates(sub)
     hint = f"; a submission is checked by the kit that made it, commit {run.commit}"
-    yield from same_text(sub, "run/benchmark.json", answer.benchmark, f"for size {run.size}{hint}")
-    yield from same_text(sub, "run/job.sh", answer.script, "for this run")
+    yield from same_text(sub, "benchmark-differs", "run/benchmark.json", answer.benchmark, f"for size {run.size}{hint}")
+    yield from same_text(sub, "script-differs", "run/job.sh", answer.script, "for this run")
     for name, text in answer.derived.items():
-        yield from same_text(sub, name, text, "of this run")
+        yield from same_text(sub, "text-differs", name, text, "of this run")
     for key, wanted in answer.facts.items():
         found: Any = run
         for part in key.split("."):
             found = getattr(found, part)
         if found != wanted:
-            yield Finding(FILE, f"{key} is {shortened(found)}, but {shortened(wanted)} is what the kit comes to")
+            yield Finding(
+                "fact-differs", FILE, f"{key} is {shortened(found)}, but {shortened(wanted)} is what the kit comes to"
+            )
 
 
 GATES = ("stage", "file", "label", "unit", "direction", "at_least", "at_most", "reference", "tolerance")
@@ -325,12 +330,16 @@ def gates(sub: Submission) -> Iterator[Finding]:
     hint = f"; a submission is checked by the kit that made it, commit {run.commit}"
     for metric in benchmark.metrics:
         if metric.name not in found:
-            yield Finding("run/benchmark.json", f"has no metric {metric.name}, which size {run.size} has{hint}")
+            yield Finding(
+                "benchmark-differs", "run/benchmark.json", f"has no metric {metric.name}, which size {run.size} has{hint}"
+            )
             continue
         for gate in GATES:
             here, there = getattr(metric, gate), getattr(found[metric.name], gate)
             if here != there:
-                yield Finding("run/benchmark.json", f"metric {metric.name}: {gate} is {there}, not {here}{hint}")
+                yield Finding(
+                    "benchmark-differs", "run/benchmark.json", f"metric {metric.name}: {gate} is {there}, not {here}{hint}"
+                )
 
 
 def verdict(sub: Submission) -> Iterator[Finding]:
@@ -339,45 +348,51 @@ def verdict(sub: Submission) -> Iterator[Finding]:
     if run is None:
         return
     if run.state != State(name="valid"):
-        yield Finding(FILE, f"state is {run.state}; only a valid run is a result")
+        yield Finding("state", FILE, f"state is {run.state}; only a valid run is a result")
     if not run.image.digest:
-        yield Finding(FILE, "image.digest is missing; nothing proves what ran")
+        yield Finding("no-container", FILE, "image.digest is missing; nothing proves what ran")
     if run.image.runtime == "host":
-        yield Finding(FILE, "image.runtime is 'host': it ran outside a container, so nothing proves what ran")
+        yield Finding(
+            "no-container", FILE, "image.runtime is 'host': it ran outside a container, so nothing proves what ran"
+        )
     if run.scaling:
-        yield Finding(FILE, "scaling is not empty: it measures how the benchmark scales, and is no result of it")
+        yield Finding("scaling", FILE, "scaling is not empty: it measures how the benchmark scales, and is no result of it")
     if sub.benchmark and run.untuned(sub.benchmark):
-        yield Finding(FILE, f"rendering.parameters: {run.untuned(sub.benchmark)}")
+        yield Finding("tuned", FILE, f"rendering.parameters: {run.untuned(sub.benchmark)}")
     if not sub.there("run/stages.jsonl"):
         return
     attempts = read_stages(sub.path / "run")
     if attempts != run.stages:
-        yield Finding("run/stages.jsonl", "its stages are not those of run.json")
-    yield from same_text(sub, "run/stages.jsonl", stage_lines(attempts), "of these stages")
+        yield Finding("stages-differ", "run/stages.jsonl", "its stages are not those of run.json")
+    yield from same_text(sub, "form", "run/stages.jsonl", stage_lines(attempts), "of these stages")
     done: set[str] = set()
     for attempt in attempts:
         if attempt.name in done and attempt.timed:
-            yield Finding("run/stages.jsonl", f"stage {attempt.name} ran again after it was done")
+            yield Finding("stage-again", "run/stages.jsonl", f"stage {attempt.name} ran again after it was done")
         if attempt.exit_code == 0:
             done.add(attempt.name)
             if attempt.reason:
-                yield Finding("run/stages.jsonl", f"stage {attempt.name} ended well, and gives a reason: {attempt.reason}")
+                yield Finding(
+                    "stage-reason",
+                    "run/stages.jsonl",
+                    f"stage {attempt.name} ended well, and gives a reason: {attempt.reason}",
+                )
     if sub.benchmark is None or sub.answer is None:
         return
     state = judge([stage.name for stage in sub.benchmark.stages], attempts, job_gone=True)
     if state.name != "finished":
-        yield Finding("run/stages.jsonl", f"says {state}")
+        yield Finding("stage-failed", "run/stages.jsonl", f"says {state}")
     fast = too_fast(sub.benchmark, run.size, attempts)
     if fast:
-        yield Finding("run/stages.jsonl", str(fast))
+        yield Finding("too-fast", "run/stages.jsonl", str(fast))
     if RANKS in done and sub.there(f"run/{RANKS}.jsonl"):
         try:
             ranks_seen(sub.path / "run", run.ranks)
         except KitError as error:
-            yield Finding(f"run/{RANKS}.jsonl", str(error))
+            yield Finding("ranks", f"run/{RANKS}.jsonl", str(error))
     for attempt in attempts:
         if attempt.command != sub.answer.commands.get(attempt.name):
-            yield Finding("run/stages.jsonl", f"stage {attempt.name} is not the command of run/job.sh")
+            yield Finding("stage-command", "run/stages.jsonl", f"stage {attempt.name} is not the command of run/job.sh")
 
 
 def times(sub: Submission) -> Iterator[Finding]:
@@ -387,16 +402,16 @@ def times(sub: Submission) -> Iterator[Finding]:
         return
     created = run.created.timestamp()
     if created > now + SKEW:
-        yield Finding(FILE, f"created is {run.created:%Y-%m-%d}, which has not come yet")
+        yield Finding("time", FILE, f"created is {run.created:%Y-%m-%d}, which has not come yet")
     before, what, host = created - SKEW, "the run was asked for", ""
     for attempt in run.stages:
         if attempt.start < before - (TICK if attempt.host == host else SKEW):
-            yield Finding(FILE, f"stage {attempt.name} started before {what}")
+            yield Finding("time", FILE, f"stage {attempt.name} started before {what}")
         if attempt.end is not None and attempt.end < attempt.start - TICK:
-            yield Finding(FILE, f"stage {attempt.name} ended before it started")
+            yield Finding("time", FILE, f"stage {attempt.name} ended before it started")
         before, what, host = attempt.end or attempt.start, f"stage {attempt.name} ended", attempt.host
     if run.stages and max(attempt.end or attempt.start for attempt in run.stages) > now + SKEW:
-        yield Finding(FILE, "a stage ended at a time that has not come yet")
+        yield Finding("time", FILE, "a stage ended at a time that has not come yet")
 
 
 def carried(sub: Submission) -> Iterator[Finding]:
@@ -407,18 +422,18 @@ def carried(sub: Submission) -> Iterator[Finding]:
     places: dict[str, str] = {}
     for name, recorded in run.files.items():
         if packed(name) in places:
-            yield Finding(FILE, f"two of its files are packed as {packed(name)}")
+            yield Finding("packed-twice", FILE, f"two of its files are packed as {packed(name)}")
         places[packed(name)] = recorded
     for name, recorded in places.items():
         if sub.there(name) and sub.digest(name) != recorded:
-            yield Finding(name, f"is not the file that run.json names, {shortened(recorded)}")
+            yield Finding("file-differs", name, f"is not the file that run.json names, {shortened(recorded)}")
         elif not sub.there(name):
-            yield Finding(name, "missing, but run.json lists it among its files")
+            yield Finding("file-missing", name, "missing, but run.json lists it among its files")
         if name.endswith(".png") and sub.there(name) and not is_png(sub.path / name):
-            yield Finding(name, "is no PNG")
+            yield Finding("no-picture", name, "is no PNG")
     for name in sub.files:
         if name.startswith("run/") and name not in places:
-            yield Finding(name, "is not among the files of run.json")
+            yield Finding("file-unlisted", name, "is not among the files of run.json")
     if benchmark is None:
         return
     logs = {f"logs/{stage.name}.{end}" for stage in benchmark.stages for end in ("out", "err")}
@@ -426,10 +441,10 @@ def carried(sub: Submission) -> Iterator[Finding]:
     if not any(stage.name == RANKS for stage in benchmark.stages):
         expected.discard(f"{RANKS}.jsonl")
     for name in sorted(expected - {DOCTOR} - set(run.files)):
-        yield Finding(packed(name), "missing: every run of this size has it")
+        yield Finding("log-missing", packed(name), "missing: every run of this size has it")
     for name in run.files:
         if name not in expected and not re.fullmatch(r"figures/[^/]+\.png", name):
-            yield Finding(packed(name), "is nothing that a run of this size leaves for a submission")
+            yield Finding("file-needless", packed(name), "is nothing that a run of this size leaves for a submission")
 
 
 def is_png(path: Path) -> bool:
@@ -443,7 +458,7 @@ def bill(sub: Submission) -> Iterator[Finding]:
     if run is None or not sub.there(name):
         return
     if sub.digest(name) != run.image.sbom:
-        yield Finding(name, "is not the one that run.json names")
+        yield Finding("sbom", name, "is not the one that run.json names")
     found = stated_digest(sub.json(name))
     for key, wanted in (
         ("kit:digest", run.image.digest),
@@ -452,7 +467,7 @@ def bill(sub: Submission) -> Iterator[Finding]:
         ("version", run.image.version),
     ):
         if found.get(key) != wanted:
-            yield Finding(name, f"{key} is {shortened(found.get(key))}, run.json says {shortened(wanted)}")
+            yield Finding("sbom", name, f"{key} is {shortened(found.get(key))}, run.json says {shortened(wanted)}")
 
 
 def metrics(sub: Submission) -> Iterator[Finding]:
@@ -464,36 +479,42 @@ def metrics(sub: Submission) -> Iterator[Finding]:
     known: dict[Any, Any] = {}
     if [metric.name for metric in run.metrics] != [metric.name for metric in benchmark.metrics]:
         strangers = ", ".join(found.keys() - {metric.name for metric in benchmark.metrics})
-        yield Finding(FILE, f"its metrics are not those of size {run.size}{': ' if strangers else ''}{strangers}")
+        yield Finding(
+            "metric-set", FILE, f"its metrics are not those of size {run.size}{': ' if strangers else ''}{strangers}"
+        )
     for metric in benchmark.metrics:
         name = packed(metric.file)
         if metric.name not in found:
-            yield Finding(FILE, f"metric {metric.name} is missing")
+            yield Finding("metric-set", FILE, f"metric {metric.name} is missing")
             continue
         if not sub.there(name):
-            yield Finding(name, f"missing, and with it {metric.label}, the metric {metric.name}")
+            yield Finding("metric-unread", name, f"missing, and with it {metric.label}, the metric {metric.name}")
             continue
         source = sub.path / name
         try:
             again = benchmark.read_value(source, metric.label, known)
         except KitError as error:
-            yield Finding(name, str(error).removeprefix(f"{source}: "))
+            yield Finding("metric-unread", name, str(error).removeprefix(f"{source}: "))
             continue
         value = found[metric.name].value
         if again != value:
-            yield Finding(FILE, f"metric {metric.name} is {value!r}, but {name} says {again!r}")
+            yield Finding("metric-differs", FILE, f"metric {metric.name} is {value!r}, but {name} says {again!r}")
         problem = metric.problem(again)
         if problem:
-            yield Finding(name, problem)
+            yield Finding("metric-gate", name, problem)
         if metric.fact and again != getattr(run, metric.fact):
             yield Finding(
-                name, f"metric {metric.name} is {again:g}, but {metric.fact} of run.json is {getattr(run, metric.fact)}"
+                "metric-fact",
+                name,
+                f"metric {metric.name} is {again:g}, but {metric.fact} of run.json is {getattr(run, metric.fact)}",
             )
         wanted = metric_record(metric, again, sub.digest(name))
         for key, expected in wanted.model_dump().items():
             said = getattr(found[metric.name], key)
             if key != "value" and said != expected:
-                yield Finding(FILE, f"metric {metric.name}: {key} is {shortened(said)}, not {shortened(expected)}")
+                yield Finding(
+                    "metric-record", FILE, f"metric {metric.name}: {key} is {shortened(said)}, not {shortened(expected)}"
+                )
 
 
 def contradictions(sub: Submission) -> Iterator[Finding]:
@@ -502,7 +523,7 @@ def contradictions(sub: Submission) -> Iterator[Finding]:
         names = {metric.file for metric in sub.benchmark.metrics}
         files = {name: sub.path / packed(name) for name in names if sub.there(packed(name))}
         for name, problem in sub.benchmark.code.contradictions(files):
-            yield Finding(f"run/{name}", problem)
+            yield Finding("contradiction", f"run/{name}", problem)
 
 
 def system(sub: Submission) -> Iterator[Finding]:
@@ -513,9 +534,13 @@ def system(sub: Submission) -> Iterator[Finding]:
     wanted = declared(site, run.partition)
     for key, value in wanted.items():
         if run.system.get(key) != value:
-            yield Finding(FILE, f"system.{key} is {shortened(run.system.get(key))}, run/site.json says {value!r}")
+            yield Finding(
+                "system-differs", FILE, f"system.{key} is {shortened(run.system.get(key))}, run/site.json says {value!r}"
+            )
     for key in sorted({*KEYS, *wanted} ^ run.system.keys()):
-        yield Finding(FILE, f"system.{key} is {'missing' if key not in run.system else 'no key that the kit writes'}")
+        yield Finding(
+            "system-keys", FILE, f"system.{key} is {'missing' if key not in run.system else 'no key that the kit writes'}"
+        )
 
 
 def doctored(sub: Submission) -> Iterator[Finding]:
@@ -526,9 +551,9 @@ def doctored(sub: Submission) -> Iterator[Finding]:
         return
     problem = found.foreign(site, run.partition)
     if problem:
-        yield Finding(name, problem)
+        yield Finding("doctor", name, problem)
     if found.date.timestamp() > time.time() + SKEW:
-        yield Finding(name, f"its date is {found.date:%Y-%m-%d}, which has not come yet")
+        yield Finding("doctor", name, f"its date is {found.date:%Y-%m-%d}, which has not come yet")
 
 
 def placeholders(sub: Submission) -> Iterator[Finding]:
@@ -540,7 +565,7 @@ def placeholders(sub: Submission) -> Iterator[Finding]:
     for key, value in {**fields, **{f"hardware.{key}": value for key, value in site.hardware.items()}}.items():
         match = PLACEHOLDER.search(str(value))
         if match:
-            yield Finding("run/site.json", f"key '{key}' still holds '{match[0]}'")
+            yield Finding("placeholder", "run/site.json", f"key '{key}' still holds '{match[0]}'")
 
 
 CHECKS: tuple[Callable[[Submission], Iterator[Finding]], ...] = (
@@ -575,7 +600,7 @@ def check(
     KIT_ALLOW_TRIAL=1 in the environment do.
     """
     if not folder.is_dir():
-        return [Finding(str(folder), "not a folder")]
+        return [Finding("no-folder", str(folder), "not a folder")]
     folder = folder.resolve()
     dirty = in_environment("KIT_ALLOW_DIRTY") if allow_dirty is None else allow_dirty
     trial = in_environment("KIT_ALLOW_TRIAL") if allow_trial is None else allow_trial
@@ -590,11 +615,13 @@ def check(
                 if count <= MOST_FINDINGS:
                     found.append(finding)
         except KitError as error:
-            found += [named(line.replace(f"{folder}/", "", 1)) for line in str(error).splitlines()[:MOST_FINDINGS]]
+            found += [
+                named("unreadable", line.replace(f"{folder}/", "", 1)) for line in str(error).splitlines()[:MOST_FINDINGS]
+            ]
         except Exception as error:  # a stranger's folder may hold anything; the maintainer wants findings
-            found.append(Finding(".", f"{function.__name__}: cannot be checked: {shortened(error)}"))
+            found.append(Finding("unchecked", ".", f"{function.__name__}: cannot be checked: {shortened(error)}"))
         if count > MOST_FINDINGS:
-            found.append(Finding(".", f"{function.__name__}: {count - MOST_FINDINGS} more findings of this kind"))
+            found.append(Finding("more", ".", f"{function.__name__}: {count - MOST_FINDINGS} more findings of this kind"))
         findings += found
     return list(dict.fromkeys(findings))
 
@@ -604,12 +631,21 @@ def in_environment(variable: str) -> bool:
 
 
 def as_json(folder: Path, findings: list[Finding]) -> str:
-    return json.dumps(
-        {"folder": str(folder), "accepted": not findings, "findings": [vars(finding) for finding in findings]}, indent=2
-    )
+    """The verdict and the findings for a program."""
+    entries = []
+    for finding in findings:
+        rule = RULES[finding.rule]
+        entries.append({**vars(finding), "severity": rule.severity, "why": rule.why, "mend": rule.mend})
+    return json.dumps({"folder": str(folder), "accepted": not refusing(findings), "findings": entries}, indent=2)
 
 
 def report(folder: Path, findings: list[Finding]) -> str:
     """The findings as text, a line each, and the verdict."""
-    verdict = f"refused, {len(findings)} finding(s)" if findings else "accepted"
-    return "\n".join([*map(str, findings), f"{folder}: {verdict}"])
+    return "\n".join([*map(str, findings), f"{folder}: {verdict_of(findings)}"])
+
+
+def verdict_of(findings: list[Finding]) -> str:
+    errors = len(refusing(findings))
+    warnings = len(findings) - errors
+    words = [f"refused, {errors} finding(s)"] if errors else ["accepted"]
+    return ", ".join(words + ([f"{warnings} warning(s)"] if warnings else []))

@@ -43,6 +43,7 @@ def pack(
     organisation or system that is neither given nor known, and without it that is an error (kit/submissions/submitter.py).
     """
     from kit.submissions.check import check
+    from kit.submissions.rules import refusing
 
     run = load_run(directory)
     if run.state.name != "valid":
@@ -62,7 +63,7 @@ def pack(
     try:
         partial.chmod(0o755)
         write_folder(partial, directory, run, benchmark, levels[0], levels[2])
-        findings = check(partial, allow_dirty, levels, allow_trial)
+        findings = refusing(check(partial, allow_dirty, levels, allow_trial))
         if findings:
             raise KitError("\n".join([f"{target}: would be refused, and is not written:", *map(str, findings)]))
         try:
