@@ -6,6 +6,7 @@ person who reads it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
@@ -253,3 +254,11 @@ class Finding:
 def refusing(findings: Iterable[Finding]) -> list[Finding]:
     """The findings that refuse a submission: the errors among them."""
     return [finding for finding in findings if finding.severity == "error"]
+
+
+def named(rule: str, line: str, name: str = ".") -> Finding:
+    """An error message as a finding: for the file that it begins with, or for `name`."""
+    file, mark, problem = line.partition(": ")
+    if mark and re.fullmatch(r"[\w./-]+", file) and "." in file:
+        return Finding(rule, file, problem)
+    return Finding(rule, name, line)
