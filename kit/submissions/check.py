@@ -41,6 +41,7 @@ from kit.submissions.layout import (
     MOST_BYTES,
     MOST_FILES,
     NAME,
+    NUMBER,
     PART,
     PLACEHOLDER,
     REQUIRED,
@@ -48,6 +49,7 @@ from kit.submissions.layout import (
     descriptor,
     is_trial,
     packed,
+    room,
     unnamed,
 )
 from kit.submissions.rerender import Answer, Question, answer
@@ -107,6 +109,15 @@ class Submission:
         except KitError:
             return None  # the schema's own check says why
 
+    @property
+    def runs(self) -> list[Run]:
+        """All runs of the submission, in order: the first, and its repeats. KitError where one cannot be read."""
+        numbers = sorted(
+            int(name[7:].partition("/")[0]) for name in self.files if re.fullmatch(r"repeat-\d+/run\.json", name)
+        )
+        repeats = [self.parsed(Run, f"{room(number)}{FILE}") for number in numbers]
+        return [run for run in (self.run, *repeats) if run is not None]
+
     @functools.cached_property
     def outcome(self) -> Answer | KitError | None:
         """What the kit at the run's commit renders for it, or why it cannot; None without a run."""
@@ -114,7 +125,9 @@ class Submission:
             site, pack = self.parsed(Site, "run/site.json"), self.parsed(Pack, f"run/{PACK}")
             if self.run is None or site is None or len(self.place) < 4:
                 return None
-            question = Question(run=self.run, site=site, pack=pack, organisation=self.place[0], system=self.place[2])
+            question = Question(
+                run=self.run, site=site, pack=pack, organisation=self.place[0], system=self.place[2], runs=self.runs
+            )
             return answer(question, self.allow_dirty)
         except KitError as error:
             return error
