@@ -112,9 +112,8 @@ class Submission:
     @property
     def runs(self) -> list[Run]:
         """All runs of the submission, in order: the first, and its repeats. KitError where one cannot be read."""
-        numbers = sorted(
-            int(name[7:].partition("/")[0]) for name in self.files if re.fullmatch(r"repeat-\d+/run\.json", name)
-        )
+        found = [re.fullmatch(rf"repeat-({NUMBER})/run\.json", name) for name in self.files]
+        numbers = sorted(int(match[1]) for match in found if match)
         repeats = [self.parsed(Run, f"{room(number)}{FILE}") for number in numbers]
         return [run for run in (self.run, *repeats) if run is not None]
 
