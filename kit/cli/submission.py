@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from kit.cli.options import AllowDirty, AllowTrial, Json, RunDirectory
+from kit.cli.options import AllowDirty, AllowTrial, Json, RunDirectories
 from kit.cli.output import out
 from kit.core.errors import KitError
 
@@ -30,7 +30,7 @@ def ask(question: str, checked: Callable[[str], str]) -> str:
 
 @app.command()
 def pack(
-    directory: RunDirectory,
+    directories: RunDirectories,
     to: Annotated[Path, typer.Option(help="The folder to write submissions to.")] = Path("submissions"),
     organisation: Annotated[
         str | None, typer.Option(help="Who submits; if not given, from your user file or the site, else you are asked once.")
@@ -41,11 +41,15 @@ def pack(
     allow_dirty: AllowDirty = False,
     allow_trial: AllowTrial = False,
 ) -> None:
-    """Write the submission folder of a valid run and print its path. Writes nothing if the check refuses it."""
+    """Write the submission folder of a valid run, or of several that repeat it with other seeds, and print its path.
+
+    Writes nothing if the check refuses it.
+    """
     from kit.submissions.pack import pack as write
 
     terminal = sys.stdin.isatty() and sys.stderr.isatty()
-    out(write(directory.absolute(), to, organisation, system, allow_dirty, allow_trial, ask if terminal else None))
+    runs = [directory.absolute() for directory in directories]
+    out(write(runs, to, organisation, system, allow_dirty, allow_trial, ask if terminal else None))
 
 
 @app.command()
