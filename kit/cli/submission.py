@@ -54,15 +54,32 @@ def pack(
 
 @app.command()
 def check(
-    folder: Annotated[Path, typer.Argument(help="A submission folder.")],
+    folder: Annotated[Path, typer.Argument(help="A submission folder, or a folder that holds several.")],
     allow_dirty: AllowDirty = False,
     allow_trial: AllowTrial = False,
     as_json: Json = False,
+    as_markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print Markdown, for a comment on a pull request. Of several submissions.")
+    ] = False,
+    jobs: Annotated[int, typer.Option(min=1, max=256, help="Check so many of several submissions at once.")] = 1,
+    since: Annotated[
+        str, typer.Option(metavar="COMMIT", help="Of several: judge only those that have changed since a commit.")
+    ] = "",
 ) -> None:
-    """Check a submission folder as the maintainers will. Fails with a list of findings if it is refused."""
+    """Check a submission folder as the maintainers will. Fails with a list of findings if it is refused.
+
+    A folder that holds several, as submissions/ of a repository, is judged as a whole: each of them, and what they show
+    together.
+    """
     from kit.submissions import check as verb
+    from kit.submissions import together
     from kit.submissions.rules import refusing
 
+    if since or together.several(folder):
+        judgement = together.check_all(folder, allow_dirty, allow_trial, jobs, since)
+        write = together.as_json if as_json else together.as_markdown if as_markdown else together.report
+        out(write(judgement), end="" if as_markdown else "\n")
+        raise typer.Exit(0 if judgement.accepted else 1)
     findings = verb.check(folder, allow_dirty, allow_trial=allow_trial)
     out(verb.as_json(folder, findings) if as_json else verb.report(folder, findings))
     if refusing(findings):
