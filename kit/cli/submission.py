@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from kit.cli.options import AllowDirty, AllowTrial, Json, RunDirectories
-from kit.cli.output import out
+from kit.cli.output import out, say
 from kit.core.errors import KitError
 
 app = typer.Typer(help="Submissions: pack a run, check a folder.", no_args_is_help=True)
@@ -59,7 +59,14 @@ def check(
     allow_trial: AllowTrial = False,
     as_json: Json = False,
     as_markdown: Annotated[
-        bool, typer.Option("--markdown", help="Print Markdown, for a comment on a pull request. Of several submissions.")
+        bool, typer.Option("--markdown", help="Print Markdown, for a comment on a pull request.")
+    ] = False,
+    mend: Annotated[
+        bool,
+        typer.Option(
+            "--fix",
+            help="First mend what can be mended safely: modes, stray files of editors, texts that follow from the run.",
+        ),
     ] = False,
     jobs: Annotated[int, typer.Option(min=1, max=256, help="Check so many of several submissions at once.")] = 1,
     since: Annotated[
@@ -75,12 +82,19 @@ def check(
     from kit.submissions import together
     from kit.submissions.rules import refusing
 
-    if since or together.several(folder):
+    several = since or together.several(folder)
+    for path in (together.folders(folder) if several else [folder]) if mend else []:
+        for line in verb.mend(path, allow_dirty, allow_trial):
+            say(f"{path}/{line}")
+    if several:
         judgement = together.check_all(folder, allow_dirty, allow_trial, jobs, since)
         write = together.as_json if as_json else together.as_markdown if as_markdown else together.report
         out(write(judgement), end="" if as_markdown else "\n")
         raise typer.Exit(0 if judgement.accepted else 1)
     findings = verb.check(folder, allow_dirty, allow_trial=allow_trial)
-    out(verb.as_json(folder, findings) if as_json else verb.report(folder, findings))
+    if as_markdown:
+        out(together.as_markdown(together.Judgement(folder, {str(folder): findings})), end="")
+    else:
+        out(verb.as_json(folder, findings) if as_json else verb.report(folder, findings))
     if refusing(findings):
         raise typer.Exit(1)

@@ -27,6 +27,7 @@ from kit.submissions.consistency import (
     schema,
     system,
 )
+from kit.submissions.fix import fix
 from kit.submissions.folder import checksums, closed_world, path_names, required_files
 from kit.submissions.leaks import leaks
 from kit.submissions.plausible import copied, crowded, durations, throughput, times, verdict
@@ -70,13 +71,11 @@ def check(
     kit with changed files and `allow_trial` the organisation `trial`; where they are not given, KIT_ALLOW_DIRTY=1 and
     KIT_ALLOW_TRIAL=1 in the environment do.
     """
-    dirty = in_environment("KIT_ALLOW_DIRTY") if allow_dirty is None else allow_dirty
-    trial = in_environment("KIT_ALLOW_TRIAL") if allow_trial is None else allow_trial
     try:
         if not folder.is_dir():
             return [Finding("no-folder", str(folder), "not a folder")]
         folder = folder.resolve()
-        sub = survey(folder, place or folder.parts[-4:], dirty, trial)
+        sub = survey(folder, place or folder.parts[-4:], *allowed(allow_dirty, allow_trial))
     except OSError as error:  # no permission, or a file that went away meanwhile
         return [Finding("cannot-list", str(folder), f"cannot be listed: {error.strerror}")]
     findings = [finding for function in OF_FOLDER for finding in found_by(function, sub)]
@@ -102,6 +101,22 @@ def found_by(function: Check, sub: Submission) -> list[Finding]:
         rule = "more" if refusing(found) else "more-warnings"
         found.append(Finding(rule, ".", f"{function.__name__}: {count - MOST_FINDINGS} more findings of this kind"))
     return [replace(finding, file=(sub.room + finding.file).removesuffix("/.")) for finding in found]
+
+
+def mend(folder: Path, allow_dirty: bool | None = None, allow_trial: bool | None = None) -> list[str]:
+    """Mends what can be mended safely (fix.py), and returns what was done; KitError as there, and for what is no folder."""
+    if not folder.is_dir():
+        raise KitError(f"{folder}: not a folder")
+    folder = folder.resolve()
+    return fix(folder, folder.parts[-4:], *allowed(allow_dirty, allow_trial))
+
+
+def allowed(dirty: bool | None, trial: bool | None) -> tuple[bool, bool]:
+    """Whether a changed kit and a trial are accepted: as it is given, or else as the environment says."""
+    return (
+        in_environment("KIT_ALLOW_DIRTY") if dirty is None else dirty,
+        in_environment("KIT_ALLOW_TRIAL") if trial is None else trial,
+    )
 
 
 def in_environment(variable: str) -> bool:
