@@ -59,7 +59,7 @@ class Submission:
 
     def json(self, name: str) -> Any:
         try:
-            return read_json(self.path / name)
+            return read_json(self.path / name, finite=True)
         except KitError as error:
             raise KitError(str(error).replace(f"{self.path}/", "", 1)) from None
 
