@@ -53,6 +53,7 @@ from kit.submissions.layout import (
     unnamed,
 )
 from kit.submissions.rerender import Answer, Question, answer
+from kit.submissions.submitter import SUBMITTER, Submitter
 
 MOST_FINDINGS = 20  # of one check: a stranger's folder could give any number
 SKEW = 3600.0  # seconds by which the clocks of two nodes may differ
@@ -125,7 +126,13 @@ class Submission:
             if self.run is None or site is None or len(self.place) < 4:
                 return None
             question = Question(
-                run=self.run, site=site, pack=pack, organisation=self.place[0], system=self.place[2], runs=self.runs
+                run=self.run,
+                site=site,
+                pack=pack,
+                organisation=self.place[0],
+                system=self.place[2],
+                submitter=self.parsed(Submitter, SUBMITTER),
+                runs=self.runs,
             )
             return answer(question, self.allow_dirty)
         except KitError as error:
@@ -268,7 +275,13 @@ def checksums(sub: Submission) -> Iterator[Finding]:
 
 def schema(sub: Submission) -> Iterator[Finding]:
     """Each record follows its schema and is formatted as the kit writes it: no key twice, nothing added."""
-    for model, name in ((Run, FILE), (Site, "run/site.json"), (Pack, f"run/{PACK}"), (Outcome, f"run/{DOCTOR}")):
+    for model, name in (
+        (Run, FILE),
+        (Site, "run/site.json"),
+        (Pack, f"run/{PACK}"),
+        (Outcome, f"run/{DOCTOR}"),
+        (Submitter, SUBMITTER),
+    ):
         try:
             found = sub.parsed(model, name)
         except KitError as error:
