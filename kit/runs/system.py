@@ -134,18 +134,21 @@ def declared(site: Site, partition_name: str) -> dict[str, Any]:
 
 
 def description(system: Mapping[str, Any], submitter: str, name: str, framework: str) -> dict[str, Any]:
-    """system.json: MLPerf's keys, what else the site says, and under `known` how each is known."""
+    """system.json: MLPerf's keys, what else the site says, and under `known` how each is known.
+
+    Numbers are written as text, as in MLPerf's own results: its checker joins them, and fails at a number.
+    """
     by_site = set(str(system.get(DECLARED, "")).split(", "))
     # In a submission the system has the name under which it is submitted.
     later = {"submitter": submitter, "division": "open", "system_name": name, "framework": framework}
     keys = [*MLPERF, *ALSO, *sorted(system.keys() - {*MLPERF, *ALSO, DECLARED})]
-    values = {key: later.get(key, system.get(key, "")) for key in keys}
+    values = {key: str(later.get(key, system.get(key, ""))) for key in keys}
     known = {key: how(key, value, by_site) for key, value in values.items()}
     filled = {key: UNKNOWN if known[key] == UNKNOWN else value for key, value in values.items()}
     return {**filled, "known": known}
 
 
-def how(key: str, value: Any, by_site: set[str]) -> str:
+def how(key: str, value: str, by_site: set[str]) -> str:
     """Whether a value was collected from the machine, declared by somebody, or is not known."""
     if value == "" and not key.endswith("_notes"):
         return UNKNOWN

@@ -121,31 +121,32 @@ def row(records: Sequence[MetricRecord]) -> Row:
 
 
 def number(value: float) -> str:
-    return f"{value:.4g}"
+    """Four digits, or a whole number as it is."""
+    return f"{value:.0f}" if value.is_integer() and abs(value) < 1e15 else f"{value:.4g}"
 
 
 def gate(metric: MetricRecord) -> str:
     if metric.at_least is not None:
-        return f"at least {metric.at_least:g}"
+        return f"at least {number(metric.at_least)}"
     if metric.at_most is not None:
-        return f"at most {metric.at_most:g}"
+        return f"at most {number(metric.at_most)}"
     if metric.reference is not None and metric.tolerance is not None:
-        return f"{metric.reference:g} ± {metric.tolerance:g}"
+        return f"{number(metric.reference)} ± {metric.tolerance:g}"
     return "reported"
 
 
 def reference(metric: MetricRecord) -> str:
     """The value to compare with; where there is only a limit, that limit."""
     if metric.reference is not None:
-        return f"{metric.reference:g}"
+        return f"{number(metric.reference)}"
     if metric.at_least is not None:
-        return f"≥ {metric.at_least:g}"
-    return "none" if metric.at_most is None else f"≤ {metric.at_most:g}"
+        return f"≥ {number(metric.at_least)}"
+    return "none" if metric.at_most is None else f"≤ {number(metric.at_most)}"
 
 
 def meaning(metric: Metric) -> str:
     """What a number is, over which part of the data and how it was put together."""
-    details = [metric.description, metric.split and f"split {metric.split}", metric.aggregation]
+    details = [metric.description, metric.split and f"over the {metric.split}", metric.aggregation]
     return "; ".join(filter(None, details))
 
 
