@@ -83,7 +83,7 @@ def collect(directory: Path, ended: bool = False) -> Run:
             "stages": attempts,
             "metrics": metrics,
             "files": files,
-            "system": describe(site, run.partition),
+            "system": describe(site, run.partition, directory),
         }
     )
     save_run(directory, run)

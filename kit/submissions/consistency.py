@@ -22,12 +22,19 @@ from kit.runs.system import KEYS, declared
 from kit.site import Site
 from kit.submissions.layout import PLACEHOLDER, packed
 from kit.submissions.rules import Finding, named
+from kit.submissions.submitter import SUBMITTER, Submitter
 from kit.submissions.survey import SKEW, Submission, same_text
 
 
 def schema(sub: Submission) -> Iterator[Finding]:
     """Each record follows its schema and is formatted as the kit writes it: no key twice, nothing added."""
-    for model, name in ((Run, FILE), (Site, "run/site.json"), (Pack, f"run/{PACK}"), (Outcome, f"run/{DOCTOR}")):
+    for model, name in (
+        (Run, FILE),
+        (Site, "run/site.json"),
+        (Pack, f"run/{PACK}"),
+        (Outcome, f"run/{DOCTOR}"),
+        (Submitter, SUBMITTER),
+    ):
         try:
             found = sub.parsed(model, name)
         except KitError as error:
