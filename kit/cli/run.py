@@ -298,6 +298,9 @@ def collect(
     ended: Annotated[
         bool, typer.Option("--ended", help="Take the job for ended, where its scheduler cannot be asked.")
     ] = False,
+    store: Annotated[
+        str, typer.Option(metavar="URL", help="Where you will keep evidence that is too large for a submission.")
+    ] = "",
     as_json: Json = False,
 ) -> None:
     """Read the results of runs from their files, apply the gates, and write run.json. Fails unless all are valid.
@@ -312,7 +315,7 @@ def collect(
 
     def judge(directory: Path) -> None:
         with working(f"{directory.name}: reading results"):
-            results.append(verb(directory, ended))
+            results.append(verb(directory, ended, store))
         if not as_json:
             out(report(directory, results[-1]))
 

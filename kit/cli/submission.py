@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from kit.cli.options import AllowDirty, AllowTrial, Json, RunDirectory
-from kit.cli.output import out
+from kit.cli.output import out, say
 from kit.core.errors import KitError
 
 app = typer.Typer(help="Submissions: pack a run, check a folder.", no_args_is_help=True)
@@ -53,12 +53,27 @@ def check(
     folder: Annotated[Path, typer.Argument(help="A submission folder.")],
     allow_dirty: AllowDirty = False,
     allow_trial: AllowTrial = False,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Make the data again, and compute the scores again from the evidence: minutes.")
+    ] = False,
+    evidence: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Evidence that you fetched from where the submitter keeps it.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Check a submission folder as the maintainers will. Fails with a list of findings if it is refused."""
     from kit.submissions import check as verb
 
     findings = verb.check(folder, allow_dirty, allow_trial=allow_trial)
+    if deep and not findings:  # what the check refuses is not opened any further
+        from kit.cli.progress import working
+        from kit.submissions.deep import deep_check
+
+        with working(f"{folder.name}: making its data and scoring again"):
+            found = deep_check(folder, allow_dirty, allow_trial, evidence)
+        for warning in (finding for finding in found if not finding.refuses):
+            say(f"kit: warning: {warning}")
+        findings = [verb.Finding(finding.file, finding.problem) for finding in found if finding.refuses]
     out(verb.as_json(folder, findings) if as_json else verb.report(folder, findings))
     if findings:
         raise typer.Exit(1)

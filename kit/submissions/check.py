@@ -28,6 +28,7 @@ from kit.core.schema import M, parse, shortened
 from kit.data.isolated import PACK, Pack
 from kit.doctor.outcome import FILE as DOCTOR
 from kit.doctor.outcome import Outcome
+from kit.runs import evidence
 from kit.runs.collect import CARRIED, metric_record
 from kit.runs.plausibility import ranks_seen, stated_digest, too_fast
 from kit.runs.record import FILE, SBOM, Run, State, read_stages, stage_lines
@@ -256,7 +257,13 @@ def checksums(sub: Submission) -> Iterator[Finding]:
 
 def schema(sub: Submission) -> Iterator[Finding]:
     """Each record follows its schema and is formatted as the kit writes it: no key twice, nothing added."""
-    for model, name in ((Run, FILE), (Site, "run/site.json"), (Pack, f"run/{PACK}"), (Outcome, f"run/{DOCTOR}")):
+    for model, name in (
+        (Run, FILE),
+        (Site, "run/site.json"),
+        (Pack, f"run/{PACK}"),
+        (Outcome, f"run/{DOCTOR}"),
+        (evidence.Kept, f"run/{evidence.KEPT}"),
+    ):
         try:
             found = sub.parsed(model, name)
         except KitError as error:
@@ -423,6 +430,7 @@ def carried(sub: Submission) -> Iterator[Finding]:
         return
     logs = {f"logs/{stage.name}.{end}" for stage in benchmark.stages for end in ("out", "err")}
     expected = {*CARRIED, *logs, *(metric.file for metric in benchmark.metrics)} - ({PACK} if not run.isolated else set())
+    expected |= set(evidence.carried(benchmark, run.files))
     if not any(stage.name == RANKS for stage in benchmark.stages):
         expected.discard(f"{RANKS}.jsonl")
     for name in sorted(expected - {DOCTOR} - set(run.files)):

@@ -47,6 +47,7 @@ MAY_HOLD = {
     r"run/(stages|ranks)\.jsonl": 4 * MEGABYTE,
     r"run/sbom\.cdx\.json": 8 * MEGABYTE,
     r"run/job\.stdout\.txt|run/stages/[^/]+\.(stdout|stderr)\.txt": 64 * MEGABYTE,
+    r"run/evidence/[^/]+\.(npy|mrc|star|json)": 64 * MEGABYTE,
     r"run/figures/[^/]+\.png": 16 * MEGABYTE,
     r"run/([^/]+/){0,6}[^/]+\.(star|json)": 8 * MEGABYTE,
 }

@@ -6,10 +6,10 @@ method loads what it needs when it is called.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
-from kit.benchmarks import Code, Parameters
+from kit.benchmarks import Code, Parameters, Writer
 
 DATA_PARAMETERS = (
     "rows",
@@ -24,6 +24,7 @@ DATA_PARAMETERS = (
 
 class CloudMask(Code):
     GENERATOR = ("benchmarks/cloudmask/scenes.py", "stages/cloudmask/products.py", "stages/cloudmask/matchups.py")
+    DATA_SEED = "data_seed"
 
     def data_parameters(self, parameters: Parameters) -> Parameters:
         return {key: parameters[key] for key in DATA_PARAMETERS}
@@ -47,6 +48,18 @@ class CloudMask(Code):
         from kit.benchmarks.cloudmask.consistency import contradictions
 
         return contradictions(files)
+
+    def evidence(self, stages: Collection[str]) -> Mapping[str, Writer]:
+        from kit.benchmarks.cloudmask.evidence import MASKS, write_masks
+
+        return {MASKS: write_masks} if {"infer", "score"} <= set(stages) else {}
+
+    def score_again(
+        self, files: Mapping[str, Path], data: Path, parameters: Parameters, same_data: bool
+    ) -> Iterable[tuple[str, str, str]]:
+        from kit.benchmarks.cloudmask.evidence import score_again
+
+        return score_again(files, data, parameters, same_data)
 
 
 CODE = CloudMask()
