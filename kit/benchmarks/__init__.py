@@ -30,6 +30,8 @@ class Code(Protocol):
     GENERATOR: tuple[str, ...] = ()
     # The parameter of a size that is the seed of its generated data; empty where no seed decides them.
     DATA_SEED: str = ""
+    # Floating-point operations that are behind one unit of a throughput, at the very least, by the name of the metric.
+    FLOP: Mapping[str, float] = {}
 
     @abstractmethod
     def generate(self, folder: Path, parameters: Parameters) -> None:

@@ -28,8 +28,9 @@ from kit.runs import launch
 from kit.runs.collect import collect
 from kit.runs.record import load_run
 from kit.site import load_site
-from kit.submissions.check import Finding, check
+from kit.submissions.check import check
 from kit.submissions.pack import derived, pack
+from kit.submissions.rules import Finding
 from kit.submissions.submitter import remember
 
 pytestmark = pytest.mark.usefixtures("toy")
@@ -315,7 +316,7 @@ def test_units_of_ratios_and_names_are_as_people_write_them(submission: Path) ->
     ratio = run.metrics[0].model_copy(update={"name": "ratio", "value": 0.5, "unit": "1"})
     run = run.model_copy(update={"metrics": [ratio, *run.metrics]})
     benchmark = benchmark.model_copy(update={"target": "as MLCommons Science has it"})
-    pages = derived(run, benchmark, "laboratory", "here")
+    pages = derived([run], benchmark, "laboratory", "here")
     assert "| ratio | 0.5 |  | " in pages["README.md"]
     assert "| resolution | 7 | angstrom | " in pages["README.md"]
     assert "| ratio | " in pages["scientific_contribution.md"]

@@ -54,16 +54,16 @@ def score_again(
     try:
         bits = np.load(files[name], mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError, SyntaxError, OverflowError):
-        yield "evidence-format", name, "is no array of NumPy"
+        yield "evidence-form", name, "is no array of NumPy"
         return
     if bits.dtype != np.uint8 or bits.ndim != 1:
-        yield "evidence-format", name, f"holds {bits.dtype} in {bits.ndim} dimensions, where a row of bytes is needed"
+        yield "evidence-form", name, f"holds {bits.dtype} in {bits.ndim} dimensions, where a row of bytes is needed"
         return
     with tempfile.TemporaryDirectory(dir=paths.make_cached(paths.cache() / "scored-again")) as folder:
         scenes = converted(data, Path(folder), parameters)
         problem = laid_out(bits, scenes, Path(folder) / "masks")
         if problem:
-            yield "evidence-format", name, problem
+            yield "evidence-form", name, problem
             return
         again = scored(data, Path(folder), parameters)
     said = read_table(files[SCORE])

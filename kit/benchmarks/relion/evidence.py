@@ -68,11 +68,11 @@ def score_again(files: Mapping[str, Path], data: Path) -> Iterator[tuple[str, st
             found[name], pixels[name] = maps.read_map(files[f"evidence/{name}"])
             problem = "" if np.isfinite(found[name]).all() else "holds what is no number"
         if problem:
-            yield "evidence-format", f"evidence/{name}", problem
+            yield "evidence-form", f"evidence/{name}", problem
     if len(found) < len(MAPS):
         return
     if len({density.shape for density in found.values()}) > 1 or np.ptp(list(pixels.values())) > 1e-3:
-        yield "evidence-format", "evidence/map.mrc", "map, half maps and mask have boxes or voxels of different sizes"
+        yield "evidence-form", "evidence/map.mrc", "map, half maps and mask have boxes or voxels of different sizes"
         return
     said = read_table(files[EVALUATION])
     yield from of_halves(files, found, pixels["map.mrc"], said)
