@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from kit.cli.options import AllowDirty, AllowTrial, Json, RunDirectory
-from kit.cli.output import out
+from kit.cli.output import out, say
 from kit.core.errors import KitError
 
 app = typer.Typer(help="Submissions: pack a run, check a folder.", no_args_is_help=True)
@@ -79,4 +79,33 @@ def check(
     findings = verb.check(folder, allow_dirty, allow_trial=allow_trial)
     out(verb.as_json(folder, findings) if as_json else verb.report(folder, findings))
     if refusing(findings):
+        raise typer.Exit(1)
+
+
+@app.command("pr")
+def pull_request(
+    folder: Annotated[Path, typer.Argument(help="A submission folder, as `kit submission pack` prints it.")],
+    repository: Annotated[Path, typer.Option(help="Your clone of the results repository.")],
+    remote: Annotated[str, typer.Option(help="The remote to push to: the repository, or your fork of it.")] = "origin",
+    branch: Annotated[str, typer.Option(help="The new branch [default: submission/ and the folder's names].")] = "",
+    base: Annotated[str, typer.Option(help="The branch that the request is for.")] = "main",
+    push: Annotated[bool, typer.Option("--push/--no-push", help="Push the branch and open the request.")] = True,
+    allow_dirty: AllowDirty = False,
+    allow_trial: AllowTrial = False,
+) -> None:
+    """Open the pull request of a submission: commit it to a new branch, push that, and open the request with `gh`.
+
+    Your checkout stays as it is. Without `gh`, title and text are printed, ready to be pasted.
+    """
+    from kit.submissions.pull_request import open_request
+
+    opened = open_request(folder, repository, remote, branch, base, push, allow_dirty, allow_trial)
+    say(f"{opened.branch}: commit {opened.commit}{'' if push else ', in your clone alone'}")
+    if opened.url:
+        out(opened.url)
+        return
+    out(f"{opened.title}\n\n{opened.body}", end="")
+    say(f"Not opened: {opened.problem}. To open it, write the text above but for its title to a file BODY, and:")
+    say(f"  {opened.command}")
+    if opened.failed:
         raise typer.Exit(1)
