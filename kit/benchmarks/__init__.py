@@ -26,6 +26,8 @@ class Code(Protocol):
 
     # Files of the kit, by their path in the package, whose text decides what `generate` writes.
     GENERATOR: tuple[str, ...] = ()
+    # Floating-point operations that are behind one unit of a throughput, at the very least, by the name of the metric.
+    FLOP: Mapping[str, float] = {}
 
     @abstractmethod
     def generate(self, folder: Path, parameters: Parameters) -> None:

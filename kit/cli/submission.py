@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from kit.cli.options import AllowDirty, AllowTrial, Json, RunDirectory
+from kit.cli.options import AllowDirty, AllowTrial, Json, RunDirectories
 from kit.cli.output import out, say
 from kit.core.errors import KitError
 
@@ -30,7 +30,7 @@ def ask(question: str, checked: Callable[[str], str]) -> str:
 
 @app.command()
 def pack(
-    directory: RunDirectory,
+    directories: RunDirectories,
     to: Annotated[Path, typer.Option(help="The folder to write submissions to.")] = Path("submissions"),
     organisation: Annotated[
         str | None, typer.Option(help="Who submits; if not given, from your user file or the site, else you are asked once.")
@@ -41,11 +41,15 @@ def pack(
     allow_dirty: AllowDirty = False,
     allow_trial: AllowTrial = False,
 ) -> None:
-    """Write the submission folder of a valid run and print its path. Writes nothing if the check refuses it."""
+    """Write the submission folder of a valid run, or of several that repeat it with other seeds, and print its path.
+
+    Writes nothing if the check refuses it.
+    """
     from kit.submissions.pack import pack as write
 
     terminal = sys.stdin.isatty() and sys.stderr.isatty()
-    out(write(directory.absolute(), to, organisation, system, allow_dirty, allow_trial, ask if terminal else None))
+    runs = [directory.absolute() for directory in directories]
+    out(write(runs, to, organisation, system, allow_dirty, allow_trial, ask if terminal else None))
 
 
 @app.command()
@@ -55,7 +59,14 @@ def check(
     allow_trial: AllowTrial = False,
     as_json: Json = False,
     as_markdown: Annotated[
-        bool, typer.Option("--markdown", help="Print Markdown, for a comment on a pull request. Of several submissions.")
+        bool, typer.Option("--markdown", help="Print Markdown, for a comment on a pull request.")
+    ] = False,
+    mend: Annotated[
+        bool,
+        typer.Option(
+            "--fix",
+            help="First mend what can be mended safely: modes, stray files of editors, texts that follow from the run.",
+        ),
     ] = False,
     jobs: Annotated[int, typer.Option(min=1, max=256, help="Check so many of several submissions at once.")] = 1,
     since: Annotated[
@@ -71,15 +82,39 @@ def check(
     from kit.submissions import together
     from kit.submissions.rules import refusing
 
-    if since or together.several(folder):
+    several = since or together.several(folder)
+    for path in (together.folders(folder) if several else [folder]) if mend else []:
+        for line in verb.mend(path, allow_dirty, allow_trial):
+            say(f"{path}/{line}")
+    if several:
         judgement = together.check_all(folder, allow_dirty, allow_trial, jobs, since)
         write = together.as_json if as_json else together.as_markdown if as_markdown else together.report
         out(write(judgement), end="" if as_markdown else "\n")
         raise typer.Exit(0 if judgement.accepted else 1)
     findings = verb.check(folder, allow_dirty, allow_trial=allow_trial)
-    out(verb.as_json(folder, findings) if as_json else verb.report(folder, findings))
+    if as_markdown:
+        out(together.as_markdown(together.Judgement(folder, {str(folder): findings})), end="")
+    else:
+        out(verb.as_json(folder, findings) if as_json else verb.report(folder, findings))
     if refusing(findings):
         raise typer.Exit(1)
+
+
+@app.command()
+def init_repository(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="An empty or new folder, or a git repository.")],
+    kit_source: Annotated[str, typer.Option(help="The kit that checks: the URL of its git repository, or a wheel.")],
+    owners: Annotated[
+        list[str], typer.Option("--owner", metavar="OWNER", help="Who approves: @name, @group/team or an e-mail address.")
+    ],
+    kit_revision: Annotated[str, typer.Option(help="A tag, branch or commit of that repository [default: its head].")] = "",
+) -> None:
+    """Write the repository that receives submissions: layout, rules, and the workflows that check, comment and publish."""
+    from kit.submissions.repository import init_repository as write
+
+    for name in write(directory, kit_source, owners, kit_revision):
+        out(directory / name)
+    say(f'{directory}: read README.md, "For maintainers", then commit and push')
 
 
 @app.command("pr")

@@ -10,10 +10,12 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from kit.core.errors import KitError
 from kit.core.schema import shortened
+from kit.submissions.across import repeated
 from kit.submissions.consistency import (
     bill,
     carried,
@@ -25,19 +27,20 @@ from kit.submissions.consistency import (
     schema,
     system,
 )
+from kit.submissions.fix import fix
 from kit.submissions.folder import checksums, closed_world, path_names, required_files
-from kit.submissions.plausible import times, verdict
+from kit.submissions.leaks import leaks
+from kit.submissions.plausible import copied, crowded, durations, throughput, times, verdict
 from kit.submissions.rules import RULES, Finding, named, refusing
 from kit.submissions.survey import Submission, survey
 
 MOST_FINDINGS = 20  # of one check: a stranger's folder could give any number
 
 
-CHECKS: tuple[Callable[[Submission], Iterator[Finding]], ...] = (
-    closed_world,
-    required_files,
-    path_names,
-    checksums,
+Check = Callable[[Submission], Iterator[Finding]]
+# Of the folder as a whole, and of each run in it.
+OF_FOLDER: tuple[Check, ...] = (closed_world, required_files, path_names, checksums, repeated, leaks)
+OF_RUN: tuple[Check, ...] = (
     schema,
     rendering,
     verdict,
@@ -49,6 +52,10 @@ CHECKS: tuple[Callable[[Submission], Iterator[Finding]], ...] = (
     system,
     doctored,
     placeholders,
+    durations,
+    crowded,
+    throughput,
+    copied,
 )
 
 
@@ -64,31 +71,52 @@ def check(
     kit with changed files and `allow_trial` the organisation `trial`; where they are not given, KIT_ALLOW_DIRTY=1 and
     KIT_ALLOW_TRIAL=1 in the environment do.
     """
-    if not folder.is_dir():
-        return [Finding("no-folder", str(folder), "not a folder")]
-    folder = folder.resolve()
-    dirty = in_environment("KIT_ALLOW_DIRTY") if allow_dirty is None else allow_dirty
-    trial = in_environment("KIT_ALLOW_TRIAL") if allow_trial is None else allow_trial
-    sub = survey(folder, place or folder.parts[-4:], dirty, trial)
-    findings: list[Finding] = []
-    for function in CHECKS:
-        found: list[Finding] = []
-        count = 0
-        try:
-            for finding in function(sub):
-                count += 1
-                if count <= MOST_FINDINGS:
-                    found.append(finding)
-        except KitError as error:
-            found += [
-                named("unreadable", line.replace(f"{folder}/", "", 1)) for line in str(error).splitlines()[:MOST_FINDINGS]
-            ]
-        except Exception as error:  # a stranger's folder may hold anything; the maintainer wants findings
-            found.append(Finding("unchecked", ".", f"{function.__name__}: cannot be checked: {shortened(error)}"))
-        if count > MOST_FINDINGS:
-            found.append(Finding("more", ".", f"{function.__name__}: {count - MOST_FINDINGS} more findings of this kind"))
-        findings += found
+    try:
+        if not folder.is_dir():
+            return [Finding("no-folder", str(folder), "not a folder")]
+        folder = folder.resolve()
+        sub = survey(folder, place or folder.parts[-4:], *allowed(allow_dirty, allow_trial))
+    except OSError as error:  # no permission, or a file that went away meanwhile
+        return [Finding("cannot-list", str(folder), f"cannot be listed: {error.strerror}")]
+    findings = [finding for function in OF_FOLDER for finding in found_by(function, sub)]
+    findings += [finding for run in (sub, *sub.repeats) for function in OF_RUN for finding in found_by(function, run)]
     return list(dict.fromkeys(findings))
+
+
+def found_by(function: Check, sub: Submission) -> list[Finding]:
+    """What one check finds, with names of files as they are from the top; never more than can be read."""
+    found: list[Finding] = []
+    count = 0
+    try:
+        for finding in function(sub):
+            count += 1
+            if count <= MOST_FINDINGS:
+                found.append(finding)
+    except KitError as error:
+        lines = str(error).splitlines()[:MOST_FINDINGS]
+        found += [named("unreadable", line.replace(f"{sub.path}/", "", 1)) for line in lines]
+    except Exception as error:  # a stranger's folder may hold anything; the maintainer wants findings
+        found.append(Finding("unchecked", ".", f"{function.__name__}: cannot be checked: {shortened(error)}"))
+    if count > MOST_FINDINGS:
+        rule = "more" if refusing(found) else "more-warnings"
+        found.append(Finding(rule, ".", f"{function.__name__}: {count - MOST_FINDINGS} more findings of this kind"))
+    return [replace(finding, file=(sub.room + finding.file).removesuffix("/.")) for finding in found]
+
+
+def mend(folder: Path, allow_dirty: bool | None = None, allow_trial: bool | None = None) -> list[str]:
+    """Mends what can be mended safely (fix.py), and returns what was done; KitError as there, and for what is no folder."""
+    if not folder.is_dir():
+        raise KitError(f"{folder}: not a folder")
+    folder = folder.resolve()
+    return fix(folder, folder.parts[-4:], *allowed(allow_dirty, allow_trial))
+
+
+def allowed(dirty: bool | None, trial: bool | None) -> tuple[bool, bool]:
+    """Whether a changed kit and a trial are accepted: as it is given, or else as the environment says."""
+    return (
+        in_environment("KIT_ALLOW_DIRTY") if dirty is None else dirty,
+        in_environment("KIT_ALLOW_TRIAL") if trial is None else trial,
+    )
 
 
 def in_environment(variable: str) -> bool:

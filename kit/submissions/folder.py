@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from kit.core.checksums import SUMS, labelled, read_sums, sums_text
+from kit.runs.record import FILE
 from kit.submissions.layout import LEVELS, NAME, REQUIRED, UNNAMED, descriptor, is_trial, unnamed
 from kit.submissions.rules import Finding
 from kit.submissions.survey import Submission, same_text
@@ -17,7 +18,13 @@ def closed_world(sub: Submission) -> Iterator[Finding]:
 
 def required_files(sub: Submission) -> Iterator[Finding]:
     """Every file that a submission must hold is there and not empty."""
-    for name, purpose in REQUIRED.items():
+    of_repeats = {
+        f"{repeat.room}{name}": purpose
+        for repeat in sub.repeats
+        for name, purpose in REQUIRED.items()
+        if name == FILE or name.startswith("run/")
+    }
+    for name, purpose in {**REQUIRED, **of_repeats}.items():
         if not sub.there(name):
             yield Finding("missing-file", name, f"missing ({purpose})")
         elif sub.files[name] == 0:
@@ -66,6 +73,6 @@ def checksums(sub: Submission) -> Iterator[Finding]:
         elif name not in refused:
             yield Finding("sum-missing", name, f"missing, but {SUMS} lists it")
     for name in sorted(sub.files):
-        if name not in wanted and name != SUMS:
+        if name not in wanted and not name.startswith(SUMS):  # neither itself nor its signatures
             yield Finding("sum-unlisted", name, f"not listed in {SUMS}")
     yield from same_text(sub, "sum-form", SUMS, sums_text(wanted), "of these sums")

@@ -1,4 +1,4 @@
-"""From a collected run to a submission folder. Only a valid run can be packed."""
+"""From collected runs to a submission folder. Only valid runs can be packed, and several only if they repeat one thing."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,13 @@ from kit.core.errors import KitError
 from kit.core.files import json_text, open_plain
 from kit.runs.record import FILE, Run, load_run, resolved
 from kit.script.quoting import environment
-from kit.submissions.layout import ATTRIBUTES, descriptor, is_trial, name_part, packed
+from kit.submissions.layout import ATTRIBUTES, descriptor, is_trial, name_part, packed, room
+from kit.submissions.repeats import MOST_RUNS, differences, in_order
 from kit.submissions.submitter import Ask, submitter
 
 
 def pack(
-    directory: Path,
+    directories: Path | Sequence[Path],
     submissions: Path,
     organisation: str | None = None,
     system: str | None = None,
@@ -39,19 +41,16 @@ def pack(
 ) -> Path:
     """Writes submissions/{organisation}/{application}/{system}/{descriptor}/ and returns it.
 
-    It appears whole, and only when the check accepts it; KitError with the findings otherwise. `ask` is called for an
+    Several runs are repeats that differ by their seeds; the order in which they are given does not matter. The folder
+    appears whole, and only when the check accepts it; KitError with the findings otherwise. `ask` is called for an
     organisation or system that is neither given nor known, and without it that is an error (kit/submissions/submitter.py).
     """
     from kit.submissions.check import check
     from kit.submissions.rules import refusing
 
-    run = load_run(directory)
-    if run.state.name != "valid":
-        hint = "" if run.metrics or run.state.reason else f"; collect it first: kit collect {directory}"
-        raise KitError(f"{directory}: {run.state}: only a valid run can be submitted{hint}")
-    if run.scaling:
-        raise KitError(f"{directory}: is a scaling measurement, not a result of {run.benchmark}; submit a run of kit run")
-    benchmark, site = resolved(directory)
+    folders, runs = valid_runs([directories] if isinstance(directories, Path) else directories)
+    run = runs[0]
+    benchmark, site = resolved(folders[0])
     organisation, system = submitter(site, organisation, system, ask)
     levels = (organisation, name_part("application", run.benchmark), system, descriptor(run))
     target = submissions.joinpath(*levels)
@@ -62,7 +61,7 @@ def pack(
     partial = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
         partial.chmod(0o755)
-        write_folder(partial, directory, run, benchmark, levels[0], levels[2])
+        write_folder(partial, folders, runs, benchmark, levels[0], levels[2])
         findings = refusing(check(partial, allow_dirty, levels, allow_trial))
         if findings:
             raise KitError("\n".join([f"{target}: would be refused, and is not written:", *map(str, findings)]))
@@ -81,15 +80,44 @@ def pack(
     return target
 
 
-def write_folder(folder: Path, directory: Path, run: Run, benchmark: Benchmark, organisation: str, system: str) -> None:
-    """The files of the run as they were when it was collected, what is written of them, and their checksums."""
+def valid_runs(directories: Sequence[Path]) -> tuple[list[Path], list[Run]]:
+    """Directories and runs in the order in which they were asked for; KitError unless all are valid and repeat one thing."""
+    if not directories:
+        raise KitError("no run to pack: name at least one run directory, as kit run prints it")
+    if len(directories) > MOST_RUNS:
+        raise KitError(f"{len(directories)} runs: a submission holds {MOST_RUNS} at most")
+    runs = [valid_run(directory) for directory in directories]
+    order = in_order(runs)
+    folders, runs = [directories[place] for place in order], [runs[place] for place in order]
+    problems = [f"{folders[one]} and {folders[other]}: {problem}" for one, other, problem in differences(runs)]
+    if problems:
+        raise KitError("\n".join([*problems, "runs of one submission repeat one thing; pack others into one of their own"]))
+    return folders, runs
+
+
+def valid_run(directory: Path) -> Run:
+    run = load_run(directory)
+    if run.state.name != "valid":
+        hint = "" if run.metrics or run.state.reason else f"; collect it first: kit collect {directory}"
+        raise KitError(f"{directory}: {run.state}: only a valid run can be submitted{hint}")
+    if run.scaling:
+        raise KitError(f"{directory}: is a scaling measurement, not a result of {run.benchmark}; submit a run of kit run")
+    return run
+
+
+def write_folder(
+    folder: Path, directories: Sequence[Path], runs: Sequence[Run], benchmark: Benchmark, organisation: str, system: str
+) -> None:
+    """The files of the runs as they were when they were collected, what is written of them, and their checksums."""
     sums = {}
-    for name, digest in run.files.items():
-        sums[packed(name)] = copy(directory, name, folder / packed(name))
-        if labelled(sums[packed(name)]) != digest:
-            raise KitError(f"{directory / name}: missing or changed since the run was collected; collect it again")
-    sums[FILE] = copy(directory, FILE, folder / FILE)
-    for name, text in derived(run, benchmark, organisation, system).items():
+    for number, (directory, run) in enumerate(zip(directories, runs, strict=True), start=1):
+        for name, digest in run.files.items():
+            place = f"{room(number)}{packed(name)}"
+            sums[place] = copy(directory, name, folder / place)
+            if labelled(sums[place]) != digest:
+                raise KitError(f"{directory / name}: missing or changed since the run was collected; collect it again")
+        sums[f"{room(number)}{FILE}"] = copy(directory, FILE, folder / room(number) / FILE)
+    for name, text in derived(runs, benchmark, organisation, system).items():
         (folder / name).write_bytes(text.encode())
         sums[name] = hashlib.sha256(text.encode()).hexdigest()
     write_sums(folder, sums)
@@ -106,8 +134,9 @@ def copy(directory: Path, name: str, target: Path) -> str:
     return digest.hexdigest()
 
 
-def derived(run: Run, benchmark: Benchmark, organisation: str, system: str) -> dict[str, str]:
-    """{name: text} of the files that are derived from the run; a check writes them again and compares."""
+def derived(runs: Sequence[Run], benchmark: Benchmark, organisation: str, system: str) -> dict[str, str]:
+    """{name: text} of the files that are derived from the runs; a check writes them again and compares."""
+    run = runs[0]
     size = benchmark.size(run.size)
     config = {
         "github": {
@@ -127,6 +156,7 @@ def derived(run: Run, benchmark: Benchmark, organisation: str, system: str) -> d
     }
     shown = {
         "run": run,
+        "runs": runs,
         "benchmark": benchmark,
         "size": size,
         "organisation": organisation,
@@ -149,7 +179,7 @@ def derived(run: Run, benchmark: Benchmark, organisation: str, system: str) -> d
         **pages,
         "config.yaml": yaml.safe_dump(config, sort_keys=False),
         "system.json": json_text({**run.system, "submitter": organisation, "division": "open", "system_name": system}),
-        "result-1.txt": log(run, organisation, system),
+        **{f"result-{number}.txt": log(run, organisation, system) for number, run in enumerate(runs, start=1)},
         ATTRIBUTES: "# Bytes as they are: checksums are over them.\n* -text\n",
     }
 

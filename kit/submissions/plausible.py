@@ -10,10 +10,12 @@ from kit.core.errors import KitError
 from kit.runs.plausibility import ranks_seen, too_fast
 from kit.runs.record import FILE, State, read_stages, stage_lines
 from kit.runs.states import judge
+from kit.site import Site
 from kit.submissions.rules import Finding
 from kit.submissions.survey import SKEW, Submission, same_text
 
 TICK = 5.0  # seconds that a clock may be set back
+GRACE = 600.0  # seconds that a scheduler may be late to end a job
 
 
 def verdict(sub: Submission) -> Iterator[Finding]:
@@ -86,3 +88,64 @@ def times(sub: Submission) -> Iterator[Finding]:
         before, what, host = attempt.end or attempt.start, f"stage {attempt.name} ended", attempt.host
     if run.stages and max(attempt.end or attempt.start for attempt in run.stages) > now + SKEW:
         yield Finding("time", FILE, "a stage ended at a time that has not come yet")
+
+
+def durations(sub: Submission) -> Iterator[Finding]:
+    """No stage ran longer than the scheduler was asked for, which would have ended its job."""
+    run, benchmark = sub.run, sub.benchmark
+    if run is None or benchmark is None or run.scheduler in ("", "local"):
+        return
+    asked = (run.rendering.minutes if run.rendering else None) or benchmark.size(run.size).minutes
+    for attempt in run.stages:
+        if (attempt.seconds or 0.0) > asked * 60 + GRACE:
+            took = f"stage {attempt.name} took {(attempt.seconds or 0.0) / 60:.0f} minutes"
+            yield Finding("too-long", "run/stages.jsonl", f"{took}, and its job was asked for {asked}")
+
+
+def crowded(sub: Submission) -> Iterator[Finding]:
+    """The run had a core for each of its threads."""
+    run, cores = sub.run, cores_of(sub)
+    if run is None or not cores or not sub.benchmark:
+        return
+    threads = (run.ranks - (1 if sub.benchmark.leader and run.ranks > 1 else 0)) * run.threads
+    if threads > cores:
+        shown = f"{run.ranks} rank(s) of {run.threads} thread(s) on {cores} core(s)"
+        yield Finding("crowded", FILE, f"{shown}: oversubscribed, so that its times compare with none")
+
+
+def cores_of(sub: Submission) -> int:
+    """Hardware threads of all nodes of a run that its ranks may use, as the site declares them; 0 where it does not."""
+    run, site = sub.run, sub.parsed(Site, "run/site.json")
+    if run is None or site is None or sub.benchmark is None or run.partition not in site.partitions:
+        return 0
+    partition = site.partitions[run.partition]
+    cores = partition.cores or (run.rendering.cores if run.rendering else 0)
+    nodes = (run.rendering.nodes if run.rendering else None) or sub.benchmark.size(run.size).nodes
+    return nodes * cores * (partition.hardware_threads if partition.hyperthreads else 1)
+
+
+# The most that a core is known to do in a cycle: 2048 operations on bfloat16, in tiles of Intel AMX (Intel 64 and IA-32
+# Architectures Optimization Reference Manual). No server's core is as fast as 6.2 GHz.
+FLOP_PER_CYCLE, HERTZ = 2048, 6.2e9
+
+
+def throughput(sub: Submission) -> Iterator[Finding]:
+    """No throughput is above what the cores of the run can compute at all. Where there are GPUs, nothing is said."""
+    run, site = sub.run, sub.parsed(Site, "run/site.json")
+    if run is None or site is None or sub.benchmark is None or run.partition not in site.partitions:
+        return
+    if site.partitions[run.partition].gpus or run.system.get("accelerators_per_node"):
+        return
+    most = cores_of(sub) * FLOP_PER_CYCLE * HERTZ
+    for metric in run.metrics:
+        work = sub.benchmark.code.FLOP.get(metric.name, 0.0)
+        if most and metric.value * work > most:
+            shown = f"metric {metric.name} is {metric.value:.4g} {metric.shown_unit}, and {most / work:.4g} are the most"
+            yield Finding("throughput", FILE, f"{shown} that its {cores_of(sub)} core(s) could compute")
+
+
+def copied(sub: Submission) -> Iterator[Finding]:
+    """No measured number is, to the last digit, the one that it is compared with."""
+    for metric in sub.run.metrics if sub.run else ():
+        if metric.tolerance and metric.value == metric.reference and not metric.value.is_integer():
+            yield Finding("reference", FILE, f"metric {metric.name} is {metric.value!r}, its reference to the last digit")

@@ -43,6 +43,7 @@ class Question(Model):
     pack: Pack | None
     organisation: str
     system: str
+    runs: list[Run] = []  # all of the submission, in its order, where the texts are asked for; `run` is the first
 
 
 class Answer(Model):
@@ -62,7 +63,7 @@ DONE: dict[str, Any] = {"state": State(name="rendered"), "stages": [], "metrics"
 def again(question: Question) -> Answer:
     """Renders a run with this kit; KitError if the kit could not have made it."""
     run, site = question.run, question.site
-    asked = question.model_copy(update={"run": run.model_copy(update=DONE)})
+    asked = question.model_copy(update={"run": run.model_copy(update=DONE), "runs": []})
     final, script = script_of(asked.model_dump_json())
     facts = {
         "kit": __version__,
@@ -82,7 +83,7 @@ def again(question: Question) -> Answer:
         script=script,
         commands={stage: text for stage, (text, _) in commands(final).items()},
         facts=facts,
-        derived=derived(run, final.benchmark, question.organisation, question.system),
+        derived=derived(question.runs or [run], final.benchmark, question.organisation, question.system),
     )
 
 

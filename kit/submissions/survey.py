@@ -8,7 +8,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,11 @@ from kit.core.schema import M, parse, shortened
 from kit.data.isolated import PACK, Pack
 from kit.runs.record import FILE, Run
 from kit.site import Site
-from kit.submissions.layout import DEEPEST, MAY_HOLD, MOST_BYTES, MOST_FILES, PART
+from kit.submissions.layout import DEEPEST, MAY_HOLD, MOST_BYTES, MOST_FILES, NUMBER, PART, room
 from kit.submissions.rerender import Answer, Question, answer
 from kit.submissions.rules import Finding
 
+REPEAT = re.compile(rf"repeat-({NUMBER})/(.+)")
 SKEW = 3600.0  # seconds by which the clocks of two nodes may differ
 
 
@@ -39,16 +40,18 @@ class Submission:
     allow_trial: bool
     files: dict[str, int] = field(default_factory=dict)  # bytes of each plain file, by its name
     strange: list[Finding] = field(default_factory=list)
-    digests: dict[str, str] = field(default_factory=dict)
+    digests: dict[str, str] = field(default_factory=dict)  # by name from the top; repeats share them
+    room: str = ""  # where a repeat lies below the top, `repeat-2/`
 
     def there(self, name: str) -> bool:
         return name in self.files
 
     def digest(self, name: str) -> str:
         """`sha256:...` of a file; several checks compare it."""
-        if name not in self.digests:
-            self.digests[name] = digest(self.path / name)
-        return self.digests[name]
+        key = f"{self.room}{name}"
+        if key not in self.digests:
+            self.digests[key] = digest(self.path / name)
+        return self.digests[key]
 
     def parsed(self, model: type[M], name: str) -> M | None:
         """A file parsed as a model; None if it is missing. KitError names it by its name in the submission."""
@@ -68,13 +71,33 @@ class Submission:
             return None  # the schema's own check says why
 
     @functools.cached_property
+    def repeats(self) -> list[Submission]:
+        """The further runs, in the order of their numbers, each like a submission in its own folder."""
+        found: dict[int, dict[str, int]] = {}
+        for name, size in self.files.items():
+            match = REPEAT.fullmatch(name)
+            if match:
+                found.setdefault(int(match[1]), {})[match[2]] = size
+        return [
+            replace(self, path=self.path / room(number), files=files, strange=[], room=room(number))
+            for number, files in sorted(found.items())
+        ]
+
+    @property
+    def runs(self) -> list[Run]:
+        """All runs that can be read, in order: the first, and its repeats."""
+        return [part.run for part in (self, *self.repeats) if part.run is not None]
+
+    @functools.cached_property
     def outcome(self) -> Answer | KitError | None:
         """What the kit at the run's commit renders for it, or why it cannot; None without a run."""
         try:
             site, pack = self.parsed(Site, "run/site.json"), self.parsed(Pack, f"run/{PACK}")
             if self.run is None or site is None or len(self.place) < 4:
                 return None
-            question = Question(run=self.run, site=site, pack=pack, organisation=self.place[0], system=self.place[2])
+            question = Question(
+                run=self.run, site=site, pack=pack, organisation=self.place[0], system=self.place[2], runs=self.runs
+            )
             return answer(question, self.allow_dirty)
         except KitError as error:
             return error

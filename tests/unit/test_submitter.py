@@ -316,7 +316,7 @@ def test_units_of_ratios_and_names_are_as_people_write_them(submission: Path) ->
     ratio = run.metrics[0].model_copy(update={"name": "ratio", "value": 0.5, "unit": "1"})
     run = run.model_copy(update={"metrics": [ratio, *run.metrics]})
     benchmark = benchmark.model_copy(update={"target": "as MLCommons Science has it"})
-    pages = derived(run, benchmark, "laboratory", "here")
+    pages = derived([run], benchmark, "laboratory", "here")
     assert "| ratio | 0.5 |  | " in pages["README.md"]
     assert "| resolution | 7 | angstrom | " in pages["README.md"]
     assert "| ratio | " in pages["scientific_contribution.md"]
