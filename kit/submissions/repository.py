@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,8 +15,8 @@ from kit.core.files import read_text
 from kit.submissions.git import git, top
 from kit.submissions.together import ORGANISATIONS, SUBMISSIONS
 
-# Each file of the repository, and where its text stands below templates/repository/. Names that git or GitHub would heed in the
-# kit's own repository are others there.
+# Each file of the repository, and where its text stands below templates/repository/. What git or GitHub would heed in the
+# kit's own repository has another name there.
 FILES = {
     "README.md": "README.md",
     ".gitattributes": "gitattributes",
@@ -40,32 +40,26 @@ WORD = re.compile(r"[\w.+@:~/%=?&-]+", re.ASCII)  # of a URL, a path or a revisi
 def init_repository(directory: Path, kit_source: str, owners: Sequence[str], kit_revision: str = "") -> list[str]:
     """Writes the files of a results repository and returns their names.
 
-    `directory` is new, empty, or the root of a git repository that has none of these files; otherwise, and for a source or an
-    owner that is none, KitError, and nothing is written. A new one becomes a git repository.
+    `directory` is new, empty, or the root of a git repository that has none of these files. KitError otherwise, and for a
+    source or an owner that is none; then nothing is written. A new one becomes a git repository.
     """
     texts = contents(kit_source, owners, kit_revision)
-    new = not directory.exists() or not any(refuse_foreign(directory, list(texts)))
-    made = [folder for folder in (directory, *directory.parents) if not folder.exists()]
-    directory.mkdir(parents=True, exist_ok=True)
-    # Written beside, and only then moved: an interrupted command leaves no half of a repository.
-    scratch = Path(tempfile.mkdtemp(prefix=".kit-", dir=directory))
-    placed: list[Path] = []
+    new = not os.path.lexists(directory) or not refuse_foreign(directory, list(texts))
+    made = [folder for folder in (directory, *directory.parents) if not folder.exists()][::-1]
     try:
+        directory.mkdir(parents=True, exist_ok=True)
         if new:
+            made.append(directory / ".git")
             git(directory, "init", "--quiet", "--initial-branch", "main")
-            placed.append(directory / ".git")
         for name, text in texts.items():
-            (scratch / name).parent.mkdir(parents=True, exist_ok=True)
-            (scratch / name).write_text(text, encoding="utf-8")
-        for name in texts:
-            folders = [folder for folder in (directory / name).parents if not folder.exists()]
-            (directory / name).parent.mkdir(parents=True, exist_ok=True)
-            placed += [*reversed(folders), directory / name]
-            os.link(scratch / name, directory / name)  # unlike a rename, it replaces nothing
-        shutil.rmtree(scratch)
+            path = directory / name
+            made += [folder for folder in path.parents if not folder.exists()][::-1]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("x", encoding="utf-8") as file:  # it replaces nothing
+                made.append(path)
+                file.write(text)
     except BaseException:
-        shutil.rmtree(scratch, ignore_errors=True)
-        for path in [*reversed(placed), *made]:
+        for path in reversed(made):
             remove(path)
         raise
     return list(texts)
@@ -73,15 +67,13 @@ def init_repository(directory: Path, kit_source: str, owners: Sequence[str], kit
 
 def remove(path: Path) -> None:
     """Removes what was made here; a folder only if nothing else has come into it, but for that of git."""
-    try:
+    with contextlib.suppress(OSError):
         if path.name == ".git":
             shutil.rmtree(path)
         elif path.is_dir():
             path.rmdir()
         else:
             path.unlink()
-    except OSError:
-        pass
 
 
 def contents(kit_source: str, owners: Sequence[str], kit_revision: str) -> dict[str, str]:
@@ -100,15 +92,19 @@ def contents(kit_source: str, owners: Sequence[str], kit_revision: str) -> dict[
     return {**texts, SOURCE: f"{kit_source} {kit_revision}".strip() + "\n"}
 
 
-def refuse_foreign(directory: Path, names: list[str]) -> list[str]:
-    """What lies in a folder to be written to; KitError where it is neither empty nor a git repository without these files."""
-    if not directory.is_dir():
-        raise KitError(f"{directory}: not a folder")
-    there = sorted(entry.name for entry in directory.iterdir())
+def refuse_foreign(directory: Path, names: list[str]) -> bool:
+    """Whether anything is in a folder that can be written to.
+
+    KitError where it is neither empty nor a git repository without these files, or where a link would lead out of it.
+    """
+    if directory.is_symlink() or not directory.is_dir():
+        raise KitError(f"{directory}: not a folder; give one, and no link to it")
+    there = [entry.name for entry in directory.iterdir()]
     would = f"would be written: {', '.join(names)}"
     if there and (".git" not in there or top(directory) != directory.resolve()):
         raise KitError(f"{directory}: not empty, and not the root of a git repository; give a new folder. {would}")
-    taken = [name for name in [SUBMISSIONS, *names] if os.path.lexists(directory / name)]
+    taken = [name for name in (SUBMISSIONS, *names) if os.path.lexists(directory / name)]
+    taken += sorted({str(folder) for name in names for folder in Path(name).parents if (directory / folder).is_symlink()})
     if taken:
         raise KitError(f"{directory}: holds {', '.join(taken)} already, and nothing is overwritten. {would}")
-    return there
+    return bool(there)
