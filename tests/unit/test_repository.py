@@ -160,7 +160,7 @@ def test_workflows_are_what_they_say(made: Path, name: str) -> None:
     """Nothing foreign runs, no token is where a stranger's text is read, and no foreign text is put into a script."""
     found = workflow(made, name)
     assert found["permissions"] == {}
-    assert found["defaults"]["run"]["shell"] == "bash"  # as `Runner.run` has it; GitHub's own default ignores a broken pipe
+    assert found["defaults"]["run"]["shell"] == "bash"  # as `Runner.run` has it; GitHub's own default passes over a failure in a pipe
     assert "pull_request_target" not in found["on"]
     reads = {job for job, _, step in steps(made, name) if "kit" in step.get("run", "").split()}
     for job, content in found["jobs"].items():
