@@ -57,6 +57,15 @@ def check(
     folder: Annotated[Path, typer.Argument(help="A submission folder, or a folder that holds several.")],
     allow_dirty: AllowDirty = False,
     allow_trial: AllowTrial = False,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Make the data again, and compute the scores again from the evidence: minutes.")
+    ] = False,
+    evidence: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Evidence that you fetched from where the submitter keeps it.")
+    ] = None,
+    challenge: Annotated[
+        str, typer.Option(metavar="TEXT", help="The challenge that you gave for this result: refuse a run for another.")
+    ] = "",
     as_json: Json = False,
     as_markdown: Annotated[
         bool, typer.Option("--markdown", help="Print Markdown, for a comment on a pull request.")
@@ -83,6 +92,8 @@ def check(
     from kit.submissions.rules import refusing
 
     several = since or together.several(folder)
+    if several and (deep or challenge):
+        raise KitError(f"{folder}: holds several submissions; --deep and --challenge are for one, so give the folder of one")
     for path in (together.folders(folder) if several else [folder]) if mend else []:
         for line in verb.mend(path, allow_dirty, allow_trial):
             say(f"{path}/{line}")
@@ -92,6 +103,16 @@ def check(
         out(write(judgement), end="" if as_markdown else "\n")
         raise typer.Exit(0 if judgement.accepted else 1)
     findings = verb.check(folder, allow_dirty, allow_trial=allow_trial)
+    if challenge and not refusing(findings):
+        from kit.submissions.deep import answers
+
+        findings += answers(folder, challenge)
+    if deep and not refusing(findings):  # what is refused is not opened any further
+        from kit.cli.progress import working
+        from kit.submissions.deep import deep_check
+
+        with working(f"{folder.name}: making its data and scoring again"):
+            findings += deep_check(folder, allow_dirty, allow_trial, evidence)
     if as_markdown:
         out(together.as_markdown(together.Judgement(folder, {str(folder): findings})), end="")
     else:

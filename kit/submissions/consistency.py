@@ -15,6 +15,7 @@ from kit.core.schema import shortened
 from kit.data.isolated import PACK, Pack
 from kit.doctor.outcome import FILE as DOCTOR
 from kit.doctor.outcome import Outcome
+from kit.runs import evidence
 from kit.runs.collect import CARRIED, metric_record
 from kit.runs.plausibility import stated_digest
 from kit.runs.record import FILE, SBOM, Run
@@ -22,12 +23,20 @@ from kit.runs.system import KEYS, declared
 from kit.site import Site
 from kit.submissions.layout import PLACEHOLDER, packed
 from kit.submissions.rules import Finding, named
+from kit.submissions.submitter import SUBMITTER, Submitter
 from kit.submissions.survey import SKEW, Submission, same_text
 
 
 def schema(sub: Submission) -> Iterator[Finding]:
     """Each record follows its schema and is formatted as the kit writes it: no key twice, nothing added."""
-    for model, name in ((Run, FILE), (Site, "run/site.json"), (Pack, f"run/{PACK}"), (Outcome, f"run/{DOCTOR}")):
+    for model, name in (
+        (Run, FILE),
+        (Site, "run/site.json"),
+        (Pack, f"run/{PACK}"),
+        (Outcome, f"run/{DOCTOR}"),
+        (Submitter, SUBMITTER),
+        (evidence.Kept, f"run/{evidence.KEPT}"),
+    ):
         try:
             found = sub.parsed(model, name)
         except KitError as error:
@@ -114,6 +123,7 @@ def carried(sub: Submission) -> Iterator[Finding]:
         return
     logs = {f"logs/{stage.name}.{end}" for stage in benchmark.stages for end in ("out", "err")}
     expected = {*CARRIED, *logs, *(metric.file for metric in benchmark.metrics)} - ({PACK} if not run.isolated else set())
+    expected |= set(evidence.carried(benchmark, run.files))
     if not any(stage.name == RANKS for stage in benchmark.stages):
         expected.discard(f"{RANKS}.jsonl")
     for name in sorted(expected - {DOCTOR} - set(run.files)):

@@ -21,6 +21,7 @@ ATTRIBUTES = ".gitattributes"
 REQUIRED = {
     "README.md": "the result for a person: what ran, where, and what came out",
     "scientific_contribution.md": "what the result says of the science",
+    "submitter.json": "who submits, and where others get the kit from",
     "config.yaml": "where code and data come from, and every parameter",
     "result-1.txt": "the log in MLPerf's form",
     "run.json": "what ran, proof and verdict",
@@ -44,7 +45,7 @@ OF_A_RUN = {
     r"run/sbom\.cdx\.json": 8 * MEGABYTE,
     r"run/job\.stdout\.txt|run/stages/[^/]+\.(stdout|stderr)\.txt": 64 * MEGABYTE,
     r"run/figures/[^/]+\.png": 16 * MEGABYTE,
-    r"run/evidence/[^/]+\.(npz|mrc|json|npy|bin)": 64 * MEGABYTE,
+    r"run/evidence/[^/]+\.(npy|mrc|star|json)": 64 * MEGABYTE,
     r"run/([^/]+/){0,6}[^/]+\.(star|json)": 8 * MEGABYTE,
 }
 NUMBER = r"[1-9][0-9]{0,2}"
@@ -92,6 +93,11 @@ def unnamed(kind: str, value: str) -> bool:
 def descriptor(run: Run) -> str:
     """The last folder of a submission's path: what was run, and when it was asked for (UTC)."""
     return name_part("descriptor", f"{run.work.replace('/', '-')}-{run.created:%Y%m%dT%H%M%SZ}")
+
+
+def log_name(number: int) -> str:
+    """The log of the n-th run."""
+    return f"result-{number}.txt"
 
 
 def room(number: int) -> str:

@@ -14,13 +14,14 @@ from pathlib import Path
 
 from kit.runs.record import SBOM
 from kit.submissions.rules import Finding
+from kit.submissions.submitter import SUBMITTER
 from kit.submissions.survey import Submission
 
 BLOCK = 1 << 20  # bytes that are read at once
 LONGEST = 4096  # bytes of a match: one that begins later in a block is looked for again in the next
 MOST_HITS = 100  # of a pattern in a block
 NO_TEXT = frozenset({".png", ".npz", ".npy", ".mrc", ".bin"})
-CONTACTS = ("run/site.json", "submitter.json")  # where people say how to reach them
+CONTACTS = ("run/site.json", SUBMITTER)  # where people say how to reach them
 
 START = rb"(?<![A-Za-z0-9_-])"  # a token is a word of its own
 VALUE = rb"(?=[^\s\"']{0,100}[0-9])(?=[^\s\"']{0,100}[A-Za-z])[A-Za-z0-9+/=_.!@#%^&~-]{8,200}"

@@ -27,6 +27,7 @@ class Rule:
 
 COPY = "pack the run again, and send the folder as `kit submission pack` wrote it"
 OWN = "pack the run under your own names: `kit submission pack RUN --organisation NAME --system NAME`"
+COLLECT = "collect the run again, and pack it"
 AGAIN = "run the benchmark again, and collect and pack that run"
 KIT = "check with the kit that made the run (`git fetch`), or pack the run again with this one"
 SITE = "correct the site file (`kit site show`), run again, and pack that run"
@@ -313,6 +314,54 @@ AREAS: dict[str, tuple[Rule, ...]] = {
             AGAIN,
         ),
         Rule("contradiction", "error", "What can be computed again comes out the same.", "A number was edited.", AGAIN),
+    ),
+    # Of the options `--deep` and `--challenge` alone.
+    "The evidence": (
+        Rule(
+            "challenge",
+            "error",
+            "The run was made for the challenge that was given.",
+            "Another could have been made long before.",
+            "run it with the text that you were given: `kit run --challenge TEXT`",
+        ),
+        Rule(
+            "evidence-none",
+            "warning",
+            "The benchmark leaves evidence.",
+            "Nothing else can be scored again.",
+            "write it in the benchmark's code (`evidence`, `score_again`)",
+        ),
+        Rule(
+            "evidence-elsewhere",
+            "warning",
+            "Evidence is in the submission, or in the folder that `--evidence` names.",
+            "Evidence that nobody has fetched proves nothing yet.",
+            "fetch it from where kept.json says, and give its folder with `--evidence`",
+        ),
+        Rule("evidence-missing", "error", "All evidence is there.", "A score without it is somebody's word.", COLLECT),
+        Rule("evidence-changed", "error", "Evidence from elsewhere is that of kept.json.", "It is of another run.", COLLECT),
+        Rule("evidence-unread", "error", "Evidence can be read and scored.", "What stops it may hide the rest.", COLLECT),
+        Rule("evidence-form", "error", "Evidence has the form that the kit writes.", "It cannot be scored.", COLLECT),
+        Rule(
+            "evidence-data",
+            "error",
+            "The data of the run can be made here, or are here.",
+            "Masks and maps are held against them.",
+            "published data are fetched by `kit data fetch`",
+        ),
+        Rule(
+            "evidence-other-data",
+            "warning",
+            "The data made again have the checksum of the run's.",
+            "Other processors and libraries round otherwise, and scores can only be compared roughly.",
+            "score it again on a machine like that of the run",
+        ),
+        Rule("evidence-score", "error", "The scores are those of the masks.", "They follow from masks and data.", AGAIN),
+        Rule("evidence-copy", "error", "The half maps are two.", "One map twice agrees at any resolution.", AGAIN),
+        Rule("evidence-fsc", "error", "The FSC is that of the half maps and mask.", "It gives the resolution.", AGAIN),
+        Rule("evidence-map", "error", "The map is made of the half maps.", "They say nothing of another one.", AGAIN),
+        Rule("evidence-truth", "error", "The map agrees with the truth as is said.", "A number was edited.", AGAIN),
+        Rule("evidence-particles", "error", "The particles are those of the data.", "It was run on others.", AGAIN),
     ),
     "The system": (
         Rule("system-differs", "error", "The system is the one that the site declares.", "A record was edited.", SITE),

@@ -25,6 +25,7 @@ from kit.site import Site
 from kit.submissions.layout import DEEPEST, MAY_HOLD, MOST_BYTES, MOST_FILES, NUMBER, PART, room
 from kit.submissions.rerender import Answer, Question, answer
 from kit.submissions.rules import Finding
+from kit.submissions.submitter import SUBMITTER, Submitter
 
 REPEAT = re.compile(rf"repeat-({NUMBER})/(.+)")
 SKEW = 3600.0  # seconds by which the clocks of two nodes may differ
@@ -59,7 +60,7 @@ class Submission:
 
     def json(self, name: str) -> Any:
         try:
-            return read_json(self.path / name)
+            return read_json(self.path / name, finite=True)
         except KitError as error:
             raise KitError(str(error).replace(f"{self.path}/", "", 1)) from None
 
@@ -96,7 +97,13 @@ class Submission:
             if self.run is None or site is None or len(self.place) < 4:
                 return None
             question = Question(
-                run=self.run, site=site, pack=pack, organisation=self.place[0], system=self.place[2], runs=self.runs
+                run=self.run,
+                site=site,
+                pack=pack,
+                organisation=self.place[0],
+                system=self.place[2],
+                submitter=self.parsed(Submitter, SUBMITTER),
+                runs=self.runs,
             )
             return answer(question, self.allow_dirty)
         except KitError as error:

@@ -41,7 +41,18 @@ def test_several_runs_in_any_order_give_the_same_bytes(toy: Path, tmp_path: Path
     for number, place, seed in ((1, "", 3), (2, "repeat-2/", 1), (3, "repeat-3/", 2)):
         assert json.loads((folder / place / "run.json").read_text())["seed"] == seed
         assert (folder / place / "run/job.sh").is_file()
-        assert (folder / f"result-{number}.txt").is_file()
+        assert f'"key": "seed", "value": {number_of(folder, number)}' in (folder / f"result-{number}.txt").read_text()
+    readme = (folder / "README.md").read_text()
+    assert (
+        "| Measurement | mean | median | olympic mean | 95 % interval | run 1 (seed 3) | run 2 (seed 1) | run 3 (seed 2) |"
+        in readme
+    )
+    assert "| noise | 2 | 2 | 2 | -0.4841 to 4.484 | 3 | 1 | 2 |" in readme
+
+
+def number_of(folder: Path, number: int) -> int:
+    path = folder / ("run.json" if number == 1 else f"repeat-{number}/run.json")
+    return int(json.loads(path.read_text())["seed"])
 
 
 def test_runs_that_are_not_repeats(toy: Path, tmp_path: Path) -> None:
