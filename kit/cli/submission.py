@@ -10,10 +10,10 @@ from typing import Annotated
 import typer
 
 from kit.cli.options import AllowDirty, AllowTrial, Json, RunDirectories
-from kit.cli.output import out, say
+from kit.cli.output import out, out_json, say
 from kit.core.errors import KitError
 
-app = typer.Typer(help="Submissions: pack a run, check a folder.", no_args_is_help=True)
+app = typer.Typer(help="Submissions: pack a run, check a folder, sign and verify it.", no_args_is_help=True)
 
 
 def ask(question: str, checked: Callable[[str], str]) -> str:
@@ -165,3 +165,53 @@ def pull_request(
     say(f"  {opened.command}")
     if opened.failed:
         raise typer.Exit(1)
+
+
+@app.command()
+def verify(
+    folder: Annotated[Path, typer.Argument(help="A submission folder.")],
+    allowed_signers: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            envvar="KIT_ALLOWED_SIGNERS",
+            help="Keys of ssh that may sign, in ssh's own format; its principals are organisations.",
+        ),
+    ] = None,
+    key: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH",
+            help="A public key of ssh, minisign or GPG, or a folder of them: ORGANISATION.pub, ORGANISATION.asc.",
+        ),
+    ] = None,
+    require_signature: Annotated[bool, typer.Option("--require-signature", help="Refuse a folder without one.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Hash every file of a submission again, and verify its signatures. Fails if anything differs."""
+    from kit.submissions import verify as verb
+
+    found = verb.verify(folder, verb.Trusted(allowed_signers, key), require_signature)
+    if as_json:
+        out_json(verb.as_json(found))
+    else:
+        out(verb.report(found))
+    if found.problems:
+        raise typer.Exit(1)
+
+
+@app.command()
+def sign(
+    folder: Annotated[Path, typer.Argument(help="A submission folder.")],
+    key: Annotated[
+        str, typer.Option(metavar="KEY", help="A key file of ssh or minisign, or the id of a key in GPG's keyring.")
+    ],
+    tool: Annotated[
+        str | None, typer.Option("--with", help="ssh, minisign or gpg [default: what the key belongs to].")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a signature that is there.")] = False,
+) -> None:
+    """Sign a submission with your key, and print the file of the signature."""
+    from kit.submissions.sign import sign as write
+
+    out(write(folder, key, tool, force))
