@@ -114,6 +114,12 @@ def test_the_body(submission: Path, clone: Path) -> None:
     assert "\\<b\\>x\\</b\\> \\| \\[y\\]\\(z\\) \\`" in body
 
 
+def test_a_signature_goes_with_it(submission: Path, clone: Path) -> None:
+    (submission / "sha256sums.txt.sig").write_text("-----BEGIN SSH SIGNATURE-----\n")
+    opened = open_request(submission, clone)
+    assert "sha256sums.txt.sig" in git(clone, "diff", "--name-only", "main", opened.branch)
+
+
 def test_a_clone_that_holds_the_folder(submission: Path, clone: Path) -> None:
     place = clone / "submissions" / "/".join(submission.parts[-4:])
     place.parent.mkdir(parents=True)
