@@ -160,7 +160,7 @@ def test_workflows_are_what_they_say(made: Path, name: str) -> None:
     """Nothing foreign runs, no token is where a stranger's text is read, and no foreign text is put into a script."""
     found = workflow(made, name)
     assert found["permissions"] == {}
-    assert found["defaults"]["run"]["shell"] == "bash"  # as `Runner.run` has it; GitHub's own default passes over a failure in a pipe
+    assert found["defaults"]["run"]["shell"] == "bash"  # with pipefail, which the default of GitHub lacks
     assert "pull_request_target" not in found["on"]
     reads = {job for job, _, step in steps(made, name) if "kit" in step.get("run", "").split()}
     for job, content in found["jobs"].items():
@@ -466,6 +466,18 @@ def test_images_are_built_where_a_check_needs_them(runner: Runner) -> None:
     assert not log.exists()
     assert runner.run(submitted(runner, "o/relion/s/tiny-1"), "check", (BASE, step)).returncode == 0
     assert log.read_text() == "image build relion-basic\n"
+
+
+@pytest.mark.parametrize("verdicts", ["", '{"submissions": []}'])
+def test_the_leaderboard_takes_verdicts_of_all_submissions_together(runner: Runner, verdicts: str) -> None:
+    """Also where there is none yet, and where some are refused."""
+    (runner.bin / "kit").write_text(f"#!/bin/sh\n[ $1 = report ] && echo \"$*\" && exit\nprintf '%s' '{verdicts}'\nexit 1\n")
+    (runner.bin / "kit").chmod(0o755)
+    result = runner.run("refs/heads/main", "leaderboard", ("main", "the pages"))
+    words = "report --leaderboard submissions --verdicts build/verdicts.json --to build/site\n"
+    assert (result.returncode, result.stdout) == (0, words), result.stderr
+    (job,) = runner.made.parent.glob("job-*")
+    assert (job / "build/verdicts.json").read_text() == (verdicts or "[]\n")
 
 
 def test_the_readme_shows_commands_that_there_are(made: Path) -> None:
