@@ -34,6 +34,7 @@ from kit.runs.record import FILE, SBOM, Run, State, read_stages, stage_lines
 from kit.runs.states import judge
 from kit.runs.system import KEYS, declared
 from kit.site import Site
+from kit.submissions.document import figures
 from kit.submissions.layout import (
     DEEPEST,
     LEVELS,
@@ -132,6 +133,7 @@ class Submission:
                 organisation=self.place[0],
                 system=self.place[2],
                 submitter=self.parsed(Submitter, SUBMITTER),
+                pictures=figures(self.path, self.files),
                 runs=self.runs,
             )
             return answer(question, self.allow_dirty)
@@ -324,6 +326,14 @@ def rendering(sub: Submission) -> Iterator[Finding]:
     yield from same_text(sub, "run/job.sh", answer.script, "for this run")
     for name, text in answer.derived.items():
         yield from same_text(sub, name, text, "of this run")
+    logs = {name for name in sub.files if re.fullmatch(rf"result-{NUMBER}\.txt", name)}
+    for name in sorted(logs - answer.derived.keys()):
+        yield Finding(name, "is of no run of this submission")
+    for name in sorted(answer.derived.keys() - sub.files.keys() - REQUIRED.keys()):
+        yield Finding(name, "missing: the log of one of its runs")
+    for name, wanted in answer.documents.items():
+        if sub.there(name) and sub.digest(name) != wanted:
+            yield Finding(name, "is not the document that the kit writes of this run and its figures")
     for key, wanted in answer.facts.items():
         found: Any = run
         for part in key.split("."):

@@ -15,10 +15,11 @@ from kit.core.checksums import labelled, write_sums
 from kit.core.errors import KitError
 from kit.core.files import json_text, open_plain
 from kit.runs.record import FILE, Run, load_run, resolved
+from kit.submissions.document import figures
 from kit.submissions.layout import descriptor, is_trial, name_part, packed, room
 from kit.submissions.repeats import MOST_RUNS, differences, in_order
 from kit.submissions.submitter import SUBMITTER, Ask, Submitter, person, submitter
-from kit.submissions.texts import derived
+from kit.submissions.texts import derived, documents
 
 
 def pack(
@@ -114,10 +115,13 @@ def write_folder(
             if labelled(sums[place]) != digest:
                 raise KitError(f"{directory / name}: missing or changed since the run was collected; collect it again")
         sums[f"{room(number)}{FILE}"] = copy(directory, FILE, folder / room(number) / FILE)
-    texts = derived(runs, benchmark, organisation, system, submitted_by)
-    for name, text in {**texts, SUBMITTER: json_text(submitted_by.model_dump())}.items():
-        (folder / name).write_bytes(text.encode())
-        sums[name] = hashlib.sha256(text.encode()).hexdigest()
+    told = (runs, benchmark, organisation, system, submitted_by)
+    texts = {**derived(*told), SUBMITTER: json_text(submitted_by.model_dump())}
+    contents = {name: text.encode() for name, text in texts.items()}
+    contents |= documents(*told, figures(folder, [packed(name) for name in runs[0].files]))
+    for name, content in contents.items():
+        (folder / name).write_bytes(content)
+        sums[name] = hashlib.sha256(content).hexdigest()
     write_sums(folder, sums)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from kit.runs.record import FILE, MetricRecord, Run
 from kit.runs.system import description
 from kit.script.quoting import environment, words
 from kit.submissions.averages import half_width, mean, olympic
+from kit.submissions.document import NAMES, document
 from kit.submissions.layout import ATTRIBUTES, is_trial, log_name
 from kit.submissions.mllog import log
 from kit.submissions.submitter import Submitter
@@ -49,6 +50,22 @@ def derived(
         **{log_name(number): log(run, organisation, system) for number, run in enumerate(runs, start=1)},
         ATTRIBUTES: "# Bytes as they are: checksums are over them.\n* -text\n",
     }
+
+
+def documents(
+    runs: Sequence[Run],
+    benchmark: Benchmark,
+    organisation: str,
+    system: str,
+    submitter: Submitter | None,
+    pictures: Mapping[str, bytes],
+) -> dict[str, bytes]:
+    """{name: content} of what else follows from the runs: the document, under both of its names.
+
+    `pictures` are the figures of the first run that it takes (document.chosen), by name.
+    """
+    content = document(facts(runs, benchmark, organisation, system, submitter or Submitter()), pictures)
+    return dict.fromkeys(NAMES, content)
 
 
 def facts(runs: Sequence[Run], benchmark: Benchmark, organisation: str, system: str, submitter: Submitter) -> dict[str, Any]:
