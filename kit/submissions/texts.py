@@ -297,7 +297,7 @@ def needs(runs: Sequence[Run], benchmark: Benchmark) -> list[str]:
     seconds = [sum(stage.seconds or 0.0 for stage in one.stages if stage.timed) for one in runs]
     memory = max((stage.memory_gb for stage in benchmark.stages), default=0.0)
     if memory:
-        needed = f"about {memory:g} GB on a node"
+        needed = f"about {memory:.3g} GB on a node"
     else:
         needed = f"not known; this node had {run.system.get('host_memory_capacity', UNKNOWN)}"
     if size.dataset:

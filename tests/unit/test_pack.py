@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import json
+import logging
+import sys
 from pathlib import Path
 
 import pytest
-from conftest import boxed, files
+from conftest import ROOT, boxed, files
+from mlperf_logging.compliance_checker import mlp_compliance
+from mlperf_logging.repo_checker import repo_checker
+from mlperf_logging.system_desc_checker import system_desc_checker
 
+from kit.cli import main
 from kit.core.errors import KitError
 from kit.plan import Request, make_plan
 from kit.runs import launch
 from kit.runs.collect import collect
 from kit.submissions.check import check
+from kit.submissions.mlperf import export
 from kit.submissions.pack import pack
 
 pytestmark = pytest.mark.usefixtures("toy")
@@ -55,6 +62,35 @@ def number_of(folder: Path, number: int) -> int:
     return int(json.loads(path.read_text())["seed"])
 
 
+def test_folders_of_mlperf(toy: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Several runs, and MLPerf's own checkers on what comes out."""
+    runs, to = [finished(toy, seed) for seed in (1, 2)], tmp_path / "to"
+    results = export(runs, to)
+    assert results == to / "laboratory/results/here/toy"
+    assert sorted(path.name for path in results.iterdir()) == ["result_0.txt", "result_1.txt"]
+    assert '"key": "seed", "value": 2' in (results / "result_1.txt").read_text()
+    (code,) = (to / "laboratory/benchmarks/toy/implementations").iterdir()
+    assert (code / "run/job.sh").is_file()
+    assert (code / "repeat-2/run/job.sh").is_file()
+    described = to / "laboratory/systems/here.json"
+    assert system_desc_checker.check_system_desc(described, "hpc", "3.0.0")[0]
+    checker = mlp_compliance.make_checker("hpc", "3.0.0", quiet=False, werror=True)
+    ruleset = ROOT / "kit/submissions/science_ruleset.yaml"
+    assert mlp_compliance.main(str(results / "result_0.txt"), str(ruleset), checker)[0]
+    with caplog.at_level(logging.INFO):
+        repo_checker.run_checks(to)
+    assert "ALL CHECKS PASSED" in caplog.text
+    assert [path.name for path in to.iterdir()] == ["laboratory"]
+    before = contents(to)
+    with pytest.raises(KitError, match="results/here/toy: exists; a result is never overwritten"):
+        export([finished(toy, 3)], to)
+    (to / "laboratory/results/here").rename(tmp_path / "elsewhere")
+    described.write_text("{}")
+    with pytest.raises(KitError, match=r"systems/here\.json: describes another system"):
+        export([finished(toy, 4)], to)
+    assert set(contents(to)) == {name for name in before if not name.startswith("laboratory/results/")}
+
+
 def test_runs_that_are_not_repeats(toy: Path, tmp_path: Path) -> None:
     one, same, other = finished(toy, 1), finished(toy, 1), finished(toy, 2)
     with pytest.raises(KitError, match=f"{one} and {same}: seed is 1 in both; repeats need seeds of their own"):
@@ -72,4 +108,25 @@ def test_runs_that_are_not_repeats(toy: Path, tmp_path: Path) -> None:
     record.write_text(json.dumps({**run, "state": {"name": "failed", "reason": "x"}}))
     with pytest.raises(KitError, match="only a valid run can be submitted"):
         pack([one, other], tmp_path / "to")
+    assert not (tmp_path / "to").exists()
+
+
+def test_layout_of_the_command(
+    toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["kit", "submission", "pack", str(finished(toy, 1)), "--to", str(tmp_path / "to"), "--layout"]
+    monkeypatch.setattr(sys, "argv", [*words, "mlperf"])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code in (0, None), capsys.readouterr()
+    assert capsys.readouterr().out == f"{tmp_path}/to/laboratory/results/here/toy\n"
+    monkeypatch.setattr(sys, "argv", [*words, "other"])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 2
+
+
+def test_export_that_is_refused_leaves_nothing(toy: Path, tmp_path: Path) -> None:
+    with pytest.raises(KitError, match="organisation '' cannot be a folder"):
+        export([finished(toy, 1)], tmp_path / "to", "")
     assert not (tmp_path / "to").exists()
