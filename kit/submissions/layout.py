@@ -47,7 +47,7 @@ OF_A_RUN = {
     r"run/sbom\.cdx\.json": 8 * MEGABYTE,
     r"run/job\.stdout\.txt|run/stages/[^/]+\.(stdout|stderr)\.txt": 64 * MEGABYTE,
     r"run/figures/[^/]+\.png": 16 * MEGABYTE,
-    r"run/evidence/[^/]+\.(npz|mrc|json|npy|bin)": 64 * MEGABYTE,
+    r"run/evidence/[^/]+\.(npy|mrc|star|json)": 64 * MEGABYTE,
     r"run/([^/]+/){0,6}[^/]+\.(star|json)": 8 * MEGABYTE,
 }
 NUMBER = r"[1-9][0-9]{0,2}"

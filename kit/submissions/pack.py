@@ -38,6 +38,7 @@ def pack(
     organisation or system that is neither given nor known, and without it that is an error (kit/submissions/submitter.py).
     """
     from kit.submissions.check import check
+    from kit.submissions.rules import refusing
 
     folders, runs = valid_runs([directories] if isinstance(directories, Path) else directories)
     run = runs[0]
@@ -54,7 +55,7 @@ def pack(
     try:
         partial.chmod(0o755)
         write_folder(partial, folders, runs, benchmark, levels[0], levels[2], submitted_by)
-        findings = check(partial, allow_dirty, levels, allow_trial)
+        findings = refusing(check(partial, allow_dirty, levels, allow_trial))
         if findings:
             raise KitError("\n".join([f"{target}: would be refused, and is not written:", *map(str, findings)]))
         try:

@@ -49,7 +49,7 @@ class Question(Model):
     organisation: str
     system: str
     submitter: Submitter | None = None
-    pictures: dict[str, bytes] = {}  # of the document, by name (document.figures)
+    pictures: dict[str, bytes] | None = None  # of the document, by name (document.figures); None: no document is wanted
     runs: list[Run] = []  # all of the submission, in its order, where the texts are asked for; `run` is the first
 
 
@@ -71,7 +71,7 @@ DONE: dict[str, Any] = {"state": State(name="rendered"), "stages": [], "metrics"
 def again(question: Question) -> Answer:
     """Renders a run with this kit; KitError if the kit could not have made it."""
     run, site = question.run, question.site
-    asked = question.model_copy(update={"run": run.model_copy(update=DONE), "runs": [], "submitter": None, "pictures": {}})
+    asked = question.model_copy(update={"run": run.model_copy(update=DONE), "runs": [], "submitter": None, "pictures": None})
     final, script = script_of(asked.model_dump_json())
     facts = {
         "kit": __version__,
@@ -87,13 +87,14 @@ def again(question: Question) -> Answer:
         "image.recipe": final.image.recipe_digest,
     }
     told = (question.runs or [run], final.benchmark, question.organisation, question.system, question.submitter)
+    written = {} if question.pictures is None else documents(*told, question.pictures)
     return Answer(
         benchmark=json_text(final.benchmark.model_dump(mode="json")),
         script=script,
         commands={stage: text for stage, (text, _) in commands(final).items()},
         facts=facts,
         derived=derived(*told),
-        documents={name: digest_of(content) for name, content in documents(*told, question.pictures).items()},
+        documents={name: digest_of(content) for name, content in written.items()},
     )
 
 

@@ -379,7 +379,7 @@ def test_path_that_differs_from_the_log(submission: Path) -> None:
 
 def test_second_result_is_not_taken_unread(submission: Path) -> None:
     (submission / "result-2.txt").write_text((submission / "result-1.txt").read_text())
-    assert "result-2.txt: is of no run of this submission" in forged(submission)
+    assert "holds 2 of result-N.txt, and 1 run(s)" in forged(submission)
 
 
 def test_key_that_stands_twice(submission: Path) -> None:

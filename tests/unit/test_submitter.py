@@ -29,8 +29,9 @@ from kit.runs import launch
 from kit.runs.collect import collect
 from kit.runs.record import load_run
 from kit.site import load_site
-from kit.submissions.check import Finding, check
+from kit.submissions.check import check
 from kit.submissions.pack import pack
+from kit.submissions.rules import Finding
 from kit.submissions.submitter import origin, person, remember
 from kit.submissions.texts import derived
 
