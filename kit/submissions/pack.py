@@ -44,15 +44,16 @@ def pack(
     run = runs[0]
     benchmark, site = resolved(folders[0])
     organisation, system = submitter(site, organisation, system, ask)
-    submitted_by = person(is_trial(organisation), ask)
     levels = (organisation, name_part("application", run.benchmark), system, descriptor(run))
     target = submissions.joinpath(*levels)
     if target.exists():
         raise KitError(f"{target}: exists; a submission is never overwritten. Remove it, or keep it as it is")
+    submitted_by = person(is_trial(organisation), ask)
     made = [folder for folder in target.parents if not folder.exists()]
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    partial: Path | None = None
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
         partial.chmod(0o755)
         write_folder(partial, folders, runs, benchmark, levels[0], levels[2], submitted_by)
         findings = refusing(check(partial, allow_dirty, levels, allow_trial))
@@ -65,7 +66,8 @@ def pack(
                 raise
             raise KitError(f"{target}: exists; another kit has packed it meanwhile") from None
     except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
+        if partial:
+            shutil.rmtree(partial, ignore_errors=True)
         with contextlib.suppress(OSError):  # another kit may have packed into one of them
             for folder in made:
                 folder.rmdir()

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+import resource
+import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, boxed, files
+from conftest import ROOT, boxed, files, forged
 from mlperf_logging.compliance_checker import mlp_compliance
 from mlperf_logging.repo_checker import repo_checker
 from mlperf_logging.system_desc_checker import system_desc_checker
@@ -20,7 +23,7 @@ from kit.runs import launch
 from kit.runs.collect import collect
 from kit.submissions.check import check
 from kit.submissions.mlperf import export
-from kit.submissions.pack import pack
+from kit.submissions.pack import copy, pack
 
 pytestmark = pytest.mark.usefixtures("toy")
 
@@ -130,3 +133,78 @@ def test_export_that_is_refused_leaves_nothing(toy: Path, tmp_path: Path) -> Non
     with pytest.raises(KitError, match="organisation '' cannot be a folder"):
         export([finished(toy, 1)], tmp_path / "to", "")
     assert not (tmp_path / "to").exists()
+
+
+@pytest.mark.parametrize("most", [0, 500, 5000])
+def test_a_disk_that_is_full_leaves_nothing(toy: Path, tmp_path: Path, most: int) -> None:
+    """Files cannot grow beyond so many bytes: the first, one of the run, and the document are cut off."""
+    run = finished(toy, 1)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            pack(run, tmp_path / "to")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not (tmp_path / "to").exists()
+
+
+@pytest.mark.parametrize("when", ["copy", "derived", "documents", "write_sums"])
+def test_interrupted_at_any_step_leaves_nothing(
+    toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    def interrupt(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    run = finished(toy, 1)
+    monkeypatch.setattr(f"kit.submissions.pack.{when}", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        pack(run, tmp_path / "to")
+    assert not (tmp_path / "to").exists()
+
+
+def test_a_file_that_changes_while_it_is_packed(toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is copied is held against what was collected."""
+    run = finished(toy, 1)
+
+    def changing(directory: Path, name: str, target: Path) -> str:
+        if name == "stages.jsonl":
+            with (directory / name).open("a") as file:
+                file.write("{}\n")
+        return copy(directory, name, target)
+
+    monkeypatch.setattr("kit.submissions.pack.copy", changing)
+    with pytest.raises(KitError, match=r"stages\.jsonl: missing or changed since the run was collected"):
+        pack(run, tmp_path / "to")
+    assert not (tmp_path / "to").exists()
+
+
+def test_what_a_forger_may_do_to_repeats(toy: Path, tmp_path: Path) -> None:
+    """Repeats that are exchanged, taken away or hidden are found."""
+    folder = pack([finished(toy, seed) for seed in (1, 2, 3)], tmp_path / "to")
+    assert forged(folder) == ""
+
+    def tried(change: Callable[[Path], object]) -> str:
+        copied = tmp_path.joinpath("tried", *folder.parts[-4:])
+        shutil.rmtree(copied, ignore_errors=True)
+        shutil.copytree(folder, copied)
+        change(copied)
+        return forged(copied)
+
+    def exchange(copied: Path) -> None:
+        (copied / "repeat-2").rename(copied / "x")
+        (copied / "repeat-3").rename(copied / "repeat-2")
+        (copied / "x").rename(copied / "repeat-3")
+
+    def leave_out(copied: Path) -> None:
+        shutil.rmtree(copied / "repeat-3")
+        (copied / "result-3.txt").unlink()
+
+    def another_person(copied: Path) -> None:
+        path = copied / "submitter.json"
+        path.write_text(path.read_text().replace('"name": ""', '"name": "Somebody Else"'))
+
+    assert "README.md: line" in tried(exchange)
+    assert "README.md: line" in tried(leave_out)
+    assert "scientific_contribution.pdf: is not the document" in tried(leave_out)
+    assert "README.md: line" in tried(another_person)
