@@ -5,25 +5,35 @@ from __future__ import annotations
 import json
 import logging
 import resource
+import shlex
 import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer.main
 from conftest import ROOT, boxed, files, forged
 from mlperf_logging.compliance_checker import mlp_compliance
 from mlperf_logging.repo_checker import repo_checker
 from mlperf_logging.system_desc_checker import system_desc_checker
 
-from kit.cli import main
+from kit.benchmark import Benchmark
+from kit.challenge import Challenge
+from kit.cli import app, main
 from kit.core.errors import KitError
+from kit.core.files import read_json
+from kit.core.schema import parse
 from kit.plan import Request, make_plan
 from kit.runs import launch
 from kit.runs.collect import collect
+from kit.runs.record import load_run
 from kit.submissions.check import check
 from kit.submissions.mlperf import export
 from kit.submissions.pack import copy, pack
+from kit.submissions.submitter import Submitter
+from kit.submissions.texts import again
 
 pytestmark = pytest.mark.usefixtures("toy")
 
@@ -58,6 +68,35 @@ def test_several_runs_in_any_order_give_the_same_bytes(toy: Path, tmp_path: Path
         in readme
     )
     assert "| noise | 2 | 2 | 2 | -0.4841 to 4.484 | 3 | 1 | 2 |" in readme
+
+
+def test_the_commands_that_make_a_run_again(submission: Path, tmp_path: Path) -> None:
+    """They are commands of the kit, and what they ask for is what was asked for."""
+    run = load_run(submission)
+    benchmark = parse(Benchmark, read_json(submission / "run/benchmark.json"), "benchmark")
+    assert run.rendering is not None
+    odd = {"speed": 4, "mode": "two 'words' `x` $(y)"}
+    rendering = run.rendering.model_copy(update={"parameters": odd, "nodes": 2, "threads": 3, "minutes": 7})
+    changed = run.model_copy(update={"size": "tiny", "seed": 5, "rendering": rendering, "isolated": "first"})
+    challenged = run.model_copy(update={"challenge": Challenge(text="a long enough text", repeat=3)})
+    for runs in ([run], [changed, changed], [challenged]):
+        lines = again(runs, benchmark, Submitter(repository="https://host.org/kit.git"))
+        assert lines[0] == "git clone https://host.org/kit.git kit && cd kit"
+        for line in lines[3:]:
+            words = shlex.split(line, comments=True)
+            context = typer.main.get_command(app)
+            assert words[0] == "kit"
+            known: Any = context
+            rest = words[1:]
+            while hasattr(known, "get_command"):
+                known = known.get_command(known.make_context("kit", ["--help"], resilient_parsing=True), rest.pop(0))
+            asked = known.make_context("kit", rest, resilient_parsing=False).params
+            if words[1] == "run" and runs[0] is changed:
+                assert asked["settings"] == ["speed=4", f"mode={odd['mode']}"]
+                assert (asked["nodes"], asked["threads"], asked["minutes"], asked["seed"]) == (2, 3, 7, 5)
+                assert asked["isolated"] == Path("PACK")
+            if words[1] == "run" and runs[0] is challenged:
+                assert (asked["challenge"], asked["repeat"], asked["seed"]) == ("a long enough text", 3, None)
 
 
 def number_of(folder: Path, number: int) -> int:
