@@ -463,7 +463,7 @@ def strange_files() -> dict[str, Callable[[Path], Any]]:
         "its name is not made of": written("run/figures/caf\u00e9.png"),
         "r\\udcff.md: its name is not made of": lambda folder: Path(os.fsdecode(os.fsencode(folder) + b"/r\xff.md")).touch(),
         "\\x1b[2Jx.md: its name": written("\x1b[2Jx.md"),
-        "lies more than 9 folders deep": written("run/a/b/c/d/e/f/g/h/i.json"),
+        "lies more than 9 folders deep": written("run/a/b/c/d/e/f/g/h/i/j.json"),
     }
 
 
