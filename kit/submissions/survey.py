@@ -22,6 +22,7 @@ from kit.core.schema import M, parse, shortened
 from kit.data.isolated import PACK, Pack
 from kit.runs.record import FILE, Run
 from kit.site import Site
+from kit.submissions.document import figures
 from kit.submissions.layout import DEEPEST, MAY_HOLD, MOST_BYTES, MOST_FILES, NUMBER, PART, room
 from kit.submissions.rerender import Answer, Question, answer
 from kit.submissions.rules import Finding
@@ -104,6 +105,7 @@ class Submission:
                 organisation=self.place[0],
                 system=self.place[2],
                 submitter=self.parsed(Submitter, SUBMITTER),
+                pictures=None if self.room else figures(self.path, self.files),
                 runs=self.runs,
             )
             return answer(question, self.allow_dirty)
