@@ -9,11 +9,13 @@ from typing import Annotated
 
 import typer
 
+from kit.cli import groups, history
 from kit.cli.options import AllowDirty, AllowTrial, Json, RunDirectory
 from kit.cli.output import out
 from kit.core.errors import KitError
 
 app = typer.Typer(help="Submissions: pack a run, check a folder.", no_args_is_help=True)
+app.add_typer(history.app, name="import", cls=groups.Group)
 
 
 def ask(question: str, checked: Callable[[str], str]) -> str:
