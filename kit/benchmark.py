@@ -23,6 +23,56 @@ MOST_SEED = 2**31 - 1
 Gate = Annotated[float, Field(allow_inf_nan=False)]  # nothing would miss one that is no number
 
 
+UNKNOWN = "unknown"
+
+
+class Form(Model):
+    """The rest of the working group's form "Specific Benchmark Targets", as it was filled in; else it is unknown."""
+
+    science: str = UNKNOWN
+    task: str = UNKNOWN
+    owner: str = UNKNOWN  # the institute that looks after it
+    about: str = UNKNOWN
+    download: str = UNKNOWN
+    data_size: str = UNKNOWN
+    input_size: str = UNKNOWN
+    training_samples: str = UNKNOWN
+    validation_samples: str = UNKNOWN
+    reference_code: str = UNKNOWN
+    run_instructions: str = UNKNOWN
+    systems: dict[str, str] = {}  # explored, and how they performed
+    improvements: list[str] = []  # examples
+    remarks: list[str] = []  # what a reader should know of these statements
+    sources: list[str] = Field(min_length=1)
+
+
+class Link(Model):
+    name: str
+    url: str
+
+
+class Entry(Model):
+    """What the list of benchmarks of MLCommons Science asks for and the card does not say (kit/card.py)."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_.-]+( [A-Za-z0-9_.-]+)*$")  # of which the list makes the name of a page
+    date: str = Field(pattern=r"^\d{4}-\d\d-\d\d$")  # since when there is the benchmark; not known: its entry
+    url: str = Field(pattern=r"^https?://")
+    doi: str = UNKNOWN
+    licensing: str = UNKNOWN
+    domain: list[str] = Field(min_length=1)
+    keywords: list[str] = Field(min_length=1)
+    task_types: list[str] = Field(min_length=1)
+    capabilities: list[str] = Field(min_length=1)
+    metrics: list[str] = []  # of a benchmark whose metrics the kit does not know
+    motif: list[str] = Field(min_length=1)
+    ml_task: list[str] = Field(min_length=1)
+    contact: str = UNKNOWN
+    email: str = UNKNOWN
+    cite: list[str] = Field(min_length=1)  # BibTeX
+    datasets: list[Link] = Field(min_length=1)
+    results: list[Link] = []
+
+
 class Card(Model):
     """The science of a benchmark, in the words of the MLCommons Science working group."""
 
@@ -32,6 +82,9 @@ class Card(Model):
     dataset: str
     baseline: str
     listed: bool = False  # among the working group's own benchmarks; otherwise a result is a proposal
+    # Of a file: a run says what it had to do, and not what others say of it.
+    form: Form | None = Field(default=None, exclude=True)
+    entry: Entry | None = Field(default=None, exclude=True)
 
 
 class Size(Model):

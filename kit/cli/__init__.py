@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 
 from kit import __version__
-from kit.cli import bundle, compare, data, groups, image, listing, reproduce, run, site, submission
+from kit.cli import bundle, card, compare, data, groups, image, listing, reproduce, run, site, submission
 from kit.cli.output import say
 from kit.core.errors import KitError
 
@@ -44,6 +44,7 @@ app = typer.Typer(
 )
 COMMANDS: dict[str, Callable[..., None]] = {
     "list": listing.list_all,
+    "card": card.card,
     "doctor": listing.doctor,
     "run": run.run,
     "scaling": run.scaling,

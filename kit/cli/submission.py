@@ -10,11 +10,13 @@ from typing import Annotated
 
 import typer
 
+from kit.cli import groups, history
 from kit.cli.options import AllowDirty, AllowTrial, Json, RunDirectories
 from kit.cli.output import out, out_json, say
 from kit.core.errors import KitError
 
 app = typer.Typer(help="Submissions: pack a run, check a folder, sign and verify it.", no_args_is_help=True)
+app.add_typer(history.app, name="import", cls=groups.Group)
 
 
 def ask(question: str, checked: Callable[[str], str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
+from types import UnionType
 from typing import Annotated, Any, TypeVar, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, ValidationError
@@ -79,6 +80,8 @@ def known_keys(model: type[BaseModel], location: tuple[int | str, ...]) -> set[s
             here = field.annotation if field else None
         else:  # a key of dict[str, X], an index of list[X]
             here = next((inner for inner in reversed(get_args(here)) if inner is not type(None)), None)
+    if isinstance(here, UnionType):  # a model that may be left out
+        here = next((inner for inner in get_args(here) if is_model(inner)), None)
     if not is_model(here):
         return set()
     return here.known_keys() if issubclass(here, Model) else set(here.model_fields)

@@ -1,0 +1,28 @@
+"""`kit card`: what a benchmark is, for a reader or for the list of benchmarks of MLCommons Science."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from kit.cli import complete
+from kit.cli.output import out
+
+
+def card(
+    benchmark: Annotated[
+        str | None,
+        typer.Argument(help="A benchmark, of the kit or to come [default: all].", autocompletion=complete.cards),
+    ] = None,
+    catalogue: Annotated[
+        bool, typer.Option("--catalogue", help="The entry of the list of benchmarks of MLCommons Science, as YAML.")
+    ] = False,
+) -> None:
+    """Print the card of a benchmark: objective, formula, score, data, baseline, systems explored and improvements."""
+    from kit import card as verb
+
+    if catalogue:
+        out(verb.entries([benchmark] if benchmark else verb.card_names()), end="")
+    else:
+        out(verb.markdown(benchmark) if benchmark else verb.all_cards(), end="")
