@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, model_validator
 
 from kit.benchmarks import Code
+from kit.challenge import Challenge
 from kit.core import paths
 from kit.core.errors import KitError, unknown
 from kit.core.files import read_json, read_text, read_toml
@@ -30,6 +31,7 @@ class Card(Model):
     score: str
     dataset: str
     baseline: str
+    listed: bool = False  # among the working group's own benchmarks; otherwise a result is a proposal
 
 
 class Size(Model):
@@ -292,6 +294,29 @@ class Benchmark(Model):
         if not 0 <= seed <= MOST_SEED:
             raise KitError(f"--seed {seed}: a number from 0 to {MOST_SEED} is needed")
         changed = size.model_copy(update={"parameters": {**size.parameters, "random_seed": seed}})
+        return self.model_copy(update={"sizes": {**self.sizes, size_name: changed}})
+
+    def challenged(self, size_name: str, challenge: Challenge | None) -> Benchmark:
+        """The benchmark with the seeds of a challenge, for its data and its stages; itself without one.
+
+        KitError for a size whose data are not generated from a seed: they are known to everybody.
+        """
+        if challenge is None:
+            return self
+        size, where = self.size(size_name), f"benchmark {self.name}, size {size_name}"
+        if size.dataset:
+            raise KitError(
+                f"{where}: --challenge decides generated data, and this size runs on the published data set {size.dataset}, "
+                "which is the same for everybody; take a size on generated data"
+            )
+        key = self.code.DATA_SEED
+        if key not in size.parameters or "random_seed" not in size.parameters:
+            raise KitError(f"{where}: its data have no seed that --challenge could decide")
+        seeds = {
+            key: challenge.data_seed(self.name, size_name, MOST_SEED),
+            "random_seed": challenge.run_seed(self.name, size_name, MOST_SEED),
+        }
+        changed = size.model_copy(update={"parameters": {**size.parameters, **seeds}})
         return self.model_copy(update={"sizes": {**self.sizes, size_name: changed}})
 
     def with_parameters(self, size_name: str, settings: Iterable[str]) -> Benchmark:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kit.benchmark import Benchmark, Size, load_benchmark
+from kit.challenge import Challenge
 from kit.core.errors import KitError
 from kit.core.host import this_machine
 from kit.data.isolated import Pack, load_pack
@@ -40,6 +41,7 @@ class Request:
     gpus: int | None = None  # of a node; None: all that the partition has
     minutes: int | None = None  # of one job; None: what the size needs
     allow_cpu: bool = False  # an image for GPUs where there are none
+    challenge: Challenge | None = None  # decides the seeds of generated data and of the stages
 
 
 @dataclass(frozen=True)
@@ -106,9 +108,13 @@ def make_plan(
         request.size, nodes=request.nodes, ranks=request.ranks, threads=request.threads
     )
     benchmark = benchmark.with_parameters(request.size, request.parameters)
+    if request.challenge and (request.isolated or pack or request.scaling):
+        raise KitError("--challenge decides the data of a whole run, not of one stage alone or of a scaling measurement")
     if request.scaling:
         benchmark = scaling.plan(benchmark, request.size, request.scaling, request.epochs)
-    benchmark = benchmark.with_seed(request.size, request.seed)
+    if request.challenge and request.seed is not None:
+        raise KitError("--challenge decides the random seed, and --seed gives one: only one of them can be")
+    benchmark = benchmark.challenged(request.size, request.challenge).with_seed(request.size, request.seed)
     image = load_image(benchmark.image(request.image), request.arguments)
     site = site or load_site(request.site)
     if request.isolated is not None and pack is None:
@@ -157,6 +163,9 @@ def placed(
 def repeated(request: Request, count: int) -> list[Plan]:
     """The plans of a request that is made `count` times: from the second on each has the next random seed."""
     first = make_plan(request)
+    if request.challenge:
+        repeats = [request.challenge.model_copy(update={"repeat": number}) for number in range(2, count + 1)]
+        return [first, *(make_plan(dataclasses.replace(request, challenge=repeat)) for repeat in repeats)]
     seeds = [(first.seed or 0) + number for number in range(1, count)]
     return [first, *(make_plan(dataclasses.replace(request, seed=seed)) for seed in seeds)]
 
@@ -217,7 +226,8 @@ def request_of(run: Run) -> Request:
         nodes=source.nodes if source else None,
         ranks=source.ranks if source else None,
         threads=source.threads if source else None,
-        seed=run.seed,
+        seed=None if run.challenge else run.seed,
+        challenge=run.challenge,
         parameters=tuple(f"{key}={value}" for key, value in source.parameters.items()) if source else (),
         gpus=source.gpus if source else None,
         minutes=source.minutes if source else None,

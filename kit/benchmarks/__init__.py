@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from kit.plan import Plan
 
 Parameters = Mapping[str, int | float | str]
+# Writes a piece of evidence: (directory of the run, the file to write).
+Writer = Callable[[Path, Path], None]
 
 
 class Code(Protocol):
@@ -26,6 +28,10 @@ class Code(Protocol):
 
     # Files of the kit, by their path in the package, whose text decides what `generate` writes.
     GENERATOR: tuple[str, ...] = ()
+    # The parameter of a size that is the seed of its generated data; empty where no seed decides them.
+    DATA_SEED: str = ""
+    # Floating-point operations that are behind one unit of a throughput, at the very least, by the name of the metric.
+    FLOP: Mapping[str, float] = {}
 
     @abstractmethod
     def generate(self, folder: Path, parameters: Parameters) -> None:
@@ -80,5 +86,23 @@ class Code(Protocol):
         """(file, what is wrong with it) of the files that a submission carries, by their names in the run.
 
         What can be computed from them again is computed again. Some may be missing, and none can be trusted.
+        """
+        return ()
+
+    def evidence(self, stages: Collection[str]) -> Mapping[str, Writer]:
+        """What the scores of a run with these stages can be computed from again: how to write each file, by its name.
+
+        The same run gives the same bytes. A writer may raise KitError for an output that is missing or cannot be read.
+        """
+        return {}
+
+    def score_again(
+        self, files: Mapping[str, Path], data: Path, parameters: Parameters, same_data: bool
+    ) -> Iterable[tuple[str, str, str]]:
+        """(rule, file, what is wrong with it) of the evidence and of the scores that were made of it.
+
+        `files` are those that a submission carries, by their names in the run, the evidence as evidence/NAME. All of that is
+        there, and none of it can be trusted. `data` are those of the size, made again here; `same_data` says whether their
+        bytes are those of the run. The rules are those of kit/submissions/deep.py.
         """
         return ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -26,7 +26,10 @@ from kit.cli.options import (
     Wait,
 )
 from kit.cli.output import out, out_json, say
-from kit.core.errors import KitError
+from kit.core.errors import KitError, plain
+
+if TYPE_CHECKING:
+    from kit.challenge import Challenge
 
 
 def run(
@@ -56,6 +59,10 @@ def run(
         typer.Option(metavar="KEY=V,V,...", help="A run with each value of a parameter; of several, each combination."),
     ] = [],  # noqa: B006
     seed: Annotated[int | None, typer.Option(help="The random seed [default: the size's].")] = None,
+    challenge: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="What a maintainer gave you for this run; it decides data and random seed."),
+    ] = None,
     repeat: Annotated[int, typer.Option(min=1, max=1000, help="Make this many runs, each with its own seed.")] = 1,
     minutes: Annotated[
         int | None, typer.Option(min=1, help="Minutes to ask the scheduler for [default: the size's].")
@@ -102,6 +109,7 @@ def run(
         minutes=minutes,
         parameters=(*settings, *([] if pool is None else [f"pool={pool}"])),
         seed=seed,
+        challenge=challenged(challenge),
         isolated=isolated,
         allow_cpu=allow_cpu,
     )
@@ -123,6 +131,20 @@ def run(
             start(directories[-1:], wait, jobs)
     if plans[0].partition.scheduler != "local":
         start(directories, wait, jobs)
+
+
+def challenged(text: str | None) -> Challenge | None:
+    """The challenge of a text; KitError for one that cannot be."""
+    from kit.challenge import LEAST, Challenge
+    from kit.core.schema import parse
+
+    if text is None:
+        return None
+    try:
+        return parse(Challenge, {"text": text}, "--challenge")
+    except KitError:
+        needed = f"{LEAST} to 200 letters, digits, spaces and ._:/@+- are needed, beginning with a letter or digit"
+        raise KitError(f"--challenge {plain(text)}: {needed}") from None
 
 
 def start(directories: list[Path], wait: bool | None, jobs: int = 1) -> None:
@@ -298,6 +320,9 @@ def collect(
     ended: Annotated[
         bool, typer.Option("--ended", help="Take the job for ended, where its scheduler cannot be asked.")
     ] = False,
+    store: Annotated[
+        str, typer.Option(metavar="URL", help="Where you will keep evidence that is too large for a submission.")
+    ] = "",
     as_json: Json = False,
 ) -> None:
     """Read the results of runs from their files, apply the gates, and write run.json. Fails unless all are valid.
@@ -312,7 +337,7 @@ def collect(
 
     def judge(directory: Path) -> None:
         with working(f"{directory.name}: reading results"):
-            results.append(verb(directory, ended))
+            results.append(verb(directory, ended, store))
         if not as_json:
             out(report(directory, results[-1]))
 

@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
-from kit.cli.options import AllowDirty, AllowTrial, Json, RunDirectory
-from kit.cli.output import out, out_json
+from kit.cli.options import AllowDirty, AllowTrial, Json, RunDirectories
+from kit.cli.output import out, out_json, say
 from kit.core.errors import KitError
 
 app = typer.Typer(help="Submissions: pack a run, check a folder, sign and verify it.", no_args_is_help=True)
@@ -30,7 +30,7 @@ def ask(question: str, checked: Callable[[str], str]) -> str:
 
 @app.command()
 def pack(
-    directory: RunDirectory,
+    directories: RunDirectories,
     to: Annotated[Path, typer.Option(help="The folder to write submissions to.")] = Path("submissions"),
     organisation: Annotated[
         str | None, typer.Option(help="Who submits; if not given, from your user file or the site, else you are asked once.")
@@ -41,26 +41,83 @@ def pack(
     allow_dirty: AllowDirty = False,
     allow_trial: AllowTrial = False,
 ) -> None:
-    """Write the submission folder of a valid run and print its path. Writes nothing if the check refuses it."""
+    """Write the submission folder of a valid run, or of several that repeat it with other seeds, and print its path.
+
+    Writes nothing if the check refuses it.
+    """
     from kit.submissions.pack import pack as write
 
     terminal = sys.stdin.isatty() and sys.stderr.isatty()
-    out(write(directory.absolute(), to, organisation, system, allow_dirty, allow_trial, ask if terminal else None))
+    runs = [directory.absolute() for directory in directories]
+    out(write(runs, to, organisation, system, allow_dirty, allow_trial, ask if terminal else None))
 
 
 @app.command()
 def check(
-    folder: Annotated[Path, typer.Argument(help="A submission folder.")],
+    folder: Annotated[Path, typer.Argument(help="A submission folder, or a folder that holds several.")],
     allow_dirty: AllowDirty = False,
     allow_trial: AllowTrial = False,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Make the data again, and compute the scores again from the evidence: minutes.")
+    ] = False,
+    evidence: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Evidence that you fetched from where the submitter keeps it.")
+    ] = None,
+    challenge: Annotated[
+        str, typer.Option(metavar="TEXT", help="The challenge that you gave for this result: refuse a run for another.")
+    ] = "",
     as_json: Json = False,
+    as_markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print Markdown, for a comment on a pull request.")
+    ] = False,
+    mend: Annotated[
+        bool,
+        typer.Option(
+            "--fix",
+            help="First mend what can be mended safely: modes, stray files of editors, texts that follow from the run.",
+        ),
+    ] = False,
+    jobs: Annotated[int, typer.Option(min=1, max=256, help="Check so many of several submissions at once.")] = 1,
+    since: Annotated[
+        str, typer.Option(metavar="COMMIT", help="Of several: judge only those that have changed since a commit.")
+    ] = "",
 ) -> None:
-    """Check a submission folder as the maintainers will. Fails with a list of findings if it is refused."""
-    from kit.submissions import check as verb
+    """Check a submission folder as the maintainers will. Fails with a list of findings if it is refused.
 
+    A folder that holds several, as submissions/ of a repository, is judged as a whole: each of them, and what they show
+    together.
+    """
+    from kit.submissions import check as verb
+    from kit.submissions import together
+    from kit.submissions.rules import refusing
+
+    several = since or together.several(folder)
+    if several and (deep or challenge):
+        raise KitError(f"{folder}: holds several submissions; --deep and --challenge are for one, so give the folder of one")
+    for path in (together.folders(folder) if several else [folder]) if mend else []:
+        for line in verb.mend(path, allow_dirty, allow_trial):
+            say(f"{path}/{line}")
+    if several:
+        judgement = together.check_all(folder, allow_dirty, allow_trial, jobs, since)
+        write = together.as_json if as_json else together.as_markdown if as_markdown else together.report
+        out(write(judgement), end="" if as_markdown else "\n")
+        raise typer.Exit(0 if judgement.accepted else 1)
     findings = verb.check(folder, allow_dirty, allow_trial=allow_trial)
-    out(verb.as_json(folder, findings) if as_json else verb.report(folder, findings))
-    if findings:
+    if challenge and not refusing(findings):
+        from kit.submissions.deep import answers
+
+        findings += answers(folder, challenge)
+    if deep and not refusing(findings):  # what is refused is not opened any further
+        from kit.cli.progress import working
+        from kit.submissions.deep import deep_check
+
+        with working(f"{folder.name}: making its data and scoring again"):
+            findings += deep_check(folder, allow_dirty, allow_trial, evidence)
+    if as_markdown:
+        out(together.as_markdown(together.Judgement(folder, {str(folder): findings})), end="")
+    else:
+        out(verb.as_json(folder, findings) if as_json else verb.report(folder, findings))
+    if refusing(findings):
         raise typer.Exit(1)
 
 

@@ -16,7 +16,9 @@ from kit.data.isolated import PACK
 from kit.doctor.outcome import FILE as DOCTOR
 from kit.doctor.outcome import NAME, carry
 from kit.plan import plan_of
-from kit.runs.plausibility import CLOCKS, contained, evidence, too_fast
+from kit.runs import evidence
+from kit.runs.plausibility import CLOCKS, contained, too_fast
+from kit.runs.plausibility import evidence as in_order
 from kit.runs.record import (
     FILE,
     SBOM,
@@ -38,8 +40,10 @@ from kit.training.report import evaluate as evaluate_scaling
 CARRIED = ("job.sh", "job.out", "stages.jsonl", f"{RANKS}.jsonl", "benchmark.json", "site.json", PACK, SBOM, DOCTOR)
 
 
-def collect(directory: Path, ended: bool = False) -> Run:
+def collect(directory: Path, ended: bool = False, store: str = "") -> Run:
     """Judges a run and writes run.json. The state is `valid` only if every check passes.
+
+    `store` says where evidence that is too large for a submission will be kept (kit/runs/evidence.py).
 
     The directory alone says it all where every stage is done, whoever ran it and wherever. Otherwise the scheduler has to
     say that the job is gone, or, with `ended`, the user.
@@ -72,8 +76,14 @@ def collect(directory: Path, ended: bool = False) -> Run:
     if state.name == "finished":
         state, metrics = judge_results(directory, run, benchmark, attempts)
     carry(directory, site, run.partition)
+    proofs: list[str] = []
+    if state.name == "valid":
+        try:
+            proofs = evidence.take(directory, benchmark, store)
+        except (KitError, OSError, ValueError, KeyError) as error:
+            state = State(name="failed", stage="collect", reason=f"its evidence cannot be taken: {error}")
     files: dict[str, str] = {}
-    for name in carried_files(directory, metrics):
+    for name in [*carried_files(directory, metrics), *proofs]:
         try:
             files[name] = plain_digest(directory, name)
         except KitError as error:
@@ -83,7 +93,7 @@ def collect(directory: Path, ended: bool = False) -> Run:
             "stages": attempts,
             "metrics": metrics,
             "files": files,
-            "system": describe(site, run.partition),
+            "system": describe(site, run.partition, directory),
         }
     )
     save_run(directory, run)
@@ -150,7 +160,7 @@ def judge_results(
         if plan.lacks_gpus:
             reason = f"image {plan.image.name} computes on GPUs, and the site names none: a trial, not a result"
             return State(name="finished", reason=reason), metrics
-        evidence(directory, plan, run, attempts, judged)
+        in_order(directory, plan, run, attempts, judged)
     except KitError as error:
         return State(name="failed", stage="collect", reason=str(error)), metrics
     return State(name="valid"), metrics

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from kit import __version__
-from kit.benchmark import load_benchmark
+from kit.benchmark import Benchmark, load_benchmark
 from kit.core import paths
 from kit.core.checksums import MANIFEST, digest, text_digest
 from kit.core.errors import KitError
@@ -115,8 +115,7 @@ def prepare(plan: Plan, runs: Path) -> Path:
     image_record, bill = describe_image(plan.image, plan.site.container.runtime, plan.partition.arch)
     created, commit = datetime.now(UTC), paths.commit()
     isolated = plan.request.isolated
-    # Whatever the seed of the run, the data are the same.
-    folder = isolated.absolute() if isolated else generated.make(load_benchmark(plan.benchmark.name), plan.size_name)
+    folder = isolated.absolute() if isolated else generated.make(data_benchmark(plan), plan.size_name)
     directory = (runs / plan.benchmark.name / directory_name(plan.work, plan.site.name, created)).absolute()
     try:
         directory.mkdir(parents=True)
@@ -150,6 +149,7 @@ def prepare(plan: Plan, runs: Path) -> Path:
             ranks=plan.placement.ranks,
             threads=plan.placement.threads,
             seed=plan.seed,
+            challenge=plan.request.challenge,
             image=image_record,
             data=digest(folder / MANIFEST),  # every file has been verified against it
             rendering=source,
@@ -159,6 +159,11 @@ def prepare(plan: Plan, runs: Path) -> Path:
         ),
     )
     return directory
+
+
+def data_benchmark(plan: Plan) -> Benchmark:
+    """The benchmark that the data are made of: whatever the seed of the run, they are the same, but for a challenge."""
+    return load_benchmark(plan.benchmark.name).challenged(plan.size_name, plan.request.challenge)
 
 
 def warnings_of(directory: Path) -> list[str]:

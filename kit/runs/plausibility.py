@@ -37,8 +37,8 @@ def contained(directory: Path, run: Run) -> None:
                     target = path.resolve()
                 except (OSError, RuntimeError):
                     raise KitError(f"{path}: a link that leads back to itself") from None
-                # Files in these two folders are packed, and the verdict writes pictures there.
-                if path.relative_to(directory).parts[0] in ("logs", "figures"):
+                # Files in these folders are packed, and the verdict writes pictures and evidence there.
+                if path.relative_to(directory).parts[0] in ("logs", "figures", "evidence"):
                     raise KitError(f"{path}: a link to {target}, where a file of this run is needed")
                 if not any(home == target or home in target.parents for home in homes):
                     raise KitError(f"{path}: a link to {target}, which is neither of this run nor of its data")

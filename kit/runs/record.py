@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, Self, TypeV
 from pydantic import AfterValidator, AwareDatetime, BaseModel, Field, StringConstraints, ValidationError, model_validator
 
 from kit.benchmark import RANKS, Benchmark, shown_unit
+from kit.challenge import Challenge
 from kit.core.errors import KitError
 from kit.core.files import open_plain, plain_file, read_json, write_json
 from kit.core.schema import Digest, Model, Name, OneLine, parse
@@ -185,6 +186,7 @@ class Run(Launched, Model):
     ranks: int = Field(ge=1, le=1_000_000)
     threads: int = Field(ge=1, le=100_000)
     seed: int | None = None  # of the stages, where the benchmark has one
+    challenge: Challenge | None = None  # what decided the seeds of data and stages
     image: ImageRecord
     data: Digest  # of the manifest of the data
     rendering: Rendering | None = None  # of runs that kit 0.1.0 made before it wrote this down

@@ -290,6 +290,7 @@ def facts(plan: Plan, source: Rendering) -> dict[str, Any]:
     )
     return dict(
         benchmark=benchmark,
+        challenge=plan.request.challenge,
         image=plan.image,
         size_name=plan.size_name,
         site=site,

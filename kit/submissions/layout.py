@@ -21,6 +21,7 @@ ATTRIBUTES = ".gitattributes"
 REQUIRED = {
     "README.md": "the result for a person: what ran, where, and what came out",
     "scientific_contribution.md": "what the result says of the science",
+    "submitter.json": "who submits, and where others get the kit from",
     "config.yaml": "where code and data come from, and every parameter",
     "result-1.txt": "the log in MLPerf's form",
     "run.json": "what ran, proof and verdict",
@@ -36,21 +37,30 @@ REQUIRED = {
 }
 
 MEGABYTE = 1_000_000
-# All that a submission can hold, by the pattern of its name, and how large such a file may be.
-MAY_HOLD = {
-    r"\.gitattributes": 1000,
-    r"(README|scientific_contribution|pull_request)\.md": MEGABYTE,
-    r"config\.yaml|system\.json|result-1\.txt": MEGABYTE,
+# Of one run, below the folder of the submission or that of a repeat.
+OF_A_RUN = {
     r"run\.json": 4 * MEGABYTE,
-    r"sha256sums\.txt": 4 * MEGABYTE,
     r"run/(job\.sh|site\.json|benchmark\.json|pack\.json)": MEGABYTE,
     r"run/(stages|ranks)\.jsonl": 4 * MEGABYTE,
     r"run/sbom\.cdx\.json": 8 * MEGABYTE,
     r"run/job\.stdout\.txt|run/stages/[^/]+\.(stdout|stderr)\.txt": 64 * MEGABYTE,
     r"run/figures/[^/]+\.png": 16 * MEGABYTE,
+    r"run/evidence/[^/]+\.(npy|mrc|star|json)": 64 * MEGABYTE,
     r"run/([^/]+/){0,6}[^/]+\.(star|json)": 8 * MEGABYTE,
 }
-MOST_FILES, MOST_BYTES, DEEPEST = 10_000, 256 * MEGABYTE, 8
+NUMBER = r"[1-9][0-9]{0,2}"
+# All that a submission can hold, by the pattern of its name, and how large such a file may be.
+MAY_HOLD = {
+    r"\.gitattributes": 1000,
+    r"(README|scientific_contribution|pull_request)\.md": MEGABYTE,
+    r"config\.yaml|system\.json|submitter\.json": MEGABYTE,
+    rf"result-{NUMBER}\.txt": MEGABYTE,
+    r"sha256sums\.txt": 4 * MEGABYTE,
+    r"sha256sums\.txt\.(sig|minisig|asc)": 16_000,
+    **OF_A_RUN,
+    **{rf"repeat-{NUMBER}/({pattern})": limit for pattern, limit in OF_A_RUN.items()},
+}
+MOST_FILES, MOST_BYTES, DEEPEST = 10_000, 256 * MEGABYTE, 9
 PART = re.compile(r"[A-Za-z0-9_.+-]+")  # of a name; plain letters alone, which every file system keeps apart
 
 # Placeholders that were left in a text, as whole words.
@@ -83,6 +93,16 @@ def unnamed(kind: str, value: str) -> bool:
 def descriptor(run: Run) -> str:
     """The last folder of a submission's path: what was run, and when it was asked for (UTC)."""
     return name_part("descriptor", f"{run.work.replace('/', '-')}-{run.created:%Y%m%dT%H%M%SZ}")
+
+
+def log_name(number: int) -> str:
+    """The log of the n-th run."""
+    return f"result-{number}.txt"
+
+
+def room(number: int) -> str:
+    """Where the n-th run of a submission lies: the first at its top, the others in folders of their own."""
+    return "" if number == 1 else f"repeat-{number}/"
 
 
 def packed(name: str) -> str:

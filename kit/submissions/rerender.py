@@ -34,7 +34,8 @@ from kit.runs.record import Run, State, directory_name
 from kit.runtimes import RUNTIMES
 from kit.script.render import commands, rendered
 from kit.site import Site
-from kit.submissions.pack import derived
+from kit.submissions.submitter import Submitter
+from kit.submissions.texts import derived
 
 
 class Question(Model):
@@ -43,6 +44,8 @@ class Question(Model):
     pack: Pack | None
     organisation: str
     system: str
+    submitter: Submitter | None = None
+    runs: list[Run] = []  # all of the submission, in its order, where the texts are asked for; `run` is the first
 
 
 class Answer(Model):
@@ -62,7 +65,7 @@ DONE: dict[str, Any] = {"state": State(name="rendered"), "stages": [], "metrics"
 def again(question: Question) -> Answer:
     """Renders a run with this kit; KitError if the kit could not have made it."""
     run, site = question.run, question.site
-    asked = question.model_copy(update={"run": run.model_copy(update=DONE)})
+    asked = question.model_copy(update={"run": run.model_copy(update=DONE), "runs": [], "submitter": None})
     final, script = script_of(asked.model_dump_json())
     facts = {
         "kit": __version__,
@@ -82,7 +85,7 @@ def again(question: Question) -> Answer:
         script=script,
         commands={stage: text for stage, (text, _) in commands(final).items()},
         facts=facts,
-        derived=derived(run, final.benchmark, question.organisation, question.system),
+        derived=derived(question.runs or [run], final.benchmark, question.organisation, question.system, question.submitter),
     )
 
 

@@ -158,4 +158,4 @@ def test_command(tmp_path: Path) -> None:
     assert "README.md: missing" in result.stdout
     answer = json.loads(kit("submission", "check", str(tmp_path / "empty"), "--json", code=1).stdout)
     assert answer["accepted"] is False
-    assert {"file", "problem"} == set(answer["findings"][0])
+    assert {"rule", "severity", "file", "problem", "why", "mend"} == set(answer["findings"][0])

@@ -14,12 +14,13 @@ import pytest
 from conftest import boxed, rewritten
 
 from kit import cli, reproduce
+from kit.challenge import Challenge
 from kit.core import paths
 from kit.core.checksums import SUMS, digest, text_digest
 from kit.core.errors import KitError
 from kit.core.files import json_text, read_json
 from kit.images.render import Image
-from kit.plan import Request, make_plan
+from kit.plan import Plan, Request, make_plan
 from kit.reproduce import accepted, chosen_seed, judge, judged, new_plan, prepare, row, tolerances
 from kit.runs import launch
 from kit.runs.collect import collect
@@ -257,11 +258,25 @@ def test_seed_and_parameters_are_the_same_unless_asked(
 
 
 def test_new_seeds() -> None:
-    assert chosen_seed(5, "same") == 5
-    assert chosen_seed(None, "same") is None
-    assert chosen_seed(5, "new") not in (5, None)
+    assert chosen_seed(5, "new") != 5
+    assert chosen_seed(None, "7") == 7
     with pytest.raises(KitError, match="has no random seed"):
         chosen_seed(None, "new")
+
+
+def test_a_challenge_decides_the_seed_again(submission: Path, there: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, _ = accepted(submission)
+    challenged = run.model_copy(update={"challenge": Challenge(text="of the maintainer"), "seed": 5})
+    asked: list[Request] = []
+
+    def refuse(request: Request) -> Plan:
+        asked.append(request)
+        raise KitError("seen")
+
+    monkeypatch.setattr(reproduce, "make_plan", refuse)
+    with pytest.raises(KitError, match="seen"):
+        new_plan(challenged, "there")
+    assert (asked[0].challenge, asked[0].seed) == (challenged.challenge, None)
 
 
 def test_a_warning_of_the_check_is_shown(submission: Path, monkeypatch: pytest.MonkeyPatch) -> None:

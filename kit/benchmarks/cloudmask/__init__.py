@@ -6,10 +6,10 @@ method loads what it needs when it is called.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
-from kit.benchmarks import Code, Parameters
+from kit.benchmarks import Code, Parameters, Writer
 
 DATA_PARAMETERS = (
     "rows",
@@ -24,6 +24,10 @@ DATA_PARAMETERS = (
 
 class CloudMask(Code):
     GENERATOR = ("benchmarks/cloudmask/scenes.py", "stages/cloudmask/products.py", "stages/cloudmask/matchups.py")
+    DATA_SEED = "data_seed"
+    # The convolutions of the U-Net (kit/stages/cloudmask/network.py) over a patch of 256 x 256, 17.4e9, and twice as many
+    # for the gradients; a quarter of it, because Winograd's algorithm for 3 x 3 needs no more (arXiv:1509.09308).
+    FLOP = {"training_throughput": 3 * 17.4e9 / 4}
 
     def data_parameters(self, parameters: Parameters) -> Parameters:
         return {key: parameters[key] for key in DATA_PARAMETERS}
@@ -47,6 +51,18 @@ class CloudMask(Code):
         from kit.benchmarks.cloudmask.consistency import contradictions
 
         return contradictions(files)
+
+    def evidence(self, stages: Collection[str]) -> Mapping[str, Writer]:
+        from kit.benchmarks.cloudmask.evidence import MASKS, write_masks
+
+        return {MASKS: write_masks} if {"infer", "score"} <= set(stages) else {}
+
+    def score_again(
+        self, files: Mapping[str, Path], data: Path, parameters: Parameters, same_data: bool
+    ) -> Iterable[tuple[str, str, str]]:
+        from kit.benchmarks.cloudmask.evidence import score_again
+
+        return score_again(files, data, parameters, same_data)
 
 
 CODE = CloudMask()

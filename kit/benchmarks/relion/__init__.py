@@ -5,11 +5,11 @@ The stages are RELION's own programs in the image. Each method loads what it nee
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kit.benchmarks import Code, Parameters
+from kit.benchmarks import Code, Parameters, Writer
 from kit.core.errors import KitError
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ def maker(parameters: Parameters) -> Any:
 
 class Relion(Code):
     GENERATOR = ("benchmarks/relion/phantom.py", "benchmarks/relion/movies.py", "benchmarks/relion/6zu5.csv.gz")
+    DATA_SEED = "seed"
 
     def data_parameters(self, parameters: Parameters) -> Parameters:
         return {key: value for key, value in parameters.items() if key in maker(parameters).Settings.__dataclass_fields__}
@@ -84,6 +85,18 @@ class Relion(Code):
         from kit.benchmarks.relion.consistency import contradictions
 
         return contradictions(files)
+
+    def evidence(self, stages: Collection[str]) -> Mapping[str, Writer]:
+        from kit.benchmarks.relion.evidence import writers
+
+        return writers(stages)
+
+    def score_again(
+        self, files: Mapping[str, Path], data: Path, parameters: Parameters, same_data: bool
+    ) -> Iterable[tuple[str, str, str]]:
+        from kit.benchmarks.relion.evidence import score_again
+
+        return score_again(files, data)
 
 
 CODE = Relion()

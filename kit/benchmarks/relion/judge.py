@@ -88,6 +88,14 @@ def postprocess(directory: Path, refine: str, mask_create: str, post: str) -> di
             raise KitError(f"{star}: _rln{label} is {used}, not this run's {name}")
     (first, pixel), (second, _) = (read_map(directory / name) for name in halves)
     mask, _ = read_map(directory / wanted["MaskName"])
+    return recomputed(star, first, second, mask, pixel)
+
+
+def recomputed(star: Path, first: maps.Array, second: maps.Array, mask: maps.Array, pixel: float) -> dict[str, Any]:
+    """The FSC of two half maps with a mask, beside what a postprocess.star reports of them; `pixel` is in angstrom.
+
+    KitError where the file contradicts itself.
+    """
     curves = {
         "unmasked": maps.fsc(first, second),
         "masked": maps.fsc(first * mask, second * mask),
@@ -221,7 +229,7 @@ def evaluate(directory: Path, ranks: int) -> None:
             curves = {"unmasked": reported.tolist(), "resolution_unit": len(final) * pixel}
             shell = maps.crossing(reported, maps.HALF_MAPS)
         if facts:
-            true = truth_map(directory, facts, len(final), pixel)
+            true = truth_map(directory / "data", facts, len(final), pixel)
             held, alignment = against_truth(final, pixel, true, shell)
             curves["truth"] = held.pop("curve")
             result["truth"] = held
@@ -266,10 +274,10 @@ def last_job(jobs: dict[str, str], kind: str) -> str:
     return next((folder for name, folder in reversed(jobs.items()) if name.startswith(kind)), "")
 
 
-def truth_map(directory: Path, facts: dict[str, Any], box: int, pixel: float) -> maps.Array:
+def truth_map(data: Path, facts: dict[str, Any], box: int, pixel: float) -> maps.Array:
     """The density of the species of most particles, as the data have it, or made of its atoms at this pixel size."""
     species = facts["species"][0]
-    path = directory / f"data/truth_{species}.mrc"
+    path = data / f"truth_{species}.mrc"
     if path.is_file():
         return read_map(path)[0]
     return phantom.density(phantom.load_species()[species], box, pixel, facts["bfactor"]).astype(np.float64)
