@@ -128,25 +128,33 @@ def better(direction: str) -> str:
     return "" if direction == "none" else direction
 
 
+# Of a published result (kit.history.Reference): the columns, and the fields that they show, as printed.
+PUBLISHED = {
+    "job": "job",
+    "work": "work",
+    "binary": "binary",
+    "hardware": "hardware",
+    "tasks / threads / GPUs": "layout",
+    "nodes": "nodes",
+    "pool": "pool",
+    "runtime": "runtime",
+    "change": "change",
+    "source": "source",
+}
+
+
 def references(benchmark: str) -> Table:
-    """Results that others have published, where the kit knows some."""
-    columns = ("job", "binary", "hardware", "tasks / threads", "nodes", "pool", "time", "change", "source")
+    """Results that others have published, where the kit knows some of this benchmark."""
     try:
-        rows: list[Any] = importlib.import_module("kit.history").references(benchmark)
-    except (ImportError, AttributeError):
-        return Table("", columns, [])
+        known: list[Any] = importlib.import_module("kit.history").references(benchmark)
+    except (ImportError, AttributeError, KitError):
+        known = []
+    rows = [[cell(getattr(row, field, None)) for field in PUBLISHED.values()] for row in known]
     return Table(
-        "Published results, as their sources print them: other data, and not to be ranked with these",
-        columns,
-        [[reference(row, name) for name in columns] for row in rows],
+        "Published results, as their sources print them: of other data, and not to be ranked with these",
+        tuple(PUBLISHED),
+        rows,
     )
-
-
-def reference(row: Any, column: str) -> Cell:
-    """A cell of a published result."""
-    name = {"time": "seconds", "tasks / threads": "tasks_threads"}.get(column, column)
-    value = getattr(row, name, None)
-    return duration(float(value)) if column == "time" and value is not None else cell(value)
 
 
 def result(title: str, entry: Entry) -> Result:
@@ -169,7 +177,7 @@ def result(title: str, entry: Entry) -> Result:
         ("asked for", f"{run.created:%Y-%m-%d %H:%M} UTC"),
         ("kit", f"{run.kit}, commit {run.commit}"),
     ]
-    tables = [judged(entry), stages(entry), Table("Setting", ("", "value"), [[cell(k), cell(v)] for k, v in setting])]
+    tables = [judged(entry), stages(entry), Table("Setting", ("fact", "value"), [[cell(k), cell(v)] for k, v in setting])]
     if len(entry.runs) > 1:
         tables.insert(1, repeats(entry))
     if run.scaling:
@@ -196,7 +204,7 @@ def judged(entry: Entry) -> Table:
                 cell(metric.shown_unit),
                 cell(better(metric.direction)),
                 cell(limit),
-                cell(metric.problem and "missed", kind="status invalid" if metric.problem else ""),
+                cell("missed" if metric.problem else limit and "passed", kind="status invalid" if metric.problem else ""),
                 cell(metric.source),
             ]
         )

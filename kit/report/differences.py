@@ -49,7 +49,7 @@ def accelerators(entry: Entry) -> str:
 
 
 def differing(entries: Sequence[Entry]) -> dict[str, list[str]]:
-    """The facts that are not the same in all entries, each with its values in their order; a fact nobody stated is unknown."""
+    """The facts that are not the same in all entries, each with its values in their order; what one has not is unknown."""
     all_facts = [facts(entry) for entry in entries]
     names = dict.fromkeys(name for found in all_facts for name in found)
     values = {name: [found.get(name, "unknown") for found in all_facts] for name in names}

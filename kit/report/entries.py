@@ -204,7 +204,7 @@ def said(root: Path, name: str) -> Mapping[str, Any]:
 
 
 def group(entries: Iterable[Entry]) -> dict[tuple[str, str], list[Entry]]:
-    """Entries by benchmark and size, in the order of their names; those that could not be read come last, under empty names."""
+    """Entries by benchmark and size, in the order of their names; what could not be read comes last, under empty names."""
     groups: dict[tuple[str, str], list[Entry]] = {}
     for entry in entries:
         groups.setdefault(entry.work, []).append(entry)

@@ -9,6 +9,8 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
+from markupsafe import Markup
+
 from kit.core.errors import KitError
 from kit.core.files import open_plain
 from kit.submissions.layout import MEGABYTE
@@ -23,7 +25,7 @@ SHOWN = {
     "angles.png": "How many particles look from each direction, on a map of the sphere of equal areas",
     "calibration.png": "Calibration: how often a pixel is cloudy, over the probability that the network gives",
     "class2d.png": "Averages of the last 2D classification, fullest first, each with its share of the particles",
-    "ctf.png": "Power spectra of micrographs over spatial frequency, with the fitted contrast transfer function and their agreement",
+    "ctf.png": "Power spectra of micrographs with the fitted contrast transfer functions, and how they agree",
     "drift.png": "Drift of the middle of each micrograph, as it was made and as motion correction found it",
     "fsc.png": "Fourier shell correlation over resolution, with the levels by which the resolution is read",
     "iterations.png": "Resolution of each job by iteration, and the class distribution of each 3D classification",
@@ -63,7 +65,7 @@ def figures(root: Path) -> list[Figure]:
             found.append(Figure(name, alt, problem=str(error)))
             continue
         left -= len(content)
-        found.append(Figure(name, alt, f"data:image/png;base64,{base64.b64encode(content).decode()}"))
+        found.append(Figure(name, alt, Markup("data:image/png;base64,") + Markup(base64.b64encode(content).decode())))
     return found
 
 

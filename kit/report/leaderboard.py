@@ -137,9 +137,12 @@ def board(name: str, work: tuple[str, str], entries: Sequence[Entry]) -> Section
         )
     for entry in rest:
         others.append([cell(entry.title, link=link(entry)), status(entry), cell("; ".join(entry.reasons))])
-    columns = ("rank#", "organisation", "system", "time#", f"{metric or 'metric'}#", "processor", "nodes#", "ranks#")
-    columns += ("threads#", "image", "runs#", "date")
-    tables = [Table(f"Ranking: {title}", columns, rows, filtered=True)] if rows else []
+    shown = (
+        *["rank#", "organisation", "system", "time#"],
+        f"{metric}#",
+        *["processor", "nodes#", "ranks#", "threads#", "image", "runs#", "date"],
+    )
+    tables = [Table(f"Ranking: {title}", shown, rows, filtered=True)] if rows else []
     tables += [Table(f"Not ranked: {title}", ("result", "status", "reason"), others, filtered=True)] if others else []
     return Section(title, tables, plots(name, first[:DRAWN], base=-1) if len(first) > 1 else [], [])
 
@@ -186,8 +189,10 @@ def record(entry: Entry, rank: int | None) -> dict[str, Any]:
     )
 
 
-COLUMNS = ("benchmark", "size", "rank", "status", *LEVELS, "seconds", "runs", "processor", "accelerators", "nodes", "ranks")
-COLUMNS += ("threads", "image", "digest", "created", "commit", "page", "reasons")
+COLUMNS = (
+    *("benchmark", "size", "rank", "status", *LEVELS, "seconds", "runs", "processor", "accelerators", "nodes", "ranks"),
+    *("threads", "image", "digest", "created", "commit", "page", "reasons"),
+)
 
 
 def table(records: Iterable[dict[str, Any]]) -> str:

@@ -33,15 +33,7 @@ SETTINGS = {
     "axes.spines.right": False,
     "axes.prop_cycle": None,
     **dict.fromkeys(
-        (
-            "text.color",
-            "axes.labelcolor",
-            "axes.edgecolor",
-            "xtick.color",
-            "ytick.color",
-            "xtick.labelcolor",
-            "ytick.labelcolor",
-        ),
+        ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"),
         INK,
     ),
 }
@@ -112,11 +104,11 @@ def svg(text: str, name: str, title: str, description: str) -> Markup:
         "stroke-linejoin": "round",
         "stroke-linecap": "butt",
     }
-    return Markup(ElementTree.tostring(root, encoding="unicode"))  # noqa: S704: all text in it was escaped by ElementTree
+    return Markup(ElementTree.tostring(root, encoding="unicode"))  # ElementTree escaped all text
 
 
 def plots(name: str, entries: Sequence[Entry], base: int = 0) -> list[Plot]:
-    """The plots of results of one benchmark and size that say how long they took. Speed-ups are over the one at place `base`."""
+    """What results of one benchmark and size took, as plots. Speed-ups are over the one at place `base`."""
     timed = [(number, entry) for number, entry in enumerate(entries, start=1) if entry.seconds]
     found = []
     if timed:
@@ -163,15 +155,15 @@ def stages(name: str, numbered: Numbered) -> Plot:
     whole = {key: sum(found.get(key, 0.0) for found in spent) for found in spent for key in found}
     longest = sorted(whole, key=lambda key: (-whole[key], key))[:STAGES]
 
+    def rest(found: dict[str, float]) -> float:
+        return sum(value for key, value in found.items() if key not in longest)
+
     def draw(axes: Any) -> None:
         places = bars(axes, numbered)
         left = [0.0] * len(spent)
         for key in [*longest, *(["other stages"] if len(whole) > len(longest) else [])]:
-            widths = [
-                found.get(key, sum(v for k, v in found.items() if k not in longest) * (key == "other stages"))
-                for found in spent
-            ]
-            axes.barh(places, widths, left=left, height=0.62, label=plain(key), color=None)
+            widths = [found.get(key, 0.0) if key in longest else rest(found) for found in spent]
+            axes.barh(places, widths, left=left, height=0.62, label=plain(key))
             left = [a + b for a, b in zip(left, widths, strict=True)]
         for place, total in zip(places, left, strict=True):
             axes.annotate(f"{total:,.4g} s", (total, place), (4, 0), textcoords="offset points", va="center")

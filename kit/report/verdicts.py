@@ -38,10 +38,8 @@ def place(folder: Path) -> Path | None:
     commit = paths.commit()
     if commit == "unknown" or commit.endswith("-dirty"):
         return None
-    state = hashlib.sha256(
-        f"{commit}\n{folder.resolve()}\n{os.environ.get('KIT_ALLOW_DIRTY', '')}\n".encode(errors="replace")
-    )
-    for line in listing(folder):
+    state = hashlib.sha256(f"{commit} {os.environ.get('KIT_ALLOW_DIRTY', '')}\0".encode())
+    for line in listing(folder.resolve()):
         state.update(line.encode(errors="surrogateescape") + b"\0")
     return paths.cache() / "verdicts" / f"{state.hexdigest()}.json"
 
