@@ -13,7 +13,7 @@ SIZE ?= tiny
 SITE ?= local
 SUBMISSIONS ?= submissions
 
-.PHONY: help setup recipes images images/all submission test test/unit test/schedulers test/slurm test/gridengine test/engine lint docs bench bench/relion bench/cloudmask bench/levers bench/repeats clean
+.PHONY: help setup recipes images images/all submission test test/unit test/schedulers test/slurm test/gridengine test/browser test/engine lint docs site bench bench/relion bench/cloudmask bench/levers bench/repeats clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z\/%-]+:.*## / {printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,6 +67,7 @@ test: .venv/.done ## all tests, on real engines; installs what they need
 	@$(MAKE) --no-print-directory --jobs 2 test/unit images
 	@tests/slurm/start.sh
 	@tests/gridengine/start.sh
+	@$(MAKE) --no-print-directory test/browser
 	@$(MAKE) --no-print-directory --jobs 2 test/schedulers test/engine
 
 test/unit: .venv/.done ## the tests that need neither an image nor an engine (8 minutes on 2 cores)
@@ -84,6 +85,10 @@ test/gridengine: images ## the tests on a real Grid Engine, which is installed a
 	@tests/gridengine/start.sh
 	@.venv/bin/pytest tests/gridengine
 
+test/browser: .venv/.done ## the tests of pages in a real headless Chromium, which is installed (1 minute)
+	@tests/browser/start.sh
+	@.venv/bin/pytest tests/browser
+
 test/engine: images ## the tests on real images and engines (50 minutes)
 	@kit/images/host/docker.sh
 	@.venv/bin/pytest tests/engine
@@ -92,7 +97,7 @@ lint: .venv/.done ## ruff, mypy, shellcheck, hadolint
 	@.venv/bin/ruff check kit tests bench
 	@.venv/bin/ruff format --check kit tests bench
 	@.venv/bin/mypy kit
-	@.venv/bin/shellcheck -e SC2016 $$(find kit -name '*.sh' -not -path 'kit/benchmarks/*') tests/*.sh tests/slurm/*.sh tests/gridengine/*.sh .ci/run
+	@.venv/bin/shellcheck -e SC2016 $$(find kit -name '*.sh' -not -path 'kit/benchmarks/*') tests/*.sh tests/*/*.sh .ci/run
 	@.venv/bin/shellcheck -s bash -e SC1083,SC2016 kit/benchmarks/*/*.sh
 	@.venv/bin/hadolint containers/*/Dockerfile
 
@@ -101,6 +106,10 @@ docs: .venv/.done ## build the documentation as a website in build/docs; a broke
 	@mkdir -p build/pages
 	@cp -r README.md CONTRIBUTING.md CHANGELOG.md SECURITY.md docs build/pages/
 	@.venv/bin/mkdocs build --strict
+
+site: .venv/.done ## a leaderboard of SUBMISSIONS=submissions as a website in build/site
+	@mkdir -p $(SUBMISSIONS)
+	@$(KIT) report --leaderboard $(SUBMISSIONS) --to build/site
 
 bench: images ## measure the speed and size the kit promises (build/bench/kit.json)
 	@.venv/bin/python bench/promises.py
