@@ -18,7 +18,7 @@ from kit.doctor.outcome import Outcome
 from kit.runs import evidence
 from kit.runs.collect import CARRIED, metric_record
 from kit.runs.plausibility import stated_digest
-from kit.runs.record import FILE, SBOM, Run
+from kit.runs.record import DATA, FILE, SBOM, Run
 from kit.runs.system import KEYS, declared
 from kit.site import Site
 from kit.submissions.layout import PLACEHOLDER, packed
@@ -122,6 +122,9 @@ def carried(sub: Submission) -> Iterator[Finding]:
     for name in sub.files:
         if name.startswith("run/") and name not in places:
             yield Finding("file-unlisted", name, "is not among the files of run.json")
+    manifest = packed(DATA)
+    if sub.there(manifest) and sub.digest(manifest) != run.data:
+        yield Finding("file-differs", manifest, f"is not the manifest of the data that run.json names, {run.data}")
     if benchmark is None:
         return
     logs = {f"logs/{stage.name}.{end}" for stage in benchmark.stages for end in ("out", "err")}

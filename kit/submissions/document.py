@@ -74,7 +74,7 @@ def document(shown: Mapping[str, Any], pictures: Mapping[str, bytes]) -> bytes:
 def summary(shown: Mapping[str, Any]) -> str:
     run, runs = shown["run"], shown["runs"]
     part = f"stage {run.isolated} alone, of " if run.isolated else ""
-    mean = f" The values are means of {len(runs)} runs with different seeds." if len(runs) > 1 else ""
+    mean = f" The values are means of {len(runs)} runs." if len(runs) > 1 else ""
     trial = " This is a trial, and cannot be handed in." if shown["trial"] else ""
     return (
         f"Submitted by {shown['organisation']} for the system {shown['system']}: {part}size {run.size} "

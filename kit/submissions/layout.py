@@ -34,6 +34,7 @@ REQUIRED = {
     "run/stages.jsonl": "when each stage started and how it ended",
     "run/benchmark.json": "what the run had to do",
     "run/site.json": "the site it ran on",
+    "run/data.json": "every file of its data, with size and checksum",
     ATTRIBUTES: "stops git from changing line endings",
     SUMS: "the checksum of every other file",
 }
@@ -45,6 +46,7 @@ OF_A_RUN = {
     r"run/(job\.sh|site\.json|benchmark\.json|pack\.json)": MEGABYTE,
     r"run/(stages|ranks)\.jsonl": 4 * MEGABYTE,
     r"run/sbom\.cdx\.json": 8 * MEGABYTE,
+    r"run/data\.json": 32 * MEGABYTE,
     r"run/job\.stdout\.txt|run/stages/[^/]+\.(stdout|stderr)\.txt": 64 * MEGABYTE,
     r"run/figures/[^/]+\.png": 16 * MEGABYTE,
     r"run/evidence/[^/]+\.(npy|mrc|star|json)": 64 * MEGABYTE,

@@ -20,7 +20,7 @@ from kit.submissions.survey import Submission
 BLOCK = 1 << 20  # bytes that are read at once
 LONGEST = 4096  # bytes of a match: one that begins later in a block is looked for again in the next
 MOST_HITS = 100  # of a pattern in a block
-NO_TEXT = (".png", ".npz", ".npy", ".mrc", ".bin")
+NO_TEXT = (".pdf", ".png", ".npz", ".npy", ".mrc", ".bin")
 CONTACTS = ("run/site.json", SUBMITTER)  # where people say how to reach them
 
 START = rb"(?<![A-Za-z0-9_-])"  # a token is a word of its own

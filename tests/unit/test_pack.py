@@ -247,3 +247,9 @@ def test_what_a_forger_may_do_to_repeats(toy: Path, tmp_path: Path) -> None:
     assert "README.md: line" in tried(leave_out)
     assert "scientific_contribution.pdf: is not the document" in tried(leave_out)
     assert "README.md: line" in tried(another_person)
+
+    def another_manifest(copied: Path) -> None:
+        path = copied / "run/data.json"
+        path.write_text(path.read_text().replace('"bytes": 1', '"bytes": 2'))
+
+    assert "run/data.json: is not the manifest of the data that run.json names" in tried(another_manifest)
