@@ -347,7 +347,7 @@ AREAS: dict[str, tuple[Rule, ...]] = {
             "error",
             "The data of the run can be made here, or are here.",
             "Masks and maps are held against them.",
-            "published data are fetched by `kit data fetch`",
+            "published data are fetched by `kit data get`",
         ),
         Rule(
             "evidence-other-data",
