@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -211,16 +212,23 @@ def check_all(
     root = root.absolute()
     found, strays = survey(root)
     names = [folder.relative_to(root).as_posix() for folder in found]
-    changes = changed(root, names, since) if since else dict.fromkeys(names, False)
-    if not found and not since:
+    changes = dict.fromkeys(names, False)
+    if since:
+        words, then = differing(root, since)
+        published = {submission_of(word) for word in then} - {""}
+        changes = {name: name in published for name in sorted({*map(submission_of, words)} & {*names, *published})}
+        strays = [stray for stray in strays if stray.relative_to(root).as_posix() in words]
+    elif not found:
         raise KitError(f"{root}: holds no submission; kit submission pack RUN writes one")
     judged = [name for name in names if name in changes]
     judgement = Judgement(root, own_findings(root, judged, allow_dirty, allow_trial, jobs))
-    for name, published in changes.items():
-        if published:
-            judgement.verdicts.setdefault(name, []).append(Match("changed-later", ".", "differs from what is published"))
+    for name in (name for name, published in changes.items() if published):
+        later = Match("changed-later", ".", "differs from what was published")
+        judgement.verdicts.setdefault(name, []).append(later)
+    told: Counter[tuple[str, str]] = Counter()
     for name, match in across(root, names):
-        if name in changes:
+        told[name, match.rule] += 1
+        if name in changes and told[name, match.rule] <= MOST_SHOWN:
             judgement.verdicts[name].append(match)
     judgement.outside += limited("outside", strays, root)
     return judgement
@@ -252,17 +260,14 @@ def own_check(path: Path, allow_dirty: bool | None, allow_trial: bool | None) ->
     return check(path, allow_dirty, allow_trial=allow_trial)
 
 
-def changed(root: Path, names: list[str], since: str) -> dict[str, bool]:
-    """The submissions that differ from a commit, each with whether it was there then; those that are gone are named too."""
+def differing(root: Path, since: str) -> tuple[set[str], list[str]]:
+    """The files below submissions/ that differ from a commit, also those that are gone, and the files that it has there."""
     if root.name != SUBMISSIONS:
         raise KitError(f"{root}: what has changed is found below the whole of {SUBMISSIONS}/ alone; give that folder")
     commit = commit_of(top(root), since)
     words = git(root, "diff", "--name-only", "-z", "--no-renames", "--relative", commit, "--", ".").split("\0")
     words += git(root, "ls-files", "--others", "-z", "--", ".").split("\0")
-    then = git(root, "ls-tree", "-r", "--name-only", "-z", commit, ".").split("\0")
-    published = {name for name in map(submission_of, then) if name}
-    touched = {submission_of(word) for word in words} & {*names, *published}
-    return {name: name in published for name in sorted(touched)}
+    return set(words) - {""}, git(root, "ls-tree", "-r", "--name-only", "-z", commit, ".").split("\0")
 
 
 def submission_of(name: str) -> str:
@@ -344,13 +349,14 @@ def across(root: Path, names: list[str]) -> Iterator[tuple[str, Match]]:
 
 
 def matches(group: list[Trace]) -> Iterator[tuple[str, Match]]:
-    """A finding for each submission in a group of equal traces, if they are in several."""
-    for trace in group[:MOST_SHOWN]:
-        for other in group:
-            rule = verdict(trace, other)
-            if other.name != trace.name and rule:
-                yield trace.name, Match(rule, trace.file, f"{WHAT[rule]} {other.name}/{other.file}")
-                break
+    """The gravest finding for each submission in a group of equal traces, if they are in several."""
+    for trace in group if len(group) > 1 else []:
+        broken = {verdict(trace, other): other for other in reversed(group) if other.name != trace.name}
+        broken.pop("", None)
+        if broken:
+            rule = min(broken, key=lambda rule: (RULES[rule].severity, rule))  # an error is before a warning
+            other = broken[rule]
+            yield trace.name, Match(rule, trace.file, f"{WHAT[rule]} {other.name}/{other.file}")
 
 
 def verdict(trace: Trace, other: Trace) -> str:

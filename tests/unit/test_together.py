@@ -156,6 +156,27 @@ def test_the_same_machine_and_seed_may_come_to_the_same(root: Path) -> None:
     assert not rules(root)
 
 
+def test_the_gravest_is_told(root: Path) -> None:
+    """Of metrics that are those of another system with the same seed, and of one with another seed."""
+    for system, seed in (("three", 1), ("four", 1), ("five", 2)):
+        add(root, f"third/toy/{system}/tiny-1", run(seed=seed, metrics=[METRIC]))
+    verdicts = check_all(root).verdicts
+    for system in ("three", "four", "five"):
+        assert [finding.rule for finding in verdicts[f"third/toy/{system}/tiny-1"]] == ["equal-metrics"]
+
+
+def test_the_last_of_many_is_told(root: Path) -> None:
+    for number in range(30):
+        add(root, f"third/toy/three/tiny-{number:02}", run(script="sha256:" + "a" * 64))
+    assert len(check_all(root).refused) == 30
+
+
+def test_no_more_findings_of_a_rule_than_one_can_read(root: Path) -> None:
+    many = {f"figures/{number}.png": f"sha256:{number:064x}" for number in range(100)}
+    pair(run(files=many), run(files=many))(root)
+    assert len(check_all(root).verdicts["third/toy/three/tiny-1"]) == together.MOST_SHOWN
+
+
 def test_every_folder_of_a_pair_is_told(root: Path) -> None:
     equal("script")(root)
     verdicts = check_all(root).verdicts
@@ -243,6 +264,12 @@ def published(root: Path) -> tuple[Path, str]:
 
 def test_only_what_has_changed_is_judged(published: tuple[Path, str]) -> None:
     root, before = published
+    (root / "old.txt").write_text("x")
+    before = commit(root)
+    assert check_all(root, since=before).accepted  # whatever lay there before
+    (root / "new.txt").write_text("x")
+    assert [finding.file for finding in check_all(root, since=before).outside] == ["new.txt"]
+    (root / "new.txt").unlink()
     assert check_all(root, since=before).verdicts == {}
     assert "No submission is changed." in together.as_markdown(check_all(root, since=before))
     first = json.loads((root / "centre/toy/one/tiny-1/run.json").read_text())
