@@ -195,9 +195,11 @@ def listed(folder: Path) -> list[os.DirEntry[str]]:
 
 
 def several(folder: Path) -> bool:
-    """Whether a folder is none of a submission, and holds some or is made for them."""
+    """Whether a folder is no submission and is made to hold some; KitError where such a folder lies in it."""
     if folder.is_symlink() or not folder.is_dir() or any(os.path.lexists(folder / name) for name in MARKS):
         return False
+    if os.path.lexists(folder / SUBMISSIONS):
+        raise KitError(f"{folder}: is no submission; give {folder / SUBMISSIONS}, or the folder of one")
     return folder.name == SUBMISSIONS or bool(folders(folder))
 
 

@@ -212,6 +212,8 @@ def test_folders_follow_no_link(root: Path) -> None:
     assert [folder.name for folder in folders(root / "centre/toy")] == ["tiny-1"]
     assert together.several(root / "centre")
     assert not together.several(root / "centre/toy/one/tiny-1")
+    with pytest.raises(KitError, match=f"give {root}, or the folder of one"):
+        together.several(root.parent)
 
 
 def test_a_list_of_organisations_that_is_none(root: Path) -> None:
