@@ -28,6 +28,7 @@ from kit.runs.compare import elsewhere, load_repeats, processor
 from kit.runs.record import FILE as RUN
 from kit.runs.record import SBOM, Run, State, load_run, resolved
 from kit.submissions.check import check
+from kit.submissions.rules import refusing
 from kit.submissions.verify import SIGNATURES, rehash
 
 FILE = "reproduction.json"
@@ -72,10 +73,10 @@ class Reproduction(Model):
 def accepted(folder: Path, allow_dirty: bool | None = None, allow_trial: bool | None = None) -> tuple[Run, list[str]]:
     """The run of a submission, and what has to be said of it; KitError for a folder that verification or check refuses."""
     problems = rehash(folder).problems
-    remarks: list[str] = []
-    for finding in [] if problems else check(folder, allow_dirty, allow_trial=allow_trial):
-        refuses = getattr(finding, "severity", "error") == "error"
-        (problems if refuses else remarks).append(str(finding))
+    findings = [] if problems else check(folder, allow_dirty, allow_trial=allow_trial)
+    refused = refusing(findings)
+    remarks = [str(finding) for finding in findings if finding not in refused]
+    problems += map(str, refused)
     if problems:
         raise KitError("\n".join([f"{folder}: refused, and not run:", *problems[:20]]))
     run = parse(Run, read_json(plain_file(folder, RUN)), folder / RUN)
@@ -104,13 +105,14 @@ def new_plan(
         raise KitError(
             f"it ran stage {submitted.isolated} alone, on a pack that is not in it; give that pack: --isolated PACK"
         )
+    same = request_of(submitted)  # its seed may be none of its own, where a challenge decides it
     asked = dataclasses.replace(
-        request_of(submitted),
+        same,
         site=site,
         partition=partition,
         ranks=submitted.ranks,
         threads=submitted.threads,
-        seed=chosen_seed(submitted.seed, seed),
+        seed=same.seed if seed == "same" else chosen_seed(submitted.seed, seed),
         isolated=isolated,
     )
     remarks = kits(submitted, paths.commit())
@@ -139,10 +141,8 @@ def kits(submitted: Run, commit: str) -> list[str]:
     return [f"The kit is another: commit {commit} here, {submitted.commit} there. To use that one: {way_back(submitted)}"]
 
 
-def chosen_seed(submitted: int | None, asked: str) -> int | None:
-    """The seed for `same`, `new` or a number; KitError for anything else."""
-    if asked == "same":
-        return submitted
+def chosen_seed(submitted: int | None, asked: str) -> int:
+    """The seed for `new` or a number; KitError for anything else."""
     if asked == "new" and submitted is None:
         raise KitError("--seed new: this benchmark has no random seed")
     if asked == "new":
@@ -267,7 +267,11 @@ def judged(state: State, rows: list[Row]) -> tuple[bool, str]:
             "undecided: no metric has a tolerance; measure repeats (kit run --repeat, kit repeats --output FILE) and give "
             "--repeats FILE"
         )
-    return True, f"reproduced: {', '.join(agreeing)} agree; {len(rows) - len(agreeing)} other metrics are only reported"
+    equal = sum(row.difference == 0 for row in rows)
+    return True, (
+        f"reproduced in what can be judged: {', '.join(agreeing)} agree. Nothing says how far the other "
+        f"{len(rows) - len(agreeing)} metrics may differ; {equal} of all {len(rows)} are equal to the last digit"
+    )
 
 
 def durations(submitted: Run, run: Run) -> list[Duration]:

@@ -93,6 +93,14 @@ def leaks(sub: Submission) -> Iterator[Finding]:
     yield from gathered(others, "address", "address", "holds an e-mail address that is no contact of the site")
 
 
+def hidden(text: str) -> str:
+    """A text of ours that may quote a stranger's, without what looks like a credential."""
+    data = text.encode(errors="backslashreplace")
+    for wanted in SECRETS:
+        data = wanted.regex.sub(lambda match: match[0][:4] + b"...", data)
+    return data.decode()
+
+
 def gathered(hits: dict[str, list[Hit]], kind: str, rule: str, problem: str) -> Iterator[Finding]:
     """One finding for each text of a kind, at the first file that holds it."""
     places: dict[str, list[tuple[str, int]]] = {}

@@ -14,12 +14,13 @@ import pytest
 from conftest import boxed, rewritten
 
 from kit import cli, reproduce
+from kit.challenge import Challenge
 from kit.core import paths
 from kit.core.checksums import SUMS, digest, text_digest
 from kit.core.errors import KitError
 from kit.core.files import json_text, read_json
 from kit.images.render import Image
-from kit.plan import Request, make_plan
+from kit.plan import Plan, Request, make_plan
 from kit.reproduce import accepted, chosen_seed, judge, judged, new_plan, prepare, row, tolerances
 from kit.runs import launch
 from kit.runs.collect import collect
@@ -115,7 +116,7 @@ def test_report(submission: Path, there: Path, command: Command) -> None:
     assert lines[0].split() == ["metric", "submitted", "reproduced", "difference", "tolerance", "tolerance", "of"]
     assert lines[1].split()[:4] == ["resolution", "7", "7", "0"]
     assert "agrees" in lines[1]
-    assert lines[-1].endswith("reproduced: resolution agree; 0 other metrics are only reported")
+    assert lines[-1].endswith("other 0 metrics may differ; 1 of all 1 are equal to the last digit")
 
 
 def test_differing(submission: Path, there: Path, toy: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -220,7 +221,7 @@ def test_run_now_and_judge_later(submission: Path, there: Path, toy: Path, comma
     launch.wait(Path(run), lambda state: None)
     assert run == str(made(toy))
     words = ("reproduce", submission, "--run", run, "--repeats", there)
-    assert "reproduced: resolution agree" in command(*words)
+    assert "judged: resolution agree" in command(*words)
     other = launch.prepare(make_plan(Request("toy", "noisy", "there")), toy)
     assert "differs from" in command("reproduce", submission, "--run", other, code=1)
 
@@ -257,11 +258,25 @@ def test_seed_and_parameters_are_the_same_unless_asked(
 
 
 def test_new_seeds() -> None:
-    assert chosen_seed(5, "same") == 5
-    assert chosen_seed(None, "same") is None
-    assert chosen_seed(5, "new") not in (5, None)
+    assert chosen_seed(5, "new") != 5
+    assert chosen_seed(None, "7") == 7
     with pytest.raises(KitError, match="has no random seed"):
         chosen_seed(None, "new")
+
+
+def test_a_challenge_decides_the_seed_again(submission: Path, there: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, _ = accepted(submission)
+    challenged = run.model_copy(update={"challenge": Challenge(text="of the maintainer"), "seed": 5})
+    asked: list[Request] = []
+
+    def refuse(request: Request) -> Plan:
+        asked.append(request)
+        raise KitError("seen")
+
+    monkeypatch.setattr(reproduce, "make_plan", refuse)
+    with pytest.raises(KitError, match="seen"):
+        new_plan(challenged, "there")
+    assert (asked[0].challenge, asked[0].seed) == (challenged.challenge, None)
 
 
 def test_a_warning_of_the_check_is_shown(submission: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -318,7 +333,10 @@ def test_a_metric_agrees(reproduced: float | None, tolerance: float | None, agre
 def test_verdicts() -> None:
     good, bad, other = row("a", "", 1, 1, 1, ""), row("b", "", 1, 3, 1, ""), row("c", "", 1, 3, None, "")
     assert judged(State(name="valid"), [good, other])[0]
-    assert judged(State(name="valid"), [good, other])[1] == "reproduced: a agree; 1 other metrics are only reported"
+    assert judged(State(name="valid"), [good, other])[1] == (
+        "reproduced in what can be judged: a agree. Nothing says how far the other 1 metrics may differ; "
+        "1 of all 2 are equal to the last digit"
+    )
     assert not judged(State(name="valid"), [good, bad])[0]
     assert not judged(State(name="finished", reason="it ran outside a container"), [good])[0]
     assert not judged(State(name="valid"), [other])[0]

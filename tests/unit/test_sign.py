@@ -16,6 +16,8 @@ from conftest import kit, rewritten
 from kit.core.checksums import SUMS
 from kit.core.errors import KitError
 from kit.submissions import verify as module
+from kit.submissions.check import check
+from kit.submissions.rules import refusing
 from kit.submissions.sign import sign
 from kit.submissions.verify import MOST_SIGNATURE, PROGRAMS, SIGNATURES, Trusted, rehash, report, verify
 
@@ -90,6 +92,12 @@ def test_good_signature(keys: Keys, submission: Path, ours: Trusted) -> None:
     assert f"signed by laboratory, {keys.tool} key {one.key}" in report(found)
     assert one.key.startswith("SHA256:") if keys.tool == "ssh" else set(one.key) <= set("0123456789ABCDEF")
     assert len((submission / one.file).read_bytes()) < MOST_SIGNATURE
+
+
+def test_a_check_leaves_signatures_to_the_verification(keys: Keys, submission: Path, ours: Trusted) -> None:
+    assert not refusing(check(submission))
+    (submission / SIGNATURES[keys.tool]).write_text("x" * (MOST_SIGNATURE + 1))
+    assert SIGNATURES[keys.tool] in {finding.file for finding in refusing(check(submission))}
 
 
 def test_one_key_in_place_of_a_folder(keys: Keys, submission: Path, ours: Trusted) -> None:
