@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -28,6 +29,11 @@ def ask(question: str, checked: Callable[[str], str]) -> str:
     return str(typer.prompt(question, value_proc=value, err=True))
 
 
+class Layout(StrEnum):
+    SCIENCE = "science"
+    MLPERF = "mlperf"
+
+
 @app.command()
 def pack(
     directories: RunDirectories,
@@ -38,6 +44,9 @@ def pack(
     system: Annotated[
         str | None, typer.Option(help="The system's name; if not given, from your user file or the site, else asked for.")
     ] = None,
+    layout: Annotated[
+        Layout, typer.Option(help="The folders of MLCommons Science, or those of MLPerf (systems, benchmarks, results).")
+    ] = Layout.SCIENCE,
     allow_dirty: AllowDirty = False,
     allow_trial: AllowTrial = False,
 ) -> None:
@@ -45,8 +54,10 @@ def pack(
 
     Writes nothing if the check refuses it.
     """
-    from kit.submissions.pack import pack as write
+    from kit.submissions import mlperf
+    from kit.submissions import pack as science
 
+    write = mlperf.export if layout is Layout.MLPERF else science.pack
     terminal = sys.stdin.isatty() and sys.stderr.isatty()
     runs = [directory.absolute() for directory in directories]
     out(write(runs, to, organisation, system, allow_dirty, allow_trial, ask if terminal else None))

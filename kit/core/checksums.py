@@ -43,9 +43,14 @@ def digest(path: Path) -> str:
     return labelled(sha256(path))
 
 
+def digest_of(content: bytes) -> str:
+    """`sha256:...` of bytes."""
+    return labelled(hashlib.sha256(content).hexdigest())
+
+
 def text_digest(text: str) -> str:
     """`sha256:...` of text, which is that of the file that it is written to."""
-    return labelled(hashlib.sha256(text.encode()).hexdigest())
+    return digest_of(text.encode())
 
 
 def plain_digest(folder: Path, name: str) -> str:

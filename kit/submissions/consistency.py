@@ -59,6 +59,9 @@ def rendering(sub: Submission) -> Iterator[Finding]:
     yield from same_text(sub, "script-differs", "run/job.sh", answer.script, "for this run")
     for name, text in answer.derived.items():
         yield from same_text(sub, "text-differs", name, text, "of this run")
+    for name, recorded in answer.documents.items():
+        if sub.there(name) and sub.digest(name) != recorded:
+            yield Finding("text-differs", name, "is not the document that the kit writes of this run and its figures")
     for key, wanted in answer.facts.items():
         found: Any = run
         for part in key.split("."):

@@ -21,6 +21,8 @@ ATTRIBUTES = ".gitattributes"
 REQUIRED = {
     "README.md": "the result for a person: what ran, where, and what came out",
     "scientific_contribution.md": "what the result says of the science",
+    "scientific_contribution.pdf": "the same as a document, with figures",
+    "sientific_contribution.pdf": "the same under the name that the working group's submit.adoc has",
     "submitter.json": "who submits, and where others get the kit from",
     "config.yaml": "where code and data come from, and every parameter",
     "result-1.txt": "the log in MLPerf's form",
@@ -53,6 +55,7 @@ NUMBER = r"[1-9][0-9]{0,2}"
 MAY_HOLD = {
     r"\.gitattributes": 1000,
     r"(README|scientific_contribution|pull_request)\.md": MEGABYTE,
+    r"scientific_contribution\.pdf|sientific_contribution\.pdf": 4 * MEGABYTE,
     r"config\.yaml|system\.json|submitter\.json": MEGABYTE,
     rf"result-{NUMBER}\.txt": MEGABYTE,
     r"sha256sums\.txt": 4 * MEGABYTE,

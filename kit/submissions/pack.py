@@ -15,10 +15,11 @@ from kit.core.checksums import labelled, write_sums
 from kit.core.errors import KitError
 from kit.core.files import json_text, open_plain
 from kit.runs.record import FILE, Run, load_run, resolved
+from kit.submissions.document import figures
 from kit.submissions.layout import descriptor, is_trial, name_part, packed, room
 from kit.submissions.repeats import MOST_RUNS, differences, in_order
 from kit.submissions.submitter import SUBMITTER, Ask, Submitter, person, submitter
-from kit.submissions.texts import derived
+from kit.submissions.texts import derived, documents
 
 
 def pack(
@@ -43,15 +44,16 @@ def pack(
     run = runs[0]
     benchmark, site = resolved(folders[0])
     organisation, system = submitter(site, organisation, system, ask)
-    submitted_by = person(is_trial(organisation), ask)
     levels = (organisation, name_part("application", run.benchmark), system, descriptor(run))
     target = submissions.joinpath(*levels)
     if target.exists():
         raise KitError(f"{target}: exists; a submission is never overwritten. Remove it, or keep it as it is")
+    submitted_by = person(is_trial(organisation), ask)
     made = [folder for folder in target.parents if not folder.exists()]
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    partial: Path | None = None
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
         partial.chmod(0o755)
         write_folder(partial, folders, runs, benchmark, levels[0], levels[2], submitted_by)
         findings = refusing(check(partial, allow_dirty, levels, allow_trial))
@@ -64,7 +66,8 @@ def pack(
                 raise
             raise KitError(f"{target}: exists; another kit has packed it meanwhile") from None
     except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
+        if partial:
+            shutil.rmtree(partial, ignore_errors=True)
         with contextlib.suppress(OSError):  # another kit may have packed into one of them
             for folder in made:
                 folder.rmdir()
@@ -115,10 +118,13 @@ def write_folder(
             if labelled(sums[place]) != digest:
                 raise KitError(f"{directory / name}: missing or changed since the run was collected; collect it again")
         sums[f"{room(number)}{FILE}"] = copy(directory, FILE, folder / room(number) / FILE)
-    texts = derived(runs, benchmark, organisation, system, submitted_by)
-    for name, text in {**texts, SUBMITTER: json_text(submitted_by.model_dump())}.items():
-        (folder / name).write_bytes(text.encode())
-        sums[name] = hashlib.sha256(text.encode()).hexdigest()
+    told = (runs, benchmark, organisation, system, submitted_by)
+    texts = {**derived(*told), SUBMITTER: json_text(submitted_by.model_dump())}
+    contents = {name: text.encode() for name, text in texts.items()}
+    contents |= documents(*told, figures(folder, [packed(name) for name in runs[0].files]))
+    for name, content in contents.items():
+        (folder / name).write_bytes(content)
+        sums[name] = hashlib.sha256(content).hexdigest()
     write_sums(folder, sums)
 
 
