@@ -26,7 +26,8 @@ from kit.core.checksums import SUMS, read_sums
 from kit.core.errors import KitError, plain
 from kit.core.files import open_plain, plain_file, read_toml
 from kit.core.schema import Model, Name, OneLine, parse
-from kit.runs.record import FILE
+from kit.runs.evidence import KEPT, Kept
+from kit.runs.record import FILE, P
 from kit.submissions.check import check, verdict_of
 from kit.submissions.git import commit_of, git, top
 from kit.submissions.layout import LEVELS, MEGABYTE
@@ -382,7 +383,12 @@ def traces(root: Path, name: str) -> Iterator[Trace]:
         if re.fullmatch(r"result-[0-9]+\.txt", file):
             yield Trace("same-log", bytes.fromhex(digits), name, file)
     for folder in ["", *sorted({file.split("/")[0] + "/" for file in sums if re.match(r"repeat-[0-9]+/", file)})]:
-        run = record(root / name, f"{folder}{FILE}")
+        run = read(Record, root / name, f"{folder}{FILE}")
+        if run and KEPT in run.files:  # maps that are too large to be carried are named there
+            elsewhere = read(Kept, root / name, f"{folder}run/{KEPT}")
+            run.files.update(
+                {f"{KEPT} {inner}": file.sha256 for inner, file in elsewhere.files.items()} if elsewhere else {}
+            )
         if run:
             yield from traces_of(run, name, folder)
 
@@ -395,11 +401,12 @@ def small(folder: Path, name: str) -> bool:
         return False
 
 
-def record(folder: Path, name: str) -> Record | None:
+def read(model: type[P], folder: Path, name: str) -> P | None:
+    """A record of a submission; None where it cannot be read as one."""
     try:
         with open_plain(folder, name) as file:
             text = file.read(MOST_RECORD + 1)
-        return Record.model_validate_json(text) if len(text) <= MOST_RECORD else None
+        return model.model_validate_json(text) if len(text) <= MOST_RECORD else None
     except (KitError, OSError, ValidationError):
         return None
 

@@ -99,6 +99,17 @@ def same_log(root: Path) -> None:
     add(root, "third/toy/three/tiny-2", run(), "a log")
 
 
+def kept(root: Path) -> None:
+    """One map, carried by one submission and said by another to be kept elsewhere."""
+    mrc = "sha256:" + "b" * 64
+    add(root, "third/toy/three/tiny-1", run(files={"evidence/map.mrc": mrc}))
+    folder = add(root, "fourth/toy/four/tiny-1", run(files={"evidence/kept.json": "sha256:" + "c" * 64}))
+    (folder / "run/evidence").mkdir(parents=True)
+    (folder / "run/evidence/kept.json").write_text(
+        json_text({"store": "x", "files": {"map.mrc": {"bytes": 1, "sha256": mrc}}})
+    )
+
+
 def repeats(root: Path) -> None:
     """The second run of one submission is the first of another."""
     again = run()
@@ -119,6 +130,7 @@ CASES: list[tuple[str, Callable[[Path], object], set[str]]] = [
     ("one run under two names", pair(run(seed=1), run(seed=1)), set()),
     ("a log twice", same_log, {"same-log"}),
     ("a run that is a repeat elsewhere", repeats, {"same-script", "same-times", "equal-on-systems", "same-picture"}),
+    ("a map that is kept elsewhere", kept, {"same-evidence"}),
     ("evidence of another seed", equal("files"), {"same-evidence", "same-picture"}),
     ("evidence of the same seed", equal("files", seed=1), {"same-picture"}),
     ("metrics of another seed", equal("metrics"), {"equal-metrics"}),
