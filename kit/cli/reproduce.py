@@ -47,8 +47,7 @@ def reproduce(
     submitted, remarks = verb.accepted(folder, allow_dirty, allow_trial)
     if run is None:
         plan, more = verb.new_plan(submitted, site, partition, seed, isolated)
-        remarks += more
-        for remark in remarks:
+        for remark in (*remarks, *more):
             say(f"kit: {remark}")
         if dry_run:
             say("kit: a dry run makes no run directory and no data: /RUN and /DATA stand for them")

@@ -139,7 +139,7 @@ def entries(folder: Path) -> Iterator[str]:
             count += 1
             if count > MOST_FILES:
                 raise KitError(f".: holds more than {MOST_FILES} files, which no submission does")
-            yield Path(base, name).relative_to(folder).as_posix()
+            yield os.path.join(base, name).removeprefix(f"{folder}/")
 
 
 def small(folder: Path, name: str, most: int) -> bytes:

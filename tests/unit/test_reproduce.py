@@ -119,6 +119,12 @@ def test_report(submission: Path, there: Path, command: Command) -> None:
     assert lines[-1].endswith("other 0 metrics may differ; 1 of all 1 are equal to the last digit")
 
 
+def test_a_remark_is_made_once(submission: Path, there: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reproduce, "kits", lambda submitted, commit: ["Another kit."])
+    told = json.loads(command("reproduce", submission, "--site", "there", "--repeats", there, "--json"))
+    assert told["remarks"].count("Another kit.") == 1
+
+
 def test_differing(submission: Path, there: Path, toy: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TOY", "echo 5 >first.txt")  # another number, and one that passes the gate
     text = command("reproduce", submission, "--site", "there", "--repeats", there, code=1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import json
 import os
 import shutil
@@ -12,6 +14,8 @@ from pathlib import Path
 
 import pytest
 from conftest import kit, rewritten
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from kit.core.checksums import SUMS
 from kit.core.errors import KitError
@@ -19,7 +23,7 @@ from kit.submissions import verify as module
 from kit.submissions.check import check
 from kit.submissions.rules import refusing
 from kit.submissions.sign import sign
-from kit.submissions.verify import MOST_SIGNATURE, PROGRAMS, SIGNATURES, Trusted, rehash, report, verify
+from kit.submissions.verify import MOST_SIGNATURE, PROGRAMS, SIGNATURES, Trusted, key_id, rehash, report, tool_of, verify
 
 TOOLS = list(SIGNATURES)
 
@@ -303,6 +307,30 @@ def test_every_file_that_changes_is_named(submission: Path) -> None:
 def test_sums_of_a_stranger(submission: Path, sums: str, problem: str) -> None:
     (submission / SUMS).write_text(sums)
     assert problem in refused(submission)
+
+
+@settings(deadline=None)
+@given(
+    st.lists(
+        st.sampled_from([b"0" * 64, b"  ", b"run.json", b"../", b"\n", b"\r", b"\0", b"\xff", b"/"]) | st.binary(max_size=9)
+    )
+)
+def test_no_sums_are_an_exception(tmp_path_factory: pytest.TempPathFactory, pieces: list[bytes]) -> None:
+    folder = tmp_path_factory.getbasetemp() / "any sums"
+    folder.mkdir(exist_ok=True)
+    (folder / "run.json").write_text("{}")
+    (folder / SUMS).write_bytes(b"".join(pieces))
+    assert refused(folder)
+
+
+@settings(deadline=None)
+@given(
+    st.text(max_size=80) | st.binary(max_size=80).map(lambda text: f"untrusted comment:\n{base64.b64encode(text).decode()}")
+)
+def test_no_key_is_an_exception(text: str) -> None:
+    assert tool_of(text) in ("", *TOOLS)
+    with contextlib.suppress(KitError):
+        key_id(text)
 
 
 def test_what_is_no_plain_file(submission: Path, tmp_path: Path) -> None:
