@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -25,7 +26,8 @@ from kit.core.checksums import SUMS, read_sums
 from kit.core.errors import KitError, plain
 from kit.core.files import open_plain, plain_file, read_toml
 from kit.core.schema import Model, Name, OneLine, parse
-from kit.runs.record import FILE
+from kit.runs.evidence import KEPT, Kept
+from kit.runs.record import FILE, P
 from kit.submissions.check import check, verdict_of
 from kit.submissions.git import commit_of, git, top
 from kit.submissions.layout import LEVELS, MEGABYTE
@@ -194,9 +196,11 @@ def listed(folder: Path) -> list[os.DirEntry[str]]:
 
 
 def several(folder: Path) -> bool:
-    """Whether a folder is none of a submission, and holds some or is made for them."""
+    """Whether a folder is no submission and is made to hold some; KitError where such a folder lies in it."""
     if folder.is_symlink() or not folder.is_dir() or any(os.path.lexists(folder / name) for name in MARKS):
         return False
+    if os.path.lexists(folder / SUBMISSIONS):
+        raise KitError(f"{folder}: is no submission; give {folder / SUBMISSIONS}, or the folder of one")
     return folder.name == SUBMISSIONS or bool(folders(folder))
 
 
@@ -211,16 +215,23 @@ def check_all(
     root = root.absolute()
     found, strays = survey(root)
     names = [folder.relative_to(root).as_posix() for folder in found]
-    changes = changed(root, names, since) if since else dict.fromkeys(names, False)
-    if not found and not since:
+    changes = dict.fromkeys(names, False)
+    if since:
+        words, then = differing(root, since)
+        published = {submission_of(word) for word in then} - {""}
+        changes = {name: name in published for name in sorted({*map(submission_of, words)} & {*names, *published})}
+        strays = [stray for stray in strays if stray.relative_to(root).as_posix() in words]
+    elif not found:
         raise KitError(f"{root}: holds no submission; kit submission pack RUN writes one")
     judged = [name for name in names if name in changes]
     judgement = Judgement(root, own_findings(root, judged, allow_dirty, allow_trial, jobs))
-    for name, published in changes.items():
-        if published:
-            judgement.verdicts.setdefault(name, []).append(Match("changed-later", ".", "differs from what is published"))
+    for name in (name for name, published in changes.items() if published):
+        later = Match("changed-later", ".", "differs from what was published")
+        judgement.verdicts.setdefault(name, []).append(later)
+    told: Counter[tuple[str, str]] = Counter()
     for name, match in across(root, names):
-        if name in changes:
+        told[name, match.rule] += 1
+        if name in changes and told[name, match.rule] <= MOST_SHOWN:
             judgement.verdicts[name].append(match)
     judgement.outside += limited("outside", strays, root)
     return judgement
@@ -252,17 +263,14 @@ def own_check(path: Path, allow_dirty: bool | None, allow_trial: bool | None) ->
     return check(path, allow_dirty, allow_trial=allow_trial)
 
 
-def changed(root: Path, names: list[str], since: str) -> dict[str, bool]:
-    """The submissions that differ from a commit, each with whether it was there then; those that are gone are named too."""
+def differing(root: Path, since: str) -> tuple[set[str], list[str]]:
+    """The files below submissions/ that differ from a commit, also those that are gone, and the files that it has there."""
     if root.name != SUBMISSIONS:
         raise KitError(f"{root}: what has changed is found below the whole of {SUBMISSIONS}/ alone; give that folder")
     commit = commit_of(top(root), since)
     words = git(root, "diff", "--name-only", "-z", "--no-renames", "--relative", commit, "--", ".").split("\0")
     words += git(root, "ls-files", "--others", "-z", "--", ".").split("\0")
-    then = git(root, "ls-tree", "-r", "--name-only", "-z", commit, ".").split("\0")
-    published = {name for name in map(submission_of, then) if name}
-    touched = {submission_of(word) for word in words} & {*names, *published}
-    return {name: name in published for name in sorted(touched)}
+    return set(words) - {""}, git(root, "ls-tree", "-r", "--name-only", "-z", commit, ".").split("\0")
 
 
 def submission_of(name: str) -> str:
@@ -344,13 +352,14 @@ def across(root: Path, names: list[str]) -> Iterator[tuple[str, Match]]:
 
 
 def matches(group: list[Trace]) -> Iterator[tuple[str, Match]]:
-    """A finding for each submission in a group of equal traces, if they are in several."""
-    for trace in group[:MOST_SHOWN]:
-        for other in group:
-            rule = verdict(trace, other)
-            if other.name != trace.name and rule:
-                yield trace.name, Match(rule, trace.file, f"{WHAT[rule]} {other.name}/{other.file}")
-                break
+    """The gravest finding for each submission in a group of equal traces, if they are in several."""
+    for trace in group if len(group) > 1 else []:
+        broken = {verdict(trace, other): other for other in reversed(group) if other.name != trace.name}
+        broken.pop("", None)
+        if broken:
+            rule = min(broken, key=lambda rule: (RULES[rule].severity, rule))  # an error is before a warning
+            other = broken[rule]
+            yield trace.name, Match(rule, trace.file, f"{WHAT[rule]} {other.name}/{other.file}")
 
 
 def verdict(trace: Trace, other: Trace) -> str:
@@ -374,7 +383,12 @@ def traces(root: Path, name: str) -> Iterator[Trace]:
         if re.fullmatch(r"result-[0-9]+\.txt", file):
             yield Trace("same-log", bytes.fromhex(digits), name, file)
     for folder in ["", *sorted({file.split("/")[0] + "/" for file in sums if re.match(r"repeat-[0-9]+/", file)})]:
-        run = record(root / name, f"{folder}{FILE}")
+        run = read(Record, root / name, f"{folder}{FILE}")
+        if run and KEPT in run.files:  # maps that are too large to be carried are named there
+            elsewhere = read(Kept, root / name, f"{folder}run/{KEPT}")
+            run.files.update(
+                {f"{KEPT} {inner}": file.sha256 for inner, file in elsewhere.files.items()} if elsewhere else {}
+            )
         if run:
             yield from traces_of(run, name, folder)
 
@@ -387,11 +401,12 @@ def small(folder: Path, name: str) -> bool:
         return False
 
 
-def record(folder: Path, name: str) -> Record | None:
+def read(model: type[P], folder: Path, name: str) -> P | None:
+    """A record of a submission; None where it cannot be read as one."""
     try:
         with open_plain(folder, name) as file:
             text = file.read(MOST_RECORD + 1)
-        return Record.model_validate_json(text) if len(text) <= MOST_RECORD else None
+        return model.model_validate_json(text) if len(text) <= MOST_RECORD else None
     except (KitError, OSError, ValidationError):
         return None
 

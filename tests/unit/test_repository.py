@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import ROOT, commands, files
+from conftest import ROOT, Installed, commands, files
 from typer.testing import CliRunner
 
 from kit.cli import app
@@ -66,6 +66,13 @@ def test_what_is_written(made: Path) -> None:
 def test_every_template_is_written() -> None:
     folder = ROOT / "templates/repository"
     assert sorted(path.name for path in folder.iterdir()) == sorted(FILES.values())
+
+
+def test_an_installed_kit_writes_the_same(installed: Installed, made: Path) -> None:
+    words = ["submission", "init-repository", "again", "--kit-source", GIVEN[0]]
+    installed.kit(*words, *(word for owner in GIVEN[1] for word in ("--owner", owner)), cwd=made.parent)
+    for name in (*FILES, SOURCE):
+        assert (made.parent / "again" / name).read_text() == (made / name).read_text()
 
 
 def test_a_git_repository_without_submissions(tmp_path: Path) -> None:

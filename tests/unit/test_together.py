@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, rewritten
+from conftest import rewritten
 
 from kit.core.errors import KitError
 from kit.core.files import json_text
@@ -99,6 +98,17 @@ def same_log(root: Path) -> None:
     add(root, "third/toy/three/tiny-2", run(), "a log")
 
 
+def kept(root: Path) -> None:
+    """One map, carried by one submission and said by another to be kept elsewhere."""
+    mrc = "sha256:" + "b" * 64
+    add(root, "third/toy/three/tiny-1", run(files={"evidence/map.mrc": mrc}))
+    folder = add(root, "fourth/toy/four/tiny-1", run(files={"evidence/kept.json": "sha256:" + "c" * 64}))
+    (folder / "run/evidence").mkdir(parents=True)
+    (folder / "run/evidence/kept.json").write_text(
+        json_text({"store": "x", "files": {"map.mrc": {"bytes": 1, "sha256": mrc}}})
+    )
+
+
 def repeats(root: Path) -> None:
     """The second run of one submission is the first of another."""
     again = run()
@@ -119,6 +129,7 @@ CASES: list[tuple[str, Callable[[Path], object], set[str]]] = [
     ("one run under two names", pair(run(seed=1), run(seed=1)), set()),
     ("a log twice", same_log, {"same-log"}),
     ("a run that is a repeat elsewhere", repeats, {"same-script", "same-times", "equal-on-systems", "same-picture"}),
+    ("a map that is kept elsewhere", kept, {"same-evidence"}),
     ("evidence of another seed", equal("files"), {"same-evidence", "same-picture"}),
     ("evidence of the same seed", equal("files", seed=1), {"same-picture"}),
     ("metrics of another seed", equal("metrics"), {"equal-metrics"}),
@@ -156,6 +167,27 @@ def test_the_same_machine_and_seed_may_come_to_the_same(root: Path) -> None:
     assert not rules(root)
 
 
+def test_the_gravest_is_told(root: Path) -> None:
+    """Of metrics that are those of another system with the same seed, and of one with another seed."""
+    for system, seed in (("three", 1), ("four", 1), ("five", 2)):
+        add(root, f"third/toy/{system}/tiny-1", run(seed=seed, metrics=[METRIC]))
+    verdicts = check_all(root).verdicts
+    for system in ("three", "four", "five"):
+        assert [finding.rule for finding in verdicts[f"third/toy/{system}/tiny-1"]] == ["equal-metrics"]
+
+
+def test_the_last_of_many_is_told(root: Path) -> None:
+    for number in range(30):
+        add(root, f"third/toy/three/tiny-{number:02}", run(script="sha256:" + "a" * 64))
+    assert len(check_all(root).refused) == 30
+
+
+def test_no_more_findings_of_a_rule_than_one_can_read(root: Path) -> None:
+    many = {f"figures/{number}.png": f"sha256:{number:064x}" for number in range(100)}
+    pair(run(files=many), run(files=many))(root)
+    assert len(check_all(root).verdicts["third/toy/three/tiny-1"]) == together.MOST_SHOWN
+
+
 def test_every_folder_of_a_pair_is_told(root: Path) -> None:
     equal("script")(root)
     verdicts = check_all(root).verdicts
@@ -191,6 +223,8 @@ def test_folders_follow_no_link(root: Path) -> None:
     assert [folder.name for folder in folders(root / "centre/toy")] == ["tiny-1"]
     assert together.several(root / "centre")
     assert not together.several(root / "centre/toy/one/tiny-1")
+    with pytest.raises(KitError, match=f"give {root}, or the folder of one"):
+        together.several(root.parent)
 
 
 def test_a_list_of_organisations_that_is_none(root: Path) -> None:
@@ -243,6 +277,12 @@ def published(root: Path) -> tuple[Path, str]:
 
 def test_only_what_has_changed_is_judged(published: tuple[Path, str]) -> None:
     root, before = published
+    (root / "old.txt").write_text("x")
+    before = commit(root)
+    assert check_all(root, since=before).accepted  # whatever lay there before
+    (root / "new.txt").write_text("x")
+    assert [finding.file for finding in check_all(root, since=before).outside] == ["new.txt"]
+    (root / "new.txt").unlink()
     assert check_all(root, since=before).verdicts == {}
     assert "No submission is changed." in together.as_markdown(check_all(root, since=before))
     first = json.loads((root / "centre/toy/one/tiny-1/run.json").read_text())
@@ -308,8 +348,3 @@ class TestReal:
         (root / "x").mkdir()
         shutil.rmtree(submission)
         assert CliRunner().invoke(app, ["submission", "check", str(root)]).exit_code == 1
-
-
-def test_the_page_lists_every_rule() -> None:
-    rows = re.findall(r"^\| `([a-z-]+)` \| (error|warning) \|", (ROOT / "docs/repository.md").read_text(), re.MULTILINE)
-    assert rows == [(rule.id, rule.severity) for rule in RULES.values()]
