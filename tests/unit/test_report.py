@@ -1,4 +1,4 @@
-"""Pages over results: what may be ranked, what differs, and that what a stranger wrote is text. In a browser: tests/browser."""
+"""Pages over results: what may be ranked, what differs, and that a stranger's text is text. In a browser: tests/browser."""
 
 from __future__ import annotations
 
