@@ -24,7 +24,9 @@ def site(submission: Path, tmp_path: Path) -> Path:
     root = tmp_path / "board"
     accepted = {}
     for number in range(ROWS):
-        system = {"host_processor_model_name": NASTY if number == 3 else f"Processor {number % 5}"}
+        system = {
+            "host_processor_model_name": NASTY if number == 3 else ["Skylake", "Broadwell", "Rome", "Grace"][number % 4]
+        }
         seconds, ranks = 5.0 + (number * 7) % ROWS, 2 ** (number % 4)
         folder = made(submission, root, f"centre{number}", "toy", "s", "tiny-1", seconds=seconds, ranks=ranks, system=system)
         accepted[folder] = "metric resolution is wrong" if number == 5 else ""
@@ -116,8 +118,8 @@ def test_the_keyboard_alone_reaches_and_sorts(site: Path, open_page: Open) -> No
 def test_a_filter_hides_rows_and_says_how_many_are_left(site: Path, open_page: Open) -> None:
     page = open_page(site)
     field = page.get_by_role("searchbox").first
-    field.fill("processor 1")
-    assert set(column(page, "processor")) == {"Processor 1"}
+    field.fill("GRACE basic")
+    assert set(column(page, "processor")) == {"Grace"}
     assert page.locator("output").first.text_content() == f"{len(column(page, 'rank'))} of {ROWS - 1} rows"
     field.fill("nothing of the kind")
     assert column(page, "rank") == []
@@ -237,8 +239,12 @@ def test_a_thousand_rows(submission: Path, tmp_path: Path, open_page: Open, caps
     index = build(tmp_path / "board", tmp_path / "site", verdicts(tmp_path / "verdicts.json", accepted))
     page = open_page(index)
     loaded = page.evaluate("performance.getEntriesByType('navigation')[0].loadEventEnd")
+    session = page.context.new_cdp_session(page)
+    session.send("Performance.enable")
+    (busy,) = [one["value"] for one in session.send("Performance.getMetrics")["metrics"] if one["name"] == "ProcessTime"]
     with capsys.disabled():
-        print(f"\n{len(accepted)} rows, {index.stat().st_size} bytes: loaded in {loaded:.0f} ms")
+        size = index.stat().st_size
+        print(f"\n{len(accepted)} rows, {size} bytes: loaded in {loaded:.0f} ms, {busy * 1000:.0f} ms of processor time")
     assert len(column(page, "rank")) == 1000
     page.locator("table").first.get_by_role("button", name="rank", exact=True).click()
     page.locator("table").first.get_by_role("button", name="rank", exact=True).click()
