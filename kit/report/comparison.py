@@ -11,7 +11,7 @@ from typing import Any
 from kit.core.errors import KitError
 from kit.core.files import write_atomic
 from kit.report.differences import change, differing
-from kit.report.entries import MEANING, Entry, group, is_submission, load
+from kit.report.entries import MEANING, Entry, group, is_submission, load, said
 from kit.report.figures import Figure, figures
 from kit.report.page import Cell, Table, cell, duration, rendered, shown
 from kit.report.plots import Plot, plots
@@ -235,8 +235,6 @@ def repeats(entry: Entry) -> Table:
 
 def points(entry: Entry) -> Table:
     """The points of a scaling measurement, from what its report left."""
-    from kit.report.entries import said
-
     rows = []
     found = said(entry.root, POINTS)
     for kind in ("strong", "weak"):
