@@ -505,6 +505,18 @@ def test_durations(seconds: float, text: str) -> None:
     assert duration(seconds).text == text
 
 
+def test_a_scaling_measurement_shows_its_points_and_has_no_rank(submission: Path, tmp_path: Path) -> None:
+    folder = made(submission, tmp_path, "a", "toy", "b", "tiny-1", scaling=[1, 2])
+    (folder / "run/scaling").mkdir()
+    point = {"ranks": 2, "samples_per_second": 3.25, "speedup": 1.75, "efficiency": 0.875, "oversubscribed": True}
+    (folder / "run/scaling/scaling.json").write_text(json.dumps({"strong": {"2": point, "4": "<b>"}, "weak": ["<b>"]}))
+    assert load(folder).status == "invalid"
+    text = report([folder], tmp_path / "page.html").read_text()
+    harmless(text)
+    for shown in (">Scaling</span>", ">3.25<", ">1.75<", ">0.875<", ">oversubscribed<"):
+        assert shown in text
+
+
 def luminance(colour: str) -> float:
     """Relative luminance as WCAG 2 defines it."""
     parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
