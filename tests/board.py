@@ -1,4 +1,4 @@
-"""Submissions of the toy in any number, for the tests of pages: their records can be read, and no check would accept them."""
+"""Submissions of the toy in any number, for the tests of pages: records that can be read, and that no check would accept."""
 
 from __future__ import annotations
 

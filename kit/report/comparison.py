@@ -11,9 +11,9 @@ from typing import Any
 from kit.core.errors import KitError
 from kit.core.files import write_atomic
 from kit.report.differences import change, differing
-from kit.report.entries import MEANING, Entry, group, is_submission, load
+from kit.report.entries import MEANING, Entry, group, is_submission, load, said
 from kit.report.figures import Figure, figures
-from kit.report.page import Cell, Table, cell, duration, rendered
+from kit.report.page import Cell, Table, cell, duration, rendered, shown
 from kit.report.plots import Plot, plots
 from kit.report.verdicts import verdict
 from kit.runs.record import FILE, need_run
@@ -192,11 +192,11 @@ def judged(entry: Entry) -> Table:
     for metric in run.metrics:
         limit = ""
         if metric.at_least is not None:
-            limit = f"at least {metric.at_least:g}"
+            limit = f"at least {shown(metric.at_least)}"
         elif metric.at_most is not None:
-            limit = f"at most {metric.at_most:g}"
+            limit = f"at most {shown(metric.at_most)}"
         elif metric.reference is not None:
-            limit = f"{metric.reference:g}" + (f" ± {metric.tolerance:g}" if metric.tolerance is not None else "")
+            limit = shown(metric.reference) + (f" ± {shown(metric.tolerance)}" if metric.tolerance is not None else "")
         rows.append(
             [
                 cell(metric.name),
@@ -235,8 +235,6 @@ def repeats(entry: Entry) -> Table:
 
 def points(entry: Entry) -> Table:
     """The points of a scaling measurement, from what its report left."""
-    from kit.report.entries import said
-
     rows = []
     found = said(entry.root, POINTS)
     for kind in ("strong", "weak"):

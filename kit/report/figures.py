@@ -30,7 +30,7 @@ SHOWN = {
     "fsc.png": "Fourier shell correlation over resolution, with the levels by which the resolution is read",
     "iterations.png": "Resolution of each job by iteration, and the class distribution of each 3D classification",
     "map.png": "Middle slices of the final map, above those of the map that it is compared with",
-    "masks.png": "Scenes with the cloud mask of the network beside the reference",
+    "masks.png": "Scenes: reflectance, temperature, the Bayesian cloud mask, and the mask of this run",
     "picking.png": "Particles that each step of picking found and missed",
     "picks.png": "A micrograph with a circle around each pick, and the true positions",
     "scaling.png": "Speed-up and efficiency over the number of ranks, and where the time of a step went",

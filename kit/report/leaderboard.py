@@ -29,6 +29,7 @@ from kit.runs.record import FILE
 from kit.submissions.layout import LEVELS
 
 INDEX, DATA, ROWS = "index.html", "leaderboard.json", "leaderboard.csv"
+LAST = ("runs#", "date")
 DRAWN = 40  # results of a group in one plot, the first of the ranking
 
 
@@ -137,12 +138,9 @@ def board(name: str, work: tuple[str, str], entries: Sequence[Entry]) -> Section
         )
     for entry in rest:
         others.append([cell(entry.title, link=link(entry)), status(entry), cell("; ".join(entry.reasons))])
-    shown = (
-        *["rank#", "organisation", "system", "time#"],
-        f"{metric}#",
-        *["processor", "nodes#", "ranks#", "threads#", "image", "runs#", "date"],
-    )
-    tables = [Table(f"Ranking: {title}", shown, rows, filtered=True)] if rows else []
+    what = f"{metric.replace('_', ' ')}#"
+    columns = ("rank#", "organisation", "system", "time#", what, "processor", "nodes#", "ranks#", "threads#", "image", *LAST)
+    tables = [Table(f"Ranking: {title}", columns, rows, filtered=True)] if rows else []
     tables += [Table(f"Not ranked: {title}", ("result", "status", "reason"), others, filtered=True)] if others else []
     return Section(title, tables, plots(name, first[:DRAWN], base=-1) if len(first) > 1 else [], [])
 

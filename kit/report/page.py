@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -42,12 +43,17 @@ class Table:
         return [(name.removesuffix("#"), name.endswith("#")) for name in self.columns]
 
 
+def shown(value: float) -> str:
+    """A number as people read it: whole ones whole, others with four digits."""
+    return f"{value:.0f}" if abs(value) < 1e15 and value == round(value) else f"{value:.4g}"  # NaN is below nothing
+
+
 def cell(value: object, link: str = "", kind: str = "") -> Cell:
-    """A value as a cell: numbers with four digits, nothing as a dash."""
+    """A value as a cell; nothing is a dash."""
     if value is None or value == "":
         return Cell("–", None, link, kind)
     if isinstance(value, float):
-        return Cell(f"{value:.4g}", value, link, kind)
+        return Cell(shown(value), value if math.isfinite(value) else None, link, kind)
     return Cell(str(value), float(value) if isinstance(value, int) else None, link, kind)
 
 

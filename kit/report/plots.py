@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -49,7 +50,12 @@ class Plot:
 def label(number: int, entry: Entry) -> str:
     """What a plot calls a result: its number in the table, and its system or image."""
     name = entry.place[2] if entry.place else entry.run.image.name if entry.run else ""
-    text = f"{number}: {plain(name)}"
+    return cut(f"{number}: {name}")
+
+
+def cut(name: str) -> str:
+    """A name as a plot shows it: printable, and short."""
+    text = plain(name)
     return text if len(text) <= LABEL else f"{text[: LABEL - 1]}…"
 
 
@@ -61,7 +67,8 @@ def drawn(name: str, title: str, description: str, height: float, draw: Callable
     import matplotlib.pyplot as plt
     from cycler import cycler
 
-    with plt.rc_context({**SETTINGS, "axes.prop_cycle": cycler(color=COLOURS)}):
+    with plt.rc_context({**SETTINGS, "axes.prop_cycle": cycler(color=COLOURS)}), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a letter that the font here has not is drawn by the browser's
         figure, axes = plt.subplots(figsize=(6.6, height), layout="constrained")
         try:
             draw(axes)
@@ -163,14 +170,14 @@ def stages(name: str, numbered: Numbered) -> Plot:
         left = [0.0] * len(spent)
         for key in [*longest, *(["other stages"] if len(whole) > len(longest) else [])]:
             widths = [found.get(key, 0.0) if key in longest else rest(found) for found in spent]
-            axes.barh(places, widths, left=left, height=0.62, label=plain(key))
+            axes.barh(places, widths, left=left, height=0.62, label=cut(key))
             left = [a + b for a, b in zip(left, widths, strict=True)]
         for place, total in zip(places, left, strict=True):
             axes.annotate(f"{total:,.4g} s", (total, place), (4, 0), textcoords="offset points", va="center")
         axes.set_xlabel("seconds")
         axes.legend(frameon=False, ncols=3, loc="lower left", bbox_to_anchor=(0, 1.0), borderaxespad=0)
 
-    largest = f"; most of it in {', '.join(map(plain, longest[:3]))}" if longest else ""
+    largest = f"; most of it in {', '.join(map(cut, longest[:3]))}" if longest else ""
     times = ", ".join(f"{label(number, entry)} {entry.seconds or 0:.4g} s" for number, entry in numbered[:12])
     return drawn(name, "Time to the result", f"Wall time by stage: {times}{largest}.{STAR}", high(numbered) + 0.4, draw)
 

@@ -24,7 +24,9 @@ def site(submission: Path, tmp_path: Path) -> Path:
     root = tmp_path / "board"
     accepted = {}
     for number in range(ROWS):
-        system = {"host_processor_model_name": NASTY if number == 3 else f"Processor {number % 5}"}
+        system = {
+            "host_processor_model_name": NASTY if number == 3 else ["Skylake", "Broadwell", "Rome", "Grace"][number % 4]
+        }
         seconds, ranks = 5.0 + (number * 7) % ROWS, 2 ** (number % 4)
         folder = made(submission, root, f"centre{number}", "toy", "s", "tiny-1", seconds=seconds, ranks=ranks, system=system)
         accepted[folder] = "metric resolution is wrong" if number == 5 else ""
@@ -116,9 +118,8 @@ def test_the_keyboard_alone_reaches_and_sorts(site: Path, open_page: Open) -> No
 def test_a_filter_hides_rows_and_says_how_many_are_left(site: Path, open_page: Open) -> None:
     page = open_page(site)
     field = page.get_by_role("searchbox").first
-    field.fill("processor 1")
-    assert column(page, "organisation") == sorted(column(page, "organisation"), key=lambda name: name)
-    assert set(column(page, "processor")) == {"Processor 1"}
+    field.fill("GRACE basic")
+    assert set(column(page, "processor")) == {"Grace"}
     assert page.locator("output").first.text_content() == f"{len(column(page, 'rank'))} of {ROWS - 1} rows"
     field.fill("nothing of the kind")
     assert column(page, "rank") == []
@@ -162,23 +163,35 @@ def test_the_page_never_scrolls_sideways(site: Path, comparison: Path, open_page
         assert page.evaluate(wide) == 0
 
 
+LOW = """() => {
+  const linear = part => part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4;
+  const light = colour => {
+    const [r, g, b] = colour.match(/[0-9.]+/g).map(part => linear(part / 255));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const ground = node => {
+    const found = getComputedStyle(node).backgroundColor;
+    return found === "rgba(0, 0, 0, 0)" ? ground(node.parentElement) : found;
+  };
+  const written = node => [...node.childNodes].some(child => child.nodeType === 3 && child.textContent.trim());
+  return [...document.querySelectorAll("body *")].filter(written)
+    .filter(node => !["SCRIPT", "title", "desc"].includes(node.tagName)).map(node => {
+      const colour = getComputedStyle(node)[node.tagName === "text" ? "fill" : "color"];
+      const [high, low] = [light(colour), light(ground(node))].sort((a, b) => b - a);
+      return [node.tagName, node.textContent.slice(0, 30), (high + 0.05) / (low + 0.05)];
+    }).filter(found => !(found[2] >= 4.5));
+}"""
+UNIQUE = """() => { const ids = [...document.querySelectorAll("[id]")].map(node => node.id);
+  return ids.length === new Set(ids).size; }"""
+REACHED = """() => [...document.querySelectorAll("*")]
+  .filter(node => ["auto", "scroll"].includes(getComputedStyle(node).overflowX)).every(node => node.tabIndex === 0)"""
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_every_text_stands_out_from_its_ground(site: Path, comparison: Path, open_page: Open, scheme: str) -> None:
     """Computed by the browser for every element with text: 4.5 to 1 (WCAG 2.2, 1.4.3)."""
-    low = """() => {
-      const parts = colour => colour.match(/[0-9.]+/g).map(Number);
-      const light = colour => { const [r, g, b] = parts(colour).map(v => v / 255)
-        .map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4); return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
-      const ground = node => { for (let at = node; at; at = at.parentElement) { const found = getComputedStyle(at).backgroundColor;
-        if (found !== "rgba(0, 0, 0, 0)") return found; } };
-      return [...document.querySelectorAll("body *")].filter(node => [...node.childNodes].some(child => child.nodeType === 3 &&
-        child.textContent.trim()) && !["SCRIPT", "title", "desc"].includes(node.tagName)).map(node => {
-          const colour = getComputedStyle(node)[node.tagName === "text" ? "fill" : "color"];
-          const [high, low] = [light(colour), light(ground(node))].sort((a, b) => b - a);
-          return [node.tagName, node.textContent.slice(0, 30), (high + 0.05) / (low + 0.05)]; })
-        .filter(found => !(found[2] >= 4.5)); }"""
     for path in (site, comparison):
-        assert open_page(path, color_scheme=scheme).evaluate(low) == []
+        assert open_page(path, color_scheme=scheme).evaluate(LOW) == []
 
 
 def test_every_part_has_a_name_that_can_be_read_aloud(site: Path, comparison: Path, open_page: Open) -> None:
@@ -187,14 +200,8 @@ def test_every_part_has_a_name_that_can_be_read_aloud(site: Path, comparison: Pa
         for role in ("button", "link", "searchbox", "img", "region", "group"):
             for node in page.get_by_role(role).all():
                 assert node.aria_snapshot().strip().removeprefix(f"- {role}").strip(" :")
-        assert page.evaluate(
-            "[...document.querySelectorAll('[id]')].length === new Set([...document.querySelectorAll('[id]')].map(n => n.id)).size"
-        )
-        # What scrolls can be scrolled with the keys.
-        assert page.evaluate(
-            """[...document.querySelectorAll("*")].every(node => !["auto", "scroll"].includes(getComputedStyle(node).overflowX)
-            || node.tabIndex === 0)"""
-        )
+        assert page.evaluate(UNIQUE)
+        assert page.evaluate(REACHED)  # what scrolls can be scrolled with the keys
 
 
 def test_without_javascript_the_page_is_complete(site: Path, comparison: Path, open_page: Open) -> None:
@@ -232,9 +239,13 @@ def test_a_thousand_rows(submission: Path, tmp_path: Path, open_page: Open, caps
     index = build(tmp_path / "board", tmp_path / "site", verdicts(tmp_path / "verdicts.json", accepted))
     page = open_page(index)
     loaded = page.evaluate("performance.getEntriesByType('navigation')[0].loadEventEnd")
+    session = page.context.new_cdp_session(page)
+    session.send("Performance.enable")
+    (busy,) = [one["value"] for one in session.send("Performance.getMetrics")["metrics"] if one["name"] == "ProcessTime"]
     with capsys.disabled():
-        print(f"\n{len(accepted)} rows, {index.stat().st_size} bytes: loaded in {loaded:.0f} ms")
+        size = index.stat().st_size
+        print(f"\n{len(accepted)} rows, {size} bytes: loaded in {loaded:.0f} ms, {busy * 1000:.0f} ms of processor time")
     assert len(column(page, "rank")) == 1000
-    page.locator("table").first.get_by_role("button", name="rank").click()
-    page.locator("table").first.get_by_role("button", name="rank").click()
+    page.locator("table").first.get_by_role("button", name="rank", exact=True).click()
+    page.locator("table").first.get_by_role("button", name="rank", exact=True).click()
     assert column(page, "rank")[0] == "1000"

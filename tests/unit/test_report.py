@@ -1,4 +1,4 @@
-"""Pages over results: what may be ranked, what differs, and that what a stranger wrote is text. In a browser: tests/browser."""
+"""Pages over results: what may be ranked, what differs, and that a stranger's text is text. In a browser: tests/browser."""
 
 from __future__ import annotations
 
@@ -503,6 +503,18 @@ def test_a_time_to_the_target_is_drawn_where_it_is_measured(submission: Path, tm
 )
 def test_durations(seconds: float, text: str) -> None:
     assert duration(seconds).text == text
+
+
+def test_a_scaling_measurement_shows_its_points_and_has_no_rank(submission: Path, tmp_path: Path) -> None:
+    folder = made(submission, tmp_path, "a", "toy", "b", "tiny-1", scaling=[1, 2])
+    (folder / "run/scaling").mkdir()
+    point = {"ranks": 2, "samples_per_second": 3.25, "speedup": 1.75, "efficiency": 0.875, "oversubscribed": True}
+    (folder / "run/scaling/scaling.json").write_text(json.dumps({"strong": {"2": point, "4": "<b>"}, "weak": ["<b>"]}))
+    assert load(folder).status == "invalid"
+    text = report([folder], tmp_path / "page.html").read_text()
+    harmless(text)
+    for shown in (">Scaling</span>", ">3.25<", ">1.75<", ">0.875<", ">oversubscribed<"):
+        assert shown in text
 
 
 def luminance(colour: str) -> float:
