@@ -60,16 +60,16 @@ def copied(place: Callable[[dict[str, str]], str], directory: Path, target: Path
 
 def score_again(files: Mapping[str, Path], data: Path) -> Iterator[tuple[str, str, str]]:
     """(rule, file, what is wrong) of a run's maps and particles, and of evaluation.json, which is said to be of them."""
-    found: dict[str, maps.Array] = {}
-    pixels: dict[str, float] = {}
-    for name in MAPS:
-        problem = unreadable(files[f"evidence/{name}"])
-        if not problem:
-            found[name], pixels[name] = maps.read_map(files[f"evidence/{name}"])
-            problem = "" if np.isfinite(found[name]).all() else "holds what is no number"
-        if problem:
-            yield "evidence-form", f"evidence/{name}", problem
-    if len(found) < len(MAPS):
+    problems = {name: unreadable(files[f"evidence/{name}"]) for name in MAPS}
+    yield from (("evidence-form", f"evidence/{name}", problem) for name, problem in problems.items() if problem)
+    if any(problems.values()):
+        return
+    read = {name: maps.read_map(files[f"evidence/{name}"]) for name in MAPS}
+    found = {name: density for name, (density, _) in read.items()}
+    pixels = {name: pixel for name, (_, pixel) in read.items()}
+    strange = [name for name, density in found.items() if not np.isfinite(density).all()]
+    yield from (("evidence-form", f"evidence/{name}", "holds what is no number") for name in strange)
+    if strange:
         return
     if len({density.shape for density in found.values()}) > 1 or np.ptp(list(pixels.values())) > 1e-3:
         yield "evidence-form", "evidence/map.mrc", "map, half maps and mask have boxes or voxels of different sizes"
