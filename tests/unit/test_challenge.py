@@ -76,7 +76,7 @@ def test_data_without_a_seed() -> None:
 
 @pytest.mark.parametrize("text", ["", "short", "-" * 9, "one\ntwo three", "$(touch x) y", "x" * 201, "caf\u00e9 creme"])
 def test_texts_that_cannot_be(text: str) -> None:
-    with pytest.raises(KitError, match="--challenge .*8 to 200 letters"):
+    with pytest.raises(KitError, match=r"--challenge .*8 to 200 letters"):
         challenged(text)
 
 
