@@ -31,6 +31,7 @@ class Card(Model):
     score: str
     dataset: str
     baseline: str
+    listed: bool = False  # among the working group's own benchmarks; otherwise a result is a proposal
 
 
 class Size(Model):

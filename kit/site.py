@@ -251,7 +251,16 @@ class Site(Model):
 
 
 # What a user may set for every site, and the variable that overrides it.
-USER_KEYS = ("organisation", "account", "queue", "runtime")
+USER_KEYS = (
+    "organisation",
+    "account",
+    "queue",
+    "runtime",
+    "submitter_name",
+    "submitter_email",
+    "submitter_user",
+    "repository",
+)
 SYSTEMS = "systems"  # the table of the user file that names a system for each site: [systems] local = "my-workstation"
 
 

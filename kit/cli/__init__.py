@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 
 from kit import __version__
-from kit.cli import bundle, compare, data, groups, image, listing, run, site, submission
+from kit.cli import bundle, compare, data, groups, image, listing, reproduce, run, site, submission
 from kit.cli.output import say
 from kit.core.errors import KitError
 
@@ -55,6 +55,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "bundle": bundle.bundle,
     "repeats": compare.repeats,
     "compare": compare.compare,
+    "reproduce": reproduce.reproduce,
 }
 GROUPS = {"image": image.app, "site": site.app, "data": data.app, "submission": submission.app}
 for name, command in COMMANDS.items():

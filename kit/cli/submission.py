@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from kit.cli.options import AllowDirty, AllowTrial, Json, RunDirectories
-from kit.cli.output import out, say
+from kit.cli.output import out, out_json, say
 from kit.core.errors import KitError
 
-app = typer.Typer(help="Submissions: pack a run, check a folder.", no_args_is_help=True)
+app = typer.Typer(help="Submissions: pack a run, check a folder, sign and verify it.", no_args_is_help=True)
 
 
 def ask(question: str, checked: Callable[[str], str]) -> str:
@@ -28,6 +29,11 @@ def ask(question: str, checked: Callable[[str], str]) -> str:
     return str(typer.prompt(question, value_proc=value, err=True))
 
 
+class Layout(StrEnum):
+    SCIENCE = "science"
+    MLPERF = "mlperf"
+
+
 @app.command()
 def pack(
     directories: RunDirectories,
@@ -38,6 +44,9 @@ def pack(
     system: Annotated[
         str | None, typer.Option(help="The system's name; if not given, from your user file or the site, else asked for.")
     ] = None,
+    layout: Annotated[
+        Layout, typer.Option(help="The folders of MLCommons Science, or those of MLPerf (systems, benchmarks, results).")
+    ] = Layout.SCIENCE,
     allow_dirty: AllowDirty = False,
     allow_trial: AllowTrial = False,
 ) -> None:
@@ -45,8 +54,10 @@ def pack(
 
     Writes nothing if the check refuses it.
     """
-    from kit.submissions.pack import pack as write
+    from kit.submissions import mlperf
+    from kit.submissions import pack as science
 
+    write = mlperf.export if layout is Layout.MLPERF else science.pack
     terminal = sys.stdin.isatty() and sys.stderr.isatty()
     runs = [directory.absolute() for directory in directories]
     out(write(runs, to, organisation, system, allow_dirty, allow_trial, ask if terminal else None))
@@ -119,3 +130,99 @@ def check(
         out(verb.as_json(folder, findings) if as_json else verb.report(folder, findings))
     if refusing(findings):
         raise typer.Exit(1)
+
+
+@app.command()
+def init_repository(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="An empty or new folder, or a git repository.")],
+    kit_source: Annotated[str, typer.Option(help="The kit that checks: the URL of its git repository, or a wheel.")],
+    owners: Annotated[
+        list[str], typer.Option("--owner", metavar="OWNER", help="Who approves: @name, @group/team or an e-mail address.")
+    ],
+    kit_revision: Annotated[str, typer.Option(help="A tag, branch or commit of that repository [default: its head].")] = "",
+) -> None:
+    """Write the repository that receives submissions: layout, rules, and the workflows that check, comment and publish."""
+    from kit.submissions.repository import init_repository as write
+
+    for name in write(directory, kit_source, owners, kit_revision):
+        out(directory / name)
+    say(f'{directory}: read README.md, "For maintainers", then commit and push')
+
+
+@app.command("pr")
+def pull_request(
+    folder: Annotated[Path, typer.Argument(help="A submission folder, as `kit submission pack` prints it.")],
+    repository: Annotated[Path, typer.Option(help="Your clone of the results repository.")],
+    remote: Annotated[str, typer.Option(help="The remote to push to: the repository, or your fork of it.")] = "origin",
+    branch: Annotated[str, typer.Option(help="The new branch [default: submission/ and the folder's names].")] = "",
+    base: Annotated[str, typer.Option(help="The branch that the request is for.")] = "main",
+    push: Annotated[bool, typer.Option("--push/--no-push", help="Push the branch and open the request.")] = True,
+    allow_dirty: AllowDirty = False,
+    allow_trial: AllowTrial = False,
+) -> None:
+    """Open the pull request of a submission: commit it to a new branch, push that, and open the request with `gh`.
+
+    Your checkout stays as it is. Without `gh`, title and text are printed, ready to be pasted.
+    """
+    from kit.submissions.pull_request import open_request
+
+    opened = open_request(folder, repository, remote, branch, base, push, allow_dirty, allow_trial)
+    say(f"{opened.branch}: commit {opened.commit}{'' if push else ', in your clone alone'}")
+    if opened.url:
+        out(opened.url)
+        return
+    out(f"{opened.title}\n\n{opened.body}", end="")
+    say(f"Not opened: {opened.problem}. To open it, write the text above but for its title to a file BODY, and:")
+    say(f"  {opened.command}")
+    if opened.failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def verify(
+    folder: Annotated[Path, typer.Argument(help="A submission folder.")],
+    allowed_signers: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            envvar="KIT_ALLOWED_SIGNERS",
+            help="Keys of ssh that may sign, in ssh's own format; its principals are organisations.",
+        ),
+    ] = None,
+    key: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH",
+            help="A public key of ssh, minisign or GPG, or a folder of them: ORGANISATION.pub, ORGANISATION.asc.",
+        ),
+    ] = None,
+    require_signature: Annotated[bool, typer.Option("--require-signature", help="Refuse a folder without one.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Hash every file of a submission again, and verify its signatures. Fails if anything differs."""
+    from kit.submissions import verify as verb
+
+    found = verb.verify(folder, verb.Trusted(allowed_signers, key), require_signature)
+    if as_json:
+        out_json(verb.as_json(found))
+    else:
+        out(verb.report(found))
+    if found.problems:
+        raise typer.Exit(1)
+
+
+@app.command()
+def sign(
+    folder: Annotated[Path, typer.Argument(help="A submission folder.")],
+    key: Annotated[
+        str, typer.Option(metavar="KEY", help="A key file of ssh or minisign, or the id of a key in GPG's keyring.")
+    ],
+    tool: Annotated[
+        str | None, typer.Option("--with", help="ssh, minisign or gpg [default: what the key belongs to].")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a signature that is there.")] = False,
+) -> None:
+    """Sign a submission with your key, and print the file of the signature."""
+    from kit.submissions.sign import sign as write
+
+    out(write(folder, key, tool, force))

@@ -43,9 +43,14 @@ def digest(path: Path) -> str:
     return labelled(sha256(path))
 
 
+def digest_of(content: bytes) -> str:
+    """`sha256:...` of bytes."""
+    return labelled(hashlib.sha256(content).hexdigest())
+
+
 def text_digest(text: str) -> str:
     """`sha256:...` of text, which is that of the file that it is written to."""
-    return labelled(hashlib.sha256(text.encode()).hexdigest())
+    return digest_of(text.encode())
 
 
 def plain_digest(folder: Path, name: str) -> str:
@@ -94,12 +99,17 @@ def write_sums(folder: Path, sums: Mapping[str, str]) -> Path:
 
 def read_sums(folder: Path) -> dict[str, str]:
     """What sha256sums.txt of a folder lists, {path below it: digits}; KitError names a line that is not one of sha256sum."""
+    return parse_sums((folder / SUMS).read_text(errors="surrogateescape"), folder / SUMS)
+
+
+def parse_sums(text: str, where: Path) -> dict[str, str]:
+    """The same from the text of a file `where`, which was read already."""
     entries: dict[str, str] = {}
-    for number, line in enumerate((folder / SUMS).read_text(errors="surrogateescape").splitlines(), start=1):
+    for number, line in enumerate(text.splitlines(), start=1):
         match = re.fullmatch(r"([0-9a-f]{64})  (\S.*)", line)
         if not match:
-            raise KitError(f"{folder / SUMS}:{number}: not a line of sha256sum")
+            raise KitError(f"{where}:{number}: not a line of sha256sum")
         if match[2] in entries:
-            raise KitError(f"{folder / SUMS}:{number}: a second checksum of {match[2]}")
+            raise KitError(f"{where}:{number}: a second checksum of {match[2]}")
         entries[match[2]] = match[1]
     return entries

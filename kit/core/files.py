@@ -6,6 +6,7 @@ Only what lies in the directory of a run is ever read for it, hashed or packed.
 from __future__ import annotations
 
 import json
+import math
 import os
 import stat
 import tempfile
@@ -107,16 +108,28 @@ def write_json(path: Path, data: Any) -> None:
     write_atomic(path, json_text(data))
 
 
-def read_json(path: Path) -> Any:
-    """The content of a JSON file; KitError names file and line of a mistake."""
+def read_json(path: Path, finite: bool = False) -> Any:
+    """The content of a JSON file; KitError names file and line of a mistake.
+
+    Python also takes NaN and Infinity, which are no JSON, and numbers that are too large for a float; not with `finite`.
+    """
+    strict: dict[str, Any] = {"parse_constant": finite_number, "parse_float": finite_number} if finite else {}
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"), **strict)
     except OSError as error:
         raise KitError(f"{path}: cannot be read: {error.strerror}") from None
     except RecursionError:
         raise KitError(f"{path}: not JSON that can be read: nested too deeply") from None
     except ValueError as error:  # of JSON, of UTF-8, or a number of thousands of digits
         raise KitError(f"{path}: not JSON: {error}") from None
+
+
+def finite_number(text: str) -> float:
+    """A number of JSON; ValueError for one that is none, or infinite."""
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is not a finite number")
+    return value
 
 
 def read_table(path: Path) -> dict[str, Any]:

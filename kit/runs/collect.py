@@ -20,6 +20,7 @@ from kit.runs import evidence
 from kit.runs.plausibility import CLOCKS, contained, too_fast
 from kit.runs.plausibility import evidence as in_order
 from kit.runs.record import (
+    DATA,
     FILE,
     SBOM,
     MetricRecord,
@@ -37,7 +38,7 @@ from kit.schedulers import SCHEDULERS
 from kit.training.report import evaluate as evaluate_scaling
 
 # The files of a run that go into a submission, besides those that metrics were read from.
-CARRIED = ("job.sh", "job.out", "stages.jsonl", f"{RANKS}.jsonl", "benchmark.json", "site.json", PACK, SBOM, DOCTOR)
+CARRIED = ("job.sh", "job.out", "stages.jsonl", f"{RANKS}.jsonl", "benchmark.json", "site.json", DATA, PACK, SBOM, DOCTOR)
 
 
 def collect(directory: Path, ended: bool = False, store: str = "") -> Run:
@@ -93,7 +94,7 @@ def collect(directory: Path, ended: bool = False, store: str = "") -> Run:
             "stages": attempts,
             "metrics": metrics,
             "files": files,
-            "system": describe(site, run.partition),
+            "system": describe(site, run.partition, directory),
         }
     )
     save_run(directory, run)

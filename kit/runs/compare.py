@@ -40,6 +40,10 @@ class Repeats(Model):
     steps: dict[str, float] = {}  # of metrics that are counted: no difference below one step means anything
     pairs: dict[str, list[float]]
 
+    def allowed(self, name: str) -> float:
+        """The difference in a metric that two further runs stay within."""
+        return max(allowed_difference(self.metrics[name]), self.steps.get(name, 0.0))
+
 
 class Row(Model):
     name: str
@@ -169,10 +173,8 @@ def add_repeats(path: Path, directory: Path, repeats: Repeats) -> None:
 
 def spread(repeats: Repeats) -> str:
     """Mean and standard deviation of what repeats gave, as text."""
-    allowed = {
-        name: f"{max(allowed_difference(values), repeats.steps.get(name, 0.0)):.2g}"
-        for name, values in repeats.metrics.items()
-    } | dict.fromkeys(repeats.pairs, "of pairs")
+    allowed = {name: f"{repeats.allowed(name):.2g}" for name in repeats.metrics}
+    allowed |= dict.fromkeys(repeats.pairs, "of pairs")
     rows = [
         (name, f"{statistics.mean(values):.4g}", f"{statistics.stdev(values):.2g}", allowed[name])
         for name, values in (*repeats.metrics.items(), *repeats.pairs.items())
@@ -196,10 +198,9 @@ def compare(first: Path, second: Path, known: Path | None = None) -> Comparison:
     repeats = load_repeats(a.benchmark, a.work, known)
     values = [{metric.name: metric.value for metric in run.metrics} for run in runs]
     rows = []
-    for name, repeated in repeats.metrics.items():
+    for name in repeats.metrics:
         one, two = values[0][name], values[1][name]
-        allowed = max(allowed_difference(repeated), repeats.steps.get(name, 0.0))
-        rows.append(Row(name=name, first=one, second=two, difference=abs(one - two), allowed=allowed))
+        rows.append(Row(name=name, first=one, second=two, difference=abs(one - two), allowed=repeats.allowed(name)))
     benchmark, _ = resolved(first)
     numbers, sentences = pair(benchmark, first, second)
     for name, value in numbers.items():

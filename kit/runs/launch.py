@@ -28,6 +28,7 @@ from kit.images.sbom import sbom
 from kit.placement import warnings
 from kit.plan import Plan, plan_of
 from kit.runs.record import (
+    DATA,
     FILE,
     SBOM,
     Glance,
@@ -128,6 +129,7 @@ def prepare(plan: Plan, runs: Path) -> Path:
         shutil.rmtree(directory)  # nothing ran in it
         raise
     (directory / "data").symlink_to(folder)
+    shutil.copyfile(folder / MANIFEST, directory / DATA)
     if isolated:
         shutil.copyfile(isolated / PACK, directory / PACK)
     write_json(directory / "benchmark.json", plan.benchmark.model_dump(mode="json"))
@@ -151,7 +153,7 @@ def prepare(plan: Plan, runs: Path) -> Path:
             seed=plan.seed,
             challenge=plan.request.challenge,
             image=image_record,
-            data=digest(folder / MANIFEST),  # every file has been verified against it
+            data=digest(directory / DATA),  # every file has been verified against it
             rendering=source,
             script=text_digest(text),
             state=State(name="rendered"),

@@ -26,6 +26,7 @@ StateName = Literal["rendered", "submitted", "running", "failed", "incomplete", 
 FILE = "run.json"
 STAGES = "stages.jsonl"
 SBOM = "sbom.cdx.json"
+DATA = "data.json"  # the manifest of its data: every file with its size and checksum
 
 
 # A path of a file inside a run, without hidden or parent folders.

@@ -29,7 +29,7 @@ from kit.submissions.consistency import (
 )
 from kit.submissions.fix import fix
 from kit.submissions.folder import checksums, closed_world, path_names, required_files
-from kit.submissions.leaks import leaks
+from kit.submissions.leaks import hidden, leaks
 from kit.submissions.plausible import copied, crowded, durations, throughput, times, verdict
 from kit.submissions.rules import RULES, Finding, named, refusing
 from kit.submissions.survey import Submission, survey
@@ -100,7 +100,10 @@ def found_by(function: Check, sub: Submission) -> list[Finding]:
     if count > MOST_FINDINGS:
         rule = "more" if refusing(found) else "more-warnings"
         found.append(Finding(rule, ".", f"{function.__name__}: {count - MOST_FINDINGS} more findings of this kind"))
-    return [replace(finding, file=(sub.room + finding.file).removesuffix("/.")) for finding in found]
+    return [
+        replace(finding, file=(sub.room + finding.file).removesuffix("/."), problem=hidden(finding.problem))
+        for finding in found
+    ]
 
 
 def mend(folder: Path, allow_dirty: bool | None = None, allow_trial: bool | None = None) -> list[str]:

@@ -18,11 +18,12 @@ from kit.doctor.outcome import Outcome
 from kit.runs import evidence
 from kit.runs.collect import CARRIED, metric_record
 from kit.runs.plausibility import stated_digest
-from kit.runs.record import FILE, SBOM, Run
+from kit.runs.record import DATA, FILE, SBOM, Run
 from kit.runs.system import KEYS, declared
 from kit.site import Site
 from kit.submissions.layout import PLACEHOLDER, packed
 from kit.submissions.rules import Finding, named
+from kit.submissions.submitter import SUBMITTER, Submitter
 from kit.submissions.survey import SKEW, Submission, same_text
 
 
@@ -33,6 +34,7 @@ def schema(sub: Submission) -> Iterator[Finding]:
         (Site, "run/site.json"),
         (Pack, f"run/{PACK}"),
         (Outcome, f"run/{DOCTOR}"),
+        (Submitter, SUBMITTER),
         (evidence.Kept, f"run/{evidence.KEPT}"),
     ):
         try:
@@ -57,6 +59,9 @@ def rendering(sub: Submission) -> Iterator[Finding]:
     yield from same_text(sub, "script-differs", "run/job.sh", answer.script, "for this run")
     for name, text in answer.derived.items():
         yield from same_text(sub, "text-differs", name, text, "of this run")
+    for name, recorded in answer.documents.items():
+        if sub.there(name) and sub.digest(name) != recorded:
+            yield Finding("text-differs", name, "is not the document that the kit writes of this run and its figures")
     for key, wanted in answer.facts.items():
         found: Any = run
         for part in key.split("."):
@@ -117,6 +122,9 @@ def carried(sub: Submission) -> Iterator[Finding]:
     for name in sub.files:
         if name.startswith("run/") and name not in places:
             yield Finding("file-unlisted", name, "is not among the files of run.json")
+    manifest = packed(DATA)
+    if sub.there(manifest) and sub.digest(manifest) != run.data:
+        yield Finding("file-differs", manifest, f"is not the manifest of the data that run.json names, {run.data}")
     if benchmark is None:
         return
     logs = {f"logs/{stage.name}.{end}" for stage in benchmark.stages for end in ("out", "err")}

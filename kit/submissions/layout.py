@@ -21,6 +21,9 @@ ATTRIBUTES = ".gitattributes"
 REQUIRED = {
     "README.md": "the result for a person: what ran, where, and what came out",
     "scientific_contribution.md": "what the result says of the science",
+    "scientific_contribution.pdf": "the same as a document, with figures",
+    "sientific_contribution.pdf": "the same under the name that the working group's submit.adoc has",
+    "submitter.json": "who submits, and where others get the kit from",
     "config.yaml": "where code and data come from, and every parameter",
     "result-1.txt": "the log in MLPerf's form",
     "run.json": "what ran, proof and verdict",
@@ -31,6 +34,7 @@ REQUIRED = {
     "run/stages.jsonl": "when each stage started and how it ended",
     "run/benchmark.json": "what the run had to do",
     "run/site.json": "the site it ran on",
+    "run/data.json": "every file of its data, with size and checksum",
     ATTRIBUTES: "stops git from changing line endings",
     SUMS: "the checksum of every other file",
 }
@@ -42,6 +46,7 @@ OF_A_RUN = {
     r"run/(job\.sh|site\.json|benchmark\.json|pack\.json)": MEGABYTE,
     r"run/(stages|ranks)\.jsonl": 4 * MEGABYTE,
     r"run/sbom\.cdx\.json": 8 * MEGABYTE,
+    r"run/data\.json": 32 * MEGABYTE,
     r"run/job\.stdout\.txt|run/stages/[^/]+\.(stdout|stderr)\.txt": 64 * MEGABYTE,
     r"run/figures/[^/]+\.png": 16 * MEGABYTE,
     r"run/evidence/[^/]+\.(npy|mrc|star|json)": 64 * MEGABYTE,
@@ -52,6 +57,7 @@ NUMBER = r"[1-9][0-9]{0,2}"
 MAY_HOLD = {
     r"\.gitattributes": 1000,
     r"(README|scientific_contribution|pull_request)\.md": MEGABYTE,
+    r"scientific_contribution\.pdf|sientific_contribution\.pdf": 4 * MEGABYTE,
     r"config\.yaml|system\.json|submitter\.json": MEGABYTE,
     rf"result-{NUMBER}\.txt": MEGABYTE,
     r"sha256sums\.txt": 4 * MEGABYTE,
@@ -92,6 +98,11 @@ def unnamed(kind: str, value: str) -> bool:
 def descriptor(run: Run) -> str:
     """The last folder of a submission's path: what was run, and when it was asked for (UTC)."""
     return name_part("descriptor", f"{run.work.replace('/', '-')}-{run.created:%Y%m%dT%H%M%SZ}")
+
+
+def log_name(number: int) -> str:
+    """The log of the n-th run."""
+    return f"result-{number}.txt"
 
 
 def room(number: int) -> str:

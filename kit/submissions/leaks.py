@@ -14,13 +14,14 @@ from pathlib import Path
 
 from kit.runs.record import SBOM
 from kit.submissions.rules import Finding
+from kit.submissions.submitter import SUBMITTER
 from kit.submissions.survey import Submission
 
 BLOCK = 1 << 20  # bytes that are read at once
 LONGEST = 4096  # bytes of a match: one that begins later in a block is looked for again in the next
 MOST_HITS = 100  # of a pattern in a block
-NO_TEXT = frozenset({".png", ".npz", ".npy", ".mrc", ".bin"})
-CONTACTS = ("run/site.json", "submitter.json")  # where people say how to reach them
+NO_TEXT = (".pdf", ".png", ".npz", ".npy", ".mrc", ".bin")
+CONTACTS = ("run/site.json", SUBMITTER)  # where people say how to reach them
 
 START = rb"(?<![A-Za-z0-9_-])"  # a token is a word of its own
 VALUE = rb"(?=[^\s\"']{0,100}[0-9])(?=[^\s\"']{0,100}[A-Za-z])[A-Za-z0-9+/=_.!@#%^&~-]{8,200}"
@@ -53,15 +54,17 @@ SECRETS = (
     pattern("a private key", "-----BEGIN ", rb"(?:[A-Z0-9]{1,10} ){0,3}PRIVATE KEY", before=b""),
     pattern("a JSON web token", "eyJ", rb"[A-Za-z0-9_-]{10,2000}\.eyJ[A-Za-z0-9_-]{10,2000}\.[A-Za-z0-9_-]{10,2000}"),
     pattern("a password in a URL", "://", rb"[^/\s:@]{1,100}:[^/\s:@]{3,100}@", before=b""),
-    *(
-        Pattern("a password or token", word.encode(), re.compile(rb"(?i)" + word.encode() + ASSIGNED))
-        for word in ("password", "passwd", "secret", "token", "api_key", "apikey")
-    ),
+)
+# Of any case: they are searched where their mark is in the text in small letters.
+WORDS = tuple(
+    Pattern("a password or token", word, re.compile(rb"(?i)" + word + ASSIGNED))
+    for word in (b"password", b"passwd", b"secret", b"token", b"api_key", b"apikey")
 )
 HOMES = (
     pattern("home", "/home/", rb"[A-Za-z0-9._-]{1,64}", before=rb"(?<![A-Za-z0-9._-])"),
     pattern("home", "/Users/", rb"[A-Za-z0-9._-]{1,64}", before=rb"(?<![A-Za-z0-9._-])"),
 )
+MARKED = (*SECRETS, *HOMES)
 DOMAIN = rb"@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){0,5}\.[A-Za-z]{2,24}(?![A-Za-z0-9-])"
 ADDRESS = Pattern("address", b"@", re.compile(DOMAIN))
 LOCAL_PART = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._%+-]{0,63}\Z")
@@ -79,7 +82,8 @@ def leaks(sub: Submission) -> Iterator[Finding]:
 
     What looks like a credential is not repeated: findings are published.
     """
-    hits = {name: list(found(sub.path / name)) for name in sorted(sub.files) if Path(name).suffix not in NO_TEXT}
+    texts = [name for name in sorted(sub.files) if not name.endswith(NO_TEXT)]
+    hits = {name: list(found(f"{sub.path}/{name}")) for name in texts}
     for name, here in hits.items():
         for hit in here:
             if hit.kind not in ("home", "address"):
@@ -90,6 +94,14 @@ def leaks(sub: Submission) -> Iterator[Finding]:
         name: [hit for hit in here if hit.text not in known] for name, here in hits.items() if not name.endswith(f"/{SBOM}")
     }
     yield from gathered(others, "address", "address", "holds an e-mail address that is no contact of the site")
+
+
+def hidden(text: str) -> str:
+    """A text of ours that may quote a stranger's, without what looks like a credential."""
+    data = text.encode(errors="backslashreplace")
+    for wanted in (*SECRETS, *WORDS):
+        data = wanted.regex.sub(lambda match: match[0][:4] + b"...", data)
+    return data.decode()
 
 
 def gathered(hits: dict[str, list[Hit]], kind: str, rule: str, problem: str) -> Iterator[Finding]:
@@ -104,11 +116,11 @@ def gathered(hits: dict[str, list[Hit]], kind: str, rule: str, problem: str) -> 
         yield Finding(rule, name, f"line {line} {problem}: {text}{more}")
 
 
-def found(path: Path) -> Iterator[Hit]:
+def found(path: str | Path) -> Iterator[Hit]:
     """What one file holds, each text once. It is read in blocks, of which the last bytes are read again with the next."""
     seen: set[tuple[str, str]] = set()
     line, kept = 1, b""
-    with path.open("rb") as file:
+    with open(path, "rb") as file:
         while True:
             block = file.read(BLOCK)
             text = kept + block
@@ -124,12 +136,12 @@ def found(path: Path) -> Iterator[Hit]:
 
 
 def matches(text: bytes) -> Iterator[tuple[str, str, int]]:
-    """(kind, text, where it starts) of all that is looked for; words that stand for a password are of any case."""
+    """(kind, text, where it starts) of all that is looked for."""
     lower = text.lower()
-    for wanted in (*SECRETS, *HOMES):
-        if wanted.mark in text or wanted.mark in lower:
-            for match in islice(wanted.regex.finditer(text), MOST_HITS):
-                yield wanted.kind, match[0].decode(errors="replace"), match.start()
+    here = [wanted for wanted in MARKED if wanted.mark in text] + [wanted for wanted in WORDS if wanted.mark in lower]
+    for wanted in here:
+        for match in islice(wanted.regex.finditer(text), MOST_HITS):
+            yield wanted.kind, match[0].decode(errors="replace"), match.start()
     if ADDRESS.mark in text:
         for match in islice(ADDRESS.regex.finditer(text), MOST_HITS):
             before = LOCAL_PART.search(text, max(0, match.start() - 64), match.start())

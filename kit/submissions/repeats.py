@@ -23,6 +23,7 @@ SAME = (
     "image.recipe",
     "image.runtime",
     "data",
+    "challenge.text",
     "rendering.parameters",
     "site",
     "partition",

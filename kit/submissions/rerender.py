@@ -19,13 +19,15 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from pydantic import ConfigDict
+
 from kit import __version__
 from kit.benchmark import Benchmark
 from kit.core import paths
-from kit.core.checksums import text_digest
+from kit.core.checksums import digest_of, text_digest
 from kit.core.errors import KitError
 from kit.core.files import json_text
-from kit.core.schema import Model, parse
+from kit.core.schema import Digest, Model, parse
 from kit.data.isolated import Pack
 from kit.images.built import runtime_here
 from kit.images.render import Image, load_image
@@ -34,15 +36,20 @@ from kit.runs.record import Run, State, directory_name
 from kit.runtimes import RUNTIMES
 from kit.script.render import commands, rendered
 from kit.site import Site
-from kit.submissions.pack import derived
+from kit.submissions.submitter import Submitter
+from kit.submissions.texts import derived, documents
 
 
 class Question(Model):
+    model_config = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
+
     run: Run
     site: Site
     pack: Pack | None
     organisation: str
     system: str
+    submitter: Submitter | None = None
+    pictures: dict[str, bytes] | None = None  # of the document, by name (document.figures); None: no document is wanted
     runs: list[Run] = []  # all of the submission, in its order, where the texts are asked for; `run` is the first
 
 
@@ -54,6 +61,7 @@ class Answer(Model):
     commands: dict[str, str]
     facts: dict[str, Any]  # of run.json, by dotted path
     derived: dict[str, str]  # the texts that follow from the run
+    documents: dict[str, Digest]  # of what else follows from it
 
 
 # What a run did is no part of what it was asked.
@@ -63,7 +71,7 @@ DONE: dict[str, Any] = {"state": State(name="rendered"), "stages": [], "metrics"
 def again(question: Question) -> Answer:
     """Renders a run with this kit; KitError if the kit could not have made it."""
     run, site = question.run, question.site
-    asked = question.model_copy(update={"run": run.model_copy(update=DONE), "runs": []})
+    asked = question.model_copy(update={"run": run.model_copy(update=DONE), "runs": [], "submitter": None, "pictures": None})
     final, script = script_of(asked.model_dump_json())
     facts = {
         "kit": __version__,
@@ -78,12 +86,15 @@ def again(question: Question) -> Answer:
         "image.arguments": final.image.arguments,
         "image.recipe": final.image.recipe_digest,
     }
+    told = (question.runs or [run], final.benchmark, question.organisation, question.system, question.submitter)
+    written = {} if question.pictures is None else documents(*told, question.pictures)
     return Answer(
         benchmark=json_text(final.benchmark.model_dump(mode="json")),
         script=script,
         commands={stage: text for stage, (text, _) in commands(final).items()},
         facts=facts,
-        derived=derived(question.runs or [run], final.benchmark, question.organisation, question.system),
+        derived=derived(*told),
+        documents={name: digest_of(content) for name, content in written.items()},
     )
 
 

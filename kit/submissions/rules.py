@@ -347,7 +347,7 @@ AREAS: dict[str, tuple[Rule, ...]] = {
             "error",
             "The data of the run can be made here, or are here.",
             "Masks and maps are held against them.",
-            "published data are fetched by `kit data fetch`",
+            "published data are fetched by `kit data get`",
         ),
         Rule(
             "evidence-other-data",
@@ -402,3 +402,26 @@ def named(rule: str, line: str, name: str = ".") -> Finding:
     if mark and re.fullmatch(r"[\w./-]+", file) and "." in file:
         return Finding(rule, file, problem)
     return Finding(rule, name, line)
+
+
+HEAD = """# The rules of a submission
+
+What `kit submission check` holds a folder against. An error refuses it; a warning is for the person who reads it. This page
+is written from `kit/submissions/rules.py`; `--json` gives reason and way out with every finding.
+
+```console
+$ kit submission check submissions/ORGANISATION/APPLICATION/SYSTEM/DESCRIPTOR --json
+```"""
+
+
+def page() -> str:
+    """docs/rules.md: every rule, for a person."""
+    from kit.submissions import together
+
+    parts = [HEAD]
+    for area, rules in {**AREAS, "Several submissions at once": (*together.RULES.values(),)}.items():
+        rows = [f"| `{rule.id}` | {rule.severity} | {rule.what} | {rule.why} | {rule.mend} |" for rule in rules]
+        parts.append(
+            "\n".join([f"## {area}", "", "| rule | | what must be so | why | way out |", "|---|---|---|---|---|", *rows])
+        )
+    return "\n\n".join(parts) + "\n"

@@ -3,21 +3,48 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import StringConstraints
 
 from kit.core import paths
 from kit.core.errors import KitError
 from kit.core.files import write_atomic
+from kit.core.schema import Model, OneLine, parse
 from kit.site import SYSTEMS, Site, user_settings, user_table
 from kit.submissions.layout import is_trial, name_part, unnamed
+
+SUBMITTER = "submitter.json"
+Answer = Annotated[OneLine, StringConstraints(max_length=200)]
+REPOSITORY = r"https://[\w.-]+(:\d+)?/[\w./~+-]+|git@[\w.-]+:[\w./~+-]+"
+
+
+class Submitter(Model):
+    """submitter.json: who answers for a submission, and where others get the kit from. An empty text: not given."""
+
+    name: Answer = ""
+    email: Annotated[Answer, StringConstraints(pattern=r"^([^@\s]+@[^@\s]+)?$")] = ""
+    user: Answer = ""  # where the pull request is opened
+    # Of the kit. No URL with a name or a password before its host: it would be published.
+    repository: Annotated[Answer, StringConstraints(pattern=rf"^({REPOSITORY})?$")] = ""
+
 
 QUESTIONS = {
     "organisation": "Your organisation, as the first folder of the submission's path",
     "system": "The name of the system that ran it, among those of your organisation",
 }
+# Of the person; each is optional, and kept as the key submitter_... of the user file.
+PERSON = {
+    "name": "Your name, to be published with the submission (- for none)",
+    "email": "Your e-mail address, to be published (- for none)",
+    "user": "Your account where the pull request is opened, to be published (- for none)",
+}
+NONE = "-"
 # Asks a person: the question, and what turns an answer into a name or raises KitError, after which it asks again.
 Ask = Callable[[str, Callable[[str], str]], str]
 
@@ -52,6 +79,40 @@ def submitter(site: Site, organisation: str | None, system: str | None, ask: Ask
     return names["organisation"], names["system"]
 
 
+def person(trial: bool, ask: Ask | None) -> Submitter:
+    """Who answers for a submission, from KIT_SUBMITTER_..., the user file, or the answers to questions, which it keeps.
+
+    A trial asks nothing, and nothing is needed: what nobody says stays empty. KitError for what cannot be published.
+    """
+    known = {key: value for key, (value, _) in user_settings().items()}
+    found = {key: known[f"submitter_{key}"] for key in PERSON if f"submitter_{key}" in known}
+    found["repository"] = known.get("repository", origin())
+    parse(Submitter, found, paths.user_file())
+    missing = [] if trial or ask is None else [key for key in PERSON if key not in found]
+    if ask is not None and missing:
+        answers = {key: ask(PERSON[key], partial(personal, key)) for key in missing}
+        remember({f"submitter_{key}": value for key, value in answers.items()}, "")
+        found |= answers
+    return parse(Submitter, found, paths.user_file())
+
+
+def personal(key: str, value: str) -> str:
+    """An answer to a question about the person; empty for none. KitError for no answer, or one of another form."""
+    if not value:
+        raise KitError(f"an answer is needed; {NONE} for none")
+    if value == NONE:
+        return ""
+    return str(getattr(parse(Submitter, {key: value}, "the answer"), key))
+
+
+def origin() -> str:
+    """The URL that this checkout of the kit was cloned from; empty where there is none that anybody could use."""
+    if paths.CHECKOUT is None:
+        return ""
+    url = paths.git("remote", "get-url", "origin").stdout.decode(errors="replace").strip()
+    return url if re.fullmatch(REPOSITORY, url) else ""
+
+
 def name(kind: str, value: str, trial: bool = False) -> str:
     """A value as the name of an organisation or a system; KitError where it is none."""
     if not trial and (unnamed(kind, value) or (kind == "organisation" and is_trial(value))):
@@ -70,8 +131,9 @@ def remember(answers: dict[str, str], site: str) -> None:
         if there and not file.is_file():
             raise KitError(f"{file}: no plain file; KIT_CONFIG can name another")
         document = tomlkit.parse(file.read_bytes().decode() if there else "")
-        if "organisation" in answers:
-            document["organisation"] = answers["organisation"]
+        for key, value in answers.items():
+            if key != "system":
+                document[key] = value
         if "system" in answers:
             document.setdefault(SYSTEMS, tomlkit.table())[site] = answers["system"]
         file.parent.mkdir(parents=True, exist_ok=True)

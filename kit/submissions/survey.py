@@ -7,7 +7,7 @@ import json
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,14 @@ from kit.core.schema import M, parse, shortened
 from kit.data.isolated import PACK, Pack
 from kit.runs.record import FILE, Run
 from kit.site import Site
+from kit.submissions.document import figures
 from kit.submissions.layout import DEEPEST, MAY_HOLD, MOST_BYTES, MOST_FILES, NUMBER, PART, room
 from kit.submissions.rerender import Answer, Question, answer
 from kit.submissions.rules import Finding
+from kit.submissions.submitter import SUBMITTER, Submitter
 
 REPEAT = re.compile(rf"repeat-({NUMBER})/(.+)")
+LIMITS = [(re.compile(pattern).fullmatch, limit) for pattern, limit in MAY_HOLD.items()]
 SKEW = 3600.0  # seconds by which the clocks of two nodes may differ
 
 
@@ -59,7 +62,7 @@ class Submission:
 
     def json(self, name: str) -> Any:
         try:
-            return read_json(self.path / name)
+            return read_json(self.path / name, finite=True)
         except KitError as error:
             raise KitError(str(error).replace(f"{self.path}/", "", 1)) from None
 
@@ -96,7 +99,14 @@ class Submission:
             if self.run is None or site is None or len(self.place) < 4:
                 return None
             question = Question(
-                run=self.run, site=site, pack=pack, organisation=self.place[0], system=self.place[2], runs=self.runs
+                run=self.run,
+                site=site,
+                pack=pack,
+                organisation=self.place[0],
+                system=self.place[2],
+                submitter=self.parsed(Submitter, SUBMITTER),
+                pictures=None if self.room else figures(self.path, self.files),
+                runs=self.runs,
             )
             return answer(question, self.allow_dirty)
         except KitError as error:
@@ -151,8 +161,8 @@ def survey(path: Path, place: tuple[str, ...], allow_dirty: bool, allow_trial: b
             else:
                 found.files[name] = status.st_size
                 total += status.st_size
-    held = {parent.as_posix() for name in found.files for parent in Path(name).parents}
-    for name in sorted(empty - held - {Path(finding.file).parent.as_posix() for finding in found.strange}):
+    held = set(above(found.files))
+    for name in sorted(empty - held - {os.path.dirname(finding.file) for finding in found.strange}):
         found.strange.append(Finding("empty-folder", name, "a folder without a file of a submission"))
     if len(executable) < len(found.files):  # if all are executable, the file system has no modes
         for name, mode in executable.items():
@@ -161,6 +171,14 @@ def survey(path: Path, place: tuple[str, ...], allow_dirty: bool, allow_trial: b
                 Finding("mode", name, f"its mode is {stat.S_IMODE(mode):04o}; a plain file is not executable")
             )
     return found
+
+
+def above(names: Iterable[str]) -> Iterator[str]:
+    """The folders that hold files of these names."""
+    for name in {name.rpartition("/")[0] for name in names}:
+        while name:
+            yield name
+            name = name.rpartition("/")[0]
 
 
 def strange(name: str, status: os.stat_result) -> tuple[str, str] | None:
@@ -180,7 +198,7 @@ def strange(name: str, status: os.stat_result) -> tuple[str, str] | None:
     if status.st_nlink > 1:
         links = f"is one of {status.st_nlink} hard links to the same file"
         return "hard-link", f"{links}, which may change elsewhere; copy it"
-    limit = next((limit for pattern, limit in MAY_HOLD.items() if re.fullmatch(pattern, name)), None)
+    limit = next((limit for pattern, limit in LIMITS if pattern(name)), None)
     if limit is None:
         return "unknown-file", f"not listed in {SUMS}, or not of a kind that a submission holds"
     if status.st_size > limit:

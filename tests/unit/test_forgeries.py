@@ -379,7 +379,7 @@ def test_path_that_differs_from_the_log(submission: Path) -> None:
 
 def test_second_result_is_not_taken_unread(submission: Path) -> None:
     (submission / "result-2.txt").write_text((submission / "result-1.txt").read_text())
-    assert "result-2.txt: not listed" in forged(submission)
+    assert "holds 2 of result-N.txt, and 1 run(s)" in forged(submission)
 
 
 def test_key_that_stands_twice(submission: Path) -> None:
@@ -463,7 +463,7 @@ def strange_files() -> dict[str, Callable[[Path], Any]]:
         "its name is not made of": written("run/figures/caf\u00e9.png"),
         "r\\udcff.md: its name is not made of": lambda folder: Path(os.fsdecode(os.fsencode(folder) + b"/r\xff.md")).touch(),
         "\\x1b[2Jx.md: its name": written("\x1b[2Jx.md"),
-        "lies more than 8 folders deep": written("run/a/b/c/d/e/f/g/h/i.json"),
+        "lies more than 9 folders deep": written("run/a/b/c/d/e/f/g/h/i/j.json"),
     }
 
 

@@ -19,7 +19,7 @@ def test_memory_is_in_decimal_gigabytes_wherever_it_is_said() -> None:
     assert found
     wanted = int(found[1]) * 1024 / 1e9
     assert memory_gb() == pytest.approx(wanted, rel=1e-3)
-    description = describe(load_site("local"), next(iter(load_site("local").partitions)))
+    description = describe(load_site("local"), next(iter(load_site("local").partitions)), Path())
     for text in (memory().detail.partition(",")[0], description["host_memory_capacity"]):
         number, unit = text.split()
         assert unit == "GB"

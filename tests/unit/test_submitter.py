@@ -10,6 +10,7 @@ import select
 import shutil
 import signal
 import stat
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -29,9 +30,10 @@ from kit.runs.collect import collect
 from kit.runs.record import load_run
 from kit.site import load_site
 from kit.submissions.check import check
-from kit.submissions.pack import derived, pack
+from kit.submissions.pack import pack
 from kit.submissions.rules import Finding
-from kit.submissions.submitter import remember
+from kit.submissions.submitter import origin, person, remember
+from kit.submissions.texts import derived
 
 pytestmark = pytest.mark.usefixtures("toy")
 
@@ -104,7 +106,20 @@ def on_a_terminal(words: list[str], answers: list[str]) -> tuple[int, str]:
 def test_asked_once_and_remembered(run: Path, tmp_path: Path) -> None:
     """What names nobody, marks a trial or is no folder's name is asked for again; the next time nothing is asked."""
     words = ["submission", "pack", str(run), "--to"]
-    answers = ["", "unaffiliated", "Trial", "two words", "centre", "LOCAL", "my-workstation"]
+    answers = [
+        "",
+        "unaffiliated",
+        "Trial",
+        "two words",
+        "centre",
+        "LOCAL",
+        "my-workstation",
+        "",
+        "-",
+        "no address",
+        "a@b",
+        "me",
+    ]
     code, said = on_a_terminal([*words, str(tmp_path / "first")], answers)
     assert code == 0, said
     assert said.count("Your organisation") == 5
@@ -116,7 +131,16 @@ def test_asked_once_and_remembered(run: Path, tmp_path: Path) -> None:
     system = json.loads((folder / "system.json").read_text())
     assert (system["submitter"], system["system_name"]) == ("centre", "my-workstation")
     assert "by centre on `my-workstation`" in (folder / "README.md").read_text()
-    assert read_toml(paths.user_file()) == {"organisation": "centre", "systems": {"local": "my-workstation"}}
+    assert read_toml(paths.user_file()) == {
+        "organisation": "centre",
+        "systems": {"local": "my-workstation"},
+        "submitter_name": "",
+        "submitter_email": "a@b",
+        "submitter_user": "me",
+    }
+    who = json.loads((folder / "submitter.json").read_text())
+    assert (who["name"], who["email"], who["user"]) == ("", "a@b", "me")
+    assert "Submitted by somebody whose name is not given (me), a@b." in (folder / "README.md").read_text()
     code, said = on_a_terminal([*words, str(tmp_path / "second")], [])
     assert code == 0, said
     assert "Your organisation" not in said
@@ -183,6 +207,43 @@ def test_flag_variable_user_file_site_in_this_order(run: Path, tmp_path: Path, m
     assert levels(pack(run, tmp_path / "b")) == ("of-variable", "variable-system")
     assert levels(pack(run, tmp_path / "c", "of-flag", "flag-system")) == ("of-flag", "flag-system")
     assert json.loads((run / "site.json").read_text()) == record
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "problem"),
+    [
+        ("submitter_name", "a\nb", "one line of printable characters"),
+        ("submitter_name", "x" * 201, "at most 200"),
+        ("submitter_email", "nobody", "key 'email'"),
+        ("repository", "https://me:secret@host/kit", "key 'repository'"),
+        ("repository", "--upload-pack=x", "key 'repository'"),
+        ("repository", "https://host/kit; rm -r x", "key 'repository'"),
+    ],
+)
+def test_what_cannot_be_published_of_a_submitter(
+    monkeypatch: pytest.MonkeyPatch, key: str, value: str, problem: str
+) -> None:
+    monkeypatch.setenv(f"KIT_{key.upper()}", value)
+    with pytest.raises(KitError, match=problem):
+        person(trial=False, ask=None)
+
+
+def test_nobody_is_asked_for_a_trial_or_without_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert person(trial=True, ask=never).name == person(trial=False, ask=None).name == ""
+    monkeypatch.setenv("KIT_REPOSITORY", "https://host.org/group/kit.git")
+    assert person(trial=True, ask=None).repository == "https://host.org/group/kit.git"
+
+
+@pytest.mark.parametrize(
+    ("url", "known"),
+    [("https://host/kit.git", True), ("git@host:kit", True), ("https://me:secret@host/kit", False), ("/home/me/kit", False)],
+)
+def test_origin_of_the_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str, known: bool) -> None:
+    """The URL of the clone is taken where anybody could use it, and never with a password."""
+    subprocess.run(["git", "init", "-q", tmp_path / "clone"], check=True)
+    subprocess.run(["git", "-C", tmp_path / "clone", "remote", "add", "origin", url], check=True)
+    monkeypatch.setattr(paths, "CHECKOUT", tmp_path / "clone")
+    assert origin() == (url if known else "")
 
 
 def test_a_site_that_has_names_is_not_asked(submission: Path) -> None:
@@ -317,8 +378,8 @@ def test_units_of_ratios_and_names_are_as_people_write_them(submission: Path) ->
     run = run.model_copy(update={"metrics": [ratio, *run.metrics]})
     benchmark = benchmark.model_copy(update={"target": "as MLCommons Science has it"})
     pages = derived([run], benchmark, "laboratory", "here")
-    assert "| ratio | 0.5 |  | " in pages["README.md"]
-    assert "| resolution | 7 | angstrom | " in pages["README.md"]
+    assert "\n| ratio | " in pages["README.md"]
+    assert "\n| resolution (angstrom) | ≤ 8 | 7 | at most 8 | " in pages["README.md"]
     assert "| ratio | " in pages["scientific_contribution.md"]
     assert "| resolution (angstrom) | " in pages["scientific_contribution.md"]
     assert pages["scientific_contribution.md"].endswith("As MLCommons Science has it.\n")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import rewritten
+from conftest import ROOT, rewritten
 
 from kit.core.errors import KitError
 from kit.core.files import json_text
@@ -307,3 +308,8 @@ class TestReal:
         (root / "x").mkdir()
         shutil.rmtree(submission)
         assert CliRunner().invoke(app, ["submission", "check", str(root)]).exit_code == 1
+
+
+def test_the_page_lists_every_rule() -> None:
+    rows = re.findall(r"^\| `([a-z-]+)` \| (error|warning) \|", (ROOT / "docs/repository.md").read_text(), re.MULTILINE)
+    assert rows == [(rule.id, rule.severity) for rule in RULES.values()]

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from kit.core import pictures
 from kit.core.files import read_json
 from kit.training.figures import learning_curve
 
@@ -29,7 +30,7 @@ def draw(directory: Path) -> None:
     if read_json(directory / "sst/sst.json")["matchups"]:
         pages["sst"] = temperatures(plt, read_json(directory / "sst/sst.json"))
     for name, figure in pages.items():
-        figure.savefig(folder / f"{name}.png", dpi=110)
+        pictures.save(figure, folder / f"{name}.png", dpi=110)
         plt.close(figure)
 
 

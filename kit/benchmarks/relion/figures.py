@@ -14,6 +14,7 @@ from kit.benchmarks.relion import accuracy, maps
 from kit.benchmarks.relion.accuracy import Truth
 from kit.benchmarks.relion.results import last, results
 from kit.benchmarks.relion.star import column
+from kit.core import pictures
 from kit.runs.record import StageRecord
 
 matplotlib.use("Agg")
@@ -25,7 +26,7 @@ COLORS = ("tab:cyan", "tab:green", "tab:pink", "tab:olive", "tab:purple", "tab:r
 
 def save(figure: Any, directory: Path, name: str) -> None:
     (directory / "figures").mkdir(exist_ok=True)
-    figure.savefig(directory / "figures" / name, dpi=120)
+    pictures.save(figure, directory / "figures" / name, dpi=120)
     plt.close(figure)
 
 
