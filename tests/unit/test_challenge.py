@@ -18,6 +18,7 @@ from kit.cli.run import challenged
 from kit.core.errors import KitError
 from kit.data import generated
 from kit.plan import Request, make_plan, repeated, request_of
+from kit.reproduce import new_plan
 from kit.runs import launch
 from kit.runs.collect import collect
 from kit.runs.record import load_run
@@ -141,6 +142,14 @@ def test_a_challenge_that_nobody_gave(answered: Path, tmp_path: Path) -> None:
     own["sizes"]["noisy"]["parameters"]["number"] = 3
     path.write_text(json.dumps(own, indent=2) + "\n")
     assert "run/benchmark.json" in forged(copy)
+
+
+def test_a_reproduction_is_for_the_same_challenge(answered: Path) -> None:
+    """Its plan is made, seeds and all; only then a site without containers is refused."""
+    with pytest.raises(KitError, match="runtime is 'host'"):
+        new_plan(load_run(answered), "here")
+    with pytest.raises(KitError, match="only one of them"):
+        new_plan(load_run(answered), "here", seed="new")
 
 
 @pytest.mark.usefixtures("answered")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import struct
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ import mrcfile
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kit.benchmark import load_benchmark
 from kit.benchmarks.relion import accuracy, evidence, judge, maps, phantom
@@ -216,6 +219,14 @@ def header(columns: int, rows: int, sections: int, mode: int, extended: int = 0)
 def test_hostile_maps(files: Files, found: Callable[[], set[str]], content: bytes) -> None:
     files["evidence/half1.mrc"].write_bytes(content)
     assert found() == {"evidence-form"}
+
+
+@given(start=st.binary(max_size=200), size=st.integers(0, 2000))
+def test_any_bytes_are_judged(start: bytes, size: int) -> None:
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(start.ljust(size, b"\0"))
+        file.flush()
+        assert evidence.unreadable(Path(file.name))
 
 
 def test_no_numbers_and_another_box(files: Files, found: Callable[[], set[str]]) -> None:
