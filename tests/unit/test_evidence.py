@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from conftest import boxed, rewritten
 
+from kit import cli
 from kit.benchmark import Benchmark
 from kit.core.checksums import digest
 from kit.core.files import write_json
@@ -195,3 +197,22 @@ def test_a_run_that_is_not_valid_has_none(ended: Path) -> None:
     (ended / "second.star").unlink()
     assert not any(name.startswith("evidence/") for name in collect(ended).files)
     assert load_run(ended).state.name == "failed"
+
+
+def test_command(packed_run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def said(*words: str) -> tuple[Any, str]:
+        monkeypatch.setattr(sys, "argv", ["kit", "submission", "check", str(packed_run), *words])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        return end.value.code, capsys.readouterr().out
+
+    assert said("--deep") == (0, f"{packed_run}: accepted\n")
+    code, text = said("--deep", "--challenge", "spring 2027")
+    assert code == 1
+    assert "run.json: has no challenge, and 'spring 2027' was given for it [challenge]" in text
+    (packed_run / "run" / NAME).write_text("6")
+    relisted(packed_run)
+    code, text = said("--deep")
+    assert code == 1
+    assert "run/second.star: is not the number of the data [evidence-score]" in text
+    assert said() == (0, f"{packed_run}: accepted\n")
