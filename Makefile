@@ -63,6 +63,7 @@ submission: setup ## run every benchmark at SIZE=tiny on SITE=local and leave ch
 # Images are downloaded and compiled while unit tests run. The tests of schedulers wait most of the time, and those of engines
 # compute meanwhile. What starts Slurm also makes the user as whom containers are tried.
 test: .venv/.done ## all tests, on real engines; installs what they need
+	@tests/signers.sh
 	@$(MAKE) --no-print-directory --jobs 2 test/unit images
 	@tests/slurm/start.sh
 	@tests/gridengine/start.sh
@@ -91,7 +92,7 @@ lint: .venv/.done ## ruff, mypy, shellcheck, hadolint
 	@.venv/bin/ruff check kit tests bench
 	@.venv/bin/ruff format --check kit tests bench
 	@.venv/bin/mypy kit
-	@.venv/bin/shellcheck -e SC2016 $$(find kit -name '*.sh' -not -path 'kit/benchmarks/*') tests/slurm/*.sh tests/gridengine/*.sh .ci/run
+	@.venv/bin/shellcheck -e SC2016 $$(find kit -name '*.sh' -not -path 'kit/benchmarks/*') tests/*.sh tests/slurm/*.sh tests/gridengine/*.sh .ci/run
 	@.venv/bin/shellcheck -s bash -e SC1083,SC2016 kit/benchmarks/*/*.sh
 	@.venv/bin/hadolint containers/*/Dockerfile
 

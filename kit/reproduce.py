@@ -268,7 +268,11 @@ def judged(state: State, rows: list[Row]) -> tuple[bool, str]:
             "undecided: no metric has a tolerance; measure repeats (kit run --repeat, kit repeats --output FILE) and give "
             "--repeats FILE"
         )
-    return True, f"reproduced: {', '.join(agreeing)} agree; {len(rows) - len(agreeing)} other metrics are only reported"
+    equal = sum(row.difference == 0 for row in rows)
+    return True, (
+        f"reproduced in what can be judged: {', '.join(agreeing)} agree. Nothing says how far the other "
+        f"{len(rows) - len(agreeing)} metrics may differ; {equal} of all {len(rows)} are equal to the last digit"
+    )
 
 
 def durations(submitted: Run, run: Run) -> list[Duration]:

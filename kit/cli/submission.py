@@ -106,8 +106,11 @@ def check(
     if several and (deep or challenge):
         raise KitError(f"{folder}: holds several submissions; --deep and --challenge are for one, so give the folder of one")
     for path in (together.folders(folder) if several else [folder]) if mend else []:
-        for line in verb.mend(path, allow_dirty, allow_trial):
-            say(f"{path}/{line}")
+        try:
+            for line in verb.mend(path, allow_dirty, allow_trial):
+                say(f"{path}/{line}")
+        except KitError as error:  # what it is like then is for the check to say
+            say(str(error))
     if several:
         judgement = together.check_all(folder, allow_dirty, allow_trial, jobs, since)
         write = together.as_json if as_json else together.as_markdown if as_markdown else together.report

@@ -115,7 +115,7 @@ def test_report(submission: Path, there: Path, command: Command) -> None:
     assert lines[0].split() == ["metric", "submitted", "reproduced", "difference", "tolerance", "tolerance", "of"]
     assert lines[1].split()[:4] == ["resolution", "7", "7", "0"]
     assert "agrees" in lines[1]
-    assert lines[-1].endswith("reproduced: resolution agree; 0 other metrics are only reported")
+    assert lines[-1].endswith("other 0 metrics may differ; 1 of all 1 are equal to the last digit")
 
 
 def test_differing(submission: Path, there: Path, toy: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -220,7 +220,7 @@ def test_run_now_and_judge_later(submission: Path, there: Path, toy: Path, comma
     launch.wait(Path(run), lambda state: None)
     assert run == str(made(toy))
     words = ("reproduce", submission, "--run", run, "--repeats", there)
-    assert "reproduced: resolution agree" in command(*words)
+    assert "judged: resolution agree" in command(*words)
     other = launch.prepare(make_plan(Request("toy", "noisy", "there")), toy)
     assert "differs from" in command("reproduce", submission, "--run", other, code=1)
 
@@ -318,7 +318,10 @@ def test_a_metric_agrees(reproduced: float | None, tolerance: float | None, agre
 def test_verdicts() -> None:
     good, bad, other = row("a", "", 1, 1, 1, ""), row("b", "", 1, 3, 1, ""), row("c", "", 1, 3, None, "")
     assert judged(State(name="valid"), [good, other])[0]
-    assert judged(State(name="valid"), [good, other])[1] == "reproduced: a agree; 1 other metrics are only reported"
+    assert judged(State(name="valid"), [good, other])[1] == (
+        "reproduced in what can be judged: a agree. Nothing says how far the other 1 metrics may differ; "
+        "1 of all 2 are equal to the last digit"
+    )
     assert not judged(State(name="valid"), [good, bad])[0]
     assert not judged(State(name="finished", reason="it ran outside a container"), [good])[0]
     assert not judged(State(name="valid"), [other])[0]

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import string
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import files, refitted, rewritten
+from conftest import ROOT, files, refitted, rewritten
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -165,6 +168,15 @@ PARSERS: dict[str, Callable[[Path, bytes], Any]] = {
 def test_parser(tmp_path: Path, name: str, content: bytes) -> None:
     with contextlib.suppress(KitError):
         PARSERS[name](tmp_path, content)
+
+
+def test_fuzzing_by_coverage_finds_nothing() -> None:
+    """A few seconds of what tests/fuzz/parsers.py does for as long as it is asked to."""
+    pytest.importorskip("atheris")
+    command = [sys.executable, str(ROOT / "tests/fuzz/parsers.py"), "5"]
+    result = subprocess.run(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert "number_of_executed_units" in result.stderr
 
 
 @many
