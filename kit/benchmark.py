@@ -304,6 +304,10 @@ class Benchmark(Model):
                     raise ValueError(f"size {name} gives a floor for the stage {stage}, which does not exist")
         return self
 
+    def working(self, ranks: int) -> int:
+        """How many of these ranks compute: all but the one that hands out work."""
+        return ranks - 1 if self.leader and ranks > 1 else ranks
+
     def resolve(self, size_name: str, stages: list[Stage] | None = None, isolated: bool = False) -> Benchmark:
         """The benchmark of one size only: its metrics, and `stages` where they come from a workflow.
 

@@ -24,10 +24,10 @@ from kit.runs.record import FILE, Run
 from kit.site import Site
 from kit.submissions.layout import MEGABYTE, is_trial
 
-# In the order of what speaks against a result; only `ranked` is held against others.
-Status = Literal["ranked", "oversubscribed", "trial", "invalid", "refused", "not checked"]
+# In the order of what speaks against a result; only `valid` is held against others.
+Status = Literal["valid", "oversubscribed", "trial", "invalid", "refused", "not checked"]
 MEANING: dict[Status, str] = {
-    "ranked": "valid, and held against the others",
+    "valid": "may be ranked, and is held against the others",
     "oversubscribed": "valid, with more threads than cores: it shows that the work can be done, and no speed",
     "trial": "made to try the kit, and handed in by nobody",
     "invalid": "the run is no valid result",
@@ -132,7 +132,7 @@ def load(folder: Path, refused: Iterable[str] | None = ()) -> Entry:
     run = runs[0]
     partition = site.partitions.get(run.partition)
     cores = (partition.usable_cores if partition else 0) or (run.rendering.cores if run.rendering else 0)
-    entry = Entry(folder, place, runs, benchmark, cores, "ranked")
+    entry = Entry(folder, place, runs, benchmark, cores, "valid")
     status, reasons = judged(entry, None if refused is None else list(refused))
     return Entry(folder, place, runs, benchmark, cores, status, shown(reasons))
 
@@ -171,7 +171,7 @@ def judged(entry: Entry, refused: list[str] | None) -> tuple[Status, list[str]]:
         return "oversubscribed", [crowded]
     if entry.seconds is None:
         return "invalid", ["a stage was cut off and left no end, so nobody knows how long the run took"]
-    return "ranked", []
+    return "valid", []
 
 
 def oversubscribed(entry: Entry) -> str:
@@ -182,7 +182,8 @@ def oversubscribed(entry: Entry) -> str:
     run = entry.run
     if run is None:
         return ""
-    threads = math.ceil(run.ranks / max(1, entry.nodes)) * run.threads
+    ranks = entry.benchmark.working(run.ranks) if entry.benchmark else run.ranks
+    threads = math.ceil(ranks / max(1, entry.nodes)) * run.threads
     if entry.cores and threads > entry.cores:
         return f"{threads} threads on a node of {entry.cores} cores"
     for name in sorted({metric.file for metric in run.metrics if Path(metric.file).name == "train.json"}):
@@ -213,4 +214,4 @@ def group(entries: Iterable[Entry]) -> dict[tuple[str, str], list[Entry]]:
 
 def ranked(entries: Iterable[Entry]) -> list[Entry]:
     """The entries that may be ranked, the quickest first; equal times in the order of their names."""
-    return sorted((entry for entry in entries if entry.status == "ranked"), key=lambda e: (e.seconds or 0.0, e.place))
+    return sorted((entry for entry in entries if entry.status == "valid"), key=lambda e: (e.seconds or 0.0, e.place))

@@ -82,7 +82,7 @@ def write(folder: Path, entries: Sequence[Entry]) -> None:
     """The pages and the data of a leaderboard."""
     groups = group(entries)
     sections = [board(f"g{number}", *one) for number, one in enumerate(groups.items(), start=1)]
-    counts = {"ranked": sum(entry.status == "ranked" for entry in entries), "all": len(entries)}
+    counts = {"ranked": sum(entry.status == "valid" for entry in entries), "all": len(entries)}
     (folder / INDEX).write_text(
         rendered("leaderboard.html.j2", title="Leaderboard", sections=sections, counts=counts), encoding="utf-8"
     )
@@ -100,7 +100,7 @@ def in_order(groups: Mapping[tuple[str, str], Sequence[Entry]]) -> list[tuple[En
     for entries in groups.values():
         first = ranked(entries)
         found += [(entry, rank) for rank, entry in enumerate(first, start=1)]
-        found += [(entry, None) for entry in entries if entry.status != "ranked"]
+        found += [(entry, None) for entry in entries if entry.status != "valid"]
     return found
 
 
@@ -113,7 +113,7 @@ def link(entry: Entry) -> str:
 
 def board(name: str, work: tuple[str, str], entries: Sequence[Entry]) -> Section:
     """The ranking of one benchmark and size, its plots, and what is not ranked."""
-    first, rest = ranked(entries), [entry for entry in entries if entry.status != "ranked"]
+    first, rest = ranked(entries), [entry for entry in entries if entry.status != "valid"]
     title = f"{work[0]}, size {work[1]}" if work[0] else "Folders that cannot be read"
     metric = headline(entries)
     rows, others = [], []

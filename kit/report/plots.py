@@ -136,7 +136,7 @@ Numbered = Sequence[tuple[int, Entry]]
 def bars(axes: Any, numbered: Numbered) -> range:
     """The places of horizontal bars, the first on top, with their labels; what is not ranked has a star."""
     places = range(len(numbered))
-    names = [f"{label(number, entry)}{'' if entry.status == 'ranked' else ' *'}" for number, entry in numbered]
+    names = [f"{label(number, entry)}{'' if entry.status == 'valid' else ' *'}" for number, entry in numbered]
     axes.set_yticks(list(places), names)
     axes.invert_yaxis()
     axes.tick_params(axis="y", length=0)
@@ -201,7 +201,7 @@ def speedup(name: str, numbered: Numbered, base: tuple[int, Entry]) -> Plot:
 
 def scaling(name: str, entries: Sequence[Entry]) -> Plot:
     """The time over the cores that were used, on logarithmic axes, with the line along which twice the cores halve it."""
-    points = sorted((entry.used_cores, entry.seconds or 0.0, entry.status == "ranked") for entry in entries)
+    points = sorted((entry.used_cores, entry.seconds or 0.0, entry.status == "valid") for entry in entries)
     start = min(points, key=lambda point: point[0] * point[1])
 
     def draw(axes: Any) -> None:

@@ -107,7 +107,7 @@ def crowded(sub: Submission) -> Iterator[Finding]:
     run, cores = sub.run, cores_of(sub)
     if run is None or not cores or not sub.benchmark:
         return
-    threads = (run.ranks - (1 if sub.benchmark.leader and run.ranks > 1 else 0)) * run.threads
+    threads = sub.benchmark.working(run.ranks) * run.threads
     if threads > cores:
         shown = f"{run.ranks} rank(s) of {run.threads} thread(s) on {cores} core(s)"
         yield Finding("crowded", FILE, f"{shown}: oversubscribed, so that its times compare with none")

@@ -76,8 +76,8 @@ def test_the_quickest_valid_result_is_first_and_nothing_else_has_a_rank(submissi
     index, data = board(tmp_path, {**accepted, refused: "metric resolution is 1"})
     found = {entry["system"]: (entry["rank"], entry["status"], "; ".join(entry["reasons"])) for entry in data}
     assert found == {
-        "quick": (1, "ranked", ""),
-        "slow": (2, "ranked", ""),
+        "quick": (1, "valid", ""),
+        "slow": (2, "valid", ""),
         "crowded": (None, "oversubscribed", "2 threads on a node of 1 cores"),
         "mine": (None, "trial", "handed in under the name trial"),
         "failed": (None, "invalid", "failed: stage second: out of memory"),
@@ -110,7 +110,7 @@ def test_a_training_that_shared_cores_is_oversubscribed_by_its_own_word(submissi
     run = json.loads((folder / "run.json").read_text())
     run["metrics"][0]["file"] = "train.json"
     (folder / "run.json").write_text(json.dumps(run))
-    for said, status in ((True, "oversubscribed"), (False, "ranked")):
+    for said, status in ((True, "oversubscribed"), (False, "valid")):
         (folder / "run/train.json").write_text(json.dumps({"oversubscribed": said}))
         assert load(folder).status == status
 
@@ -382,7 +382,7 @@ def test_a_verdict_is_asked_once_while_nothing_changes(submission: Path, monkeyp
 def test_a_leaderboard_checks_what_nobody_has_checked(submission: Path, tmp_path: Path) -> None:
     index = build(submission.parents[3], tmp_path / "site")
     (entry,) = json.loads((index.parent / "leaderboard.json").read_text())
-    assert entry["status"] == "ranked"
+    assert entry["status"] == "valid"
     (submission / "run/first.txt").write_text("added")
     build(submission.parents[3], tmp_path / "site")
     (entry,) = json.loads((index.parent / "leaderboard.json").read_text())
