@@ -13,7 +13,7 @@ SIZE ?= tiny
 SITE ?= local
 SUBMISSIONS ?= submissions
 
-.PHONY: help setup recipes images images/all submission test test/unit test/schedulers test/slurm test/gridengine test/browser test/engine lint docs site bench bench/relion bench/cloudmask bench/levers bench/repeats clean
+.PHONY: help setup recipes images images/all submission test test/unit test/schedulers test/slurm test/gridengine test/browser test/engine lint docs site bench bench/submissions bench/relion bench/cloudmask bench/levers bench/repeats clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z\/%-]+:.*## / {printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -113,6 +113,9 @@ site: .venv/.done ## a leaderboard of SUBMISSIONS=submissions as a website in bu
 
 bench: images ## measure the speed and size the kit promises (build/bench/kit.json)
 	@.venv/bin/python bench/promises.py
+
+bench/submissions: .venv/.done ## what checking, verifying and publishing costs, on a submission below SUBMISSIONS=submissions (build/bench/submissions.json)
+	@SUBMISSIONS=$(SUBMISSIONS) .venv/bin/python bench/submissions.py
 
 bench/relion: images ## relion-basic against relion-accelerated (build/bench/relion.json; hours: PARTICLES=300 BOXES=128 is quick)
 	@.venv/bin/python bench/relion.py
