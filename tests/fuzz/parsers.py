@@ -1,6 +1,8 @@
-"""Coverage-guided fuzzing of the readers of a stranger's files, with atheris: `python tests/fuzz/parsers.py SECONDS`.
+"""Coverage-guided fuzzing of the readers of a stranger's files, with atheris.
 
-Each input goes to one reader, chosen by its first byte. Anything but a KitError ends the program with the input that did it.
+`python tests/fuzz/parsers.py SECONDS [INPUTS]`; with a number of inputs they are the same ones each time, as far as the
+readers are the same. Each input goes to one reader, chosen by its first byte. Anything but a KitError ends the program
+with the input that did it.
 """
 
 from __future__ import annotations
@@ -53,7 +55,7 @@ SEEDS = (
 )
 
 
-def main(seconds: int) -> None:
+def main(seconds: int, inputs_tried: int = 0) -> None:
     folder = Path(tempfile.mkdtemp())
     inputs = folder / "inputs"
     inputs.mkdir()
@@ -67,9 +69,11 @@ def main(seconds: int) -> None:
             read(folder / name)
 
     options = [f"-max_total_time={seconds}", "-max_len=4096", "-timeout=20", "-verbosity=0", "-print_final_stats=1"]
+    if inputs_tried:
+        options += ["-seed=1", f"-runs={inputs_tried}"]
     atheris.Setup([sys.argv[0], *options, f"-artifact_prefix={folder}/", str(inputs)], one)
     atheris.Fuzz()
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 60)
+    main(*map(int, sys.argv[1:] or ("60",)))

@@ -90,7 +90,14 @@ def test_published_times_stand_on_the_card() -> None:
 
 def test_a_run_does_not_carry_the_form() -> None:
     """run/benchmark.json of a submission is what the run had to do; cards may be written better later."""
-    assert set(load_benchmark("relion").model_dump()["card"]) == {"objective", "formula", "score", "dataset", "baseline"}
+    assert set(load_benchmark("relion").model_dump()["card"]) == {
+        "objective",
+        "formula",
+        "score",
+        "dataset",
+        "baseline",
+        "listed",
+    }
 
 
 def test_an_unknown_benchmark() -> None:

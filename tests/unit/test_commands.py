@@ -139,7 +139,7 @@ def completed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
 @pytest.mark.parametrize(
     ("line", "some"),
     [
-        ("kit re", ["resume", "repeats", "reproduce", "relion"]),
+        ("kit re", ["resume", "repeats", "report", "reproduce", "relion"]),
         ("kit relion p", ["project", "picks"]),
         ("kit project --ch", ["--chart"]),
         ("kit run rel", ["relion"]),

@@ -142,6 +142,8 @@ def index(path: Path, file: BinaryIO) -> list[Block]:
         if not bare or bare.startswith(b"#"):
             continue
         words = split(decoded(path, bare, number))
+        if not words:  # white space that is none to bytes
+            continue
         if words[0].startswith("data_"):
             blocks.append(Block(words[0].removeprefix("data_"), values={}))
             looped, pending = False, ""

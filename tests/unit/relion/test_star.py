@@ -202,3 +202,10 @@ def test_damaged_gzip(tmp_path: Path) -> None:
     (tmp_path / "x.star.gz").write_bytes(packed)
     with pytest.raises(KitError, match=r"x\.star\.gz: cannot be read"):
         read_star(tmp_path / "x.star.gz")
+
+
+def test_a_line_of_a_separator_alone_says_nothing(tmp_path: Path) -> None:
+    """It is white space to text, and none to bytes."""
+    path = tmp_path / "x.star"
+    path.write_bytes(b"data_x\n\x1c\n_rlnA 1\n")
+    assert read_star(path)["x"] == {"rlnA": 1}
