@@ -16,6 +16,8 @@ from kit.schedulers import SCHEDULERS
 from kit.site import Site
 from kit.site_files import check
 
+CAPTURES = Path(__file__).parent / "captures"
+
 
 @pytest.fixture
 def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
@@ -272,6 +274,15 @@ def test_no_scheduler(commands: Any, tmp_path: Path) -> None:
     assert site.container.mpi == "inside"
     assert 'launcher = "mpirun" # mpirun --version: mpirun (Open MPI) 4.1.4' in text
     assert "gpus = 2 # nvidia-smi -L: NVIDIA H100 80GB HBM3" in text
+
+
+def test_the_words_of_a_real_gpu(commands: Any, tmp_path: Path) -> None:
+    """As nvidia-smi of driver 580.159.04 listed the H100 of a machine with 16 cores, its number removed."""
+    commands({"nvidia-smi -L": (CAPTURES / "h100/nvidia-smi-L.txt").read_text()})
+    site, text = found(tmp_path)
+    assert [(partition.gpus, partition.gpu_vendor) for partition in site.partitions.values()] == [(1, "nvidia")]
+    assert "gpus = 1 # nvidia-smi -L: NVIDIA H100 80GB HBM3\n" in text
+    assert "UUID" not in text
 
 
 def test_two_schedulers_are_said_to_be_two(commands: Any) -> None:

@@ -24,3 +24,13 @@ grep -q 'no CUDA device is seen' src/acc/cuda/cuda_ml_optimiser.cu ||
 cub=src/acc/cuda/cuda_utils_cub.cuh
 sed -i 's|^#define CUB_NS_QUALIFIER ::cub .*|#define CUB_NS_QUALIFIER ::cub|' "$cub"
 grep -qx '#define CUB_NS_QUALIFIER ::cub' "$cub" || { echo "patch.sh: no CUB_NS_QUALIFIER in $cub" >&2; exit 1; }
+
+# 4. The transform of a reference is computed in a pool of device memory that has no room for its result where that is larger
+# than the maps that it takes the place of. So it is at Nyquist for boxes of less than some 40 pixels, in three dimensions:
+# "CudaCustomAllocator out of memory", and a crash.
+projector=src/projector.cpp
+sed -i '/ws_sz + 4096;/a\
+		size_t data_sz = (size_t)sizeof(Complex)*(padoridim + 3)*(padoridim/2 + 2)*(ref_dim == 3 ? padoridim + 3 : 1);\
+		if (data_sz > (size_t)sizeof(RFLOAT)*(MULTIDIM_SIZE(vol_in) + MULTIDIM_SIZE(Mpad)))\
+			mem_req += data_sz;' "$projector"
+grep -q 'mem_req += data_sz;' "$projector" || { echo "patch.sh: no ws_sz in $projector" >&2; exit 1; }
