@@ -28,21 +28,28 @@ from kit.report.verdicts import given, verdict
 from kit.runs.record import FILE
 from kit.submissions.layout import LEVELS
 
-INDEX, DATA, ROWS = "index.html", "leaderboard.json", "leaderboard.csv"
+INDEX, DATA, ROWS, RESULTS = "index.html", "leaderboard.json", "leaderboard.csv", "results"
 LAST = ("runs#", "date")
 DRAWN = 40  # results of a group in one plot, the first of the ranking
+NAMED = 5  # files in the way that are named
 
 
 def build(submissions: Path, to: Path, verdicts: Path | None = None) -> Path:
     """Writes the site into the folder `to`, and returns its first page.
 
     Each submission is checked, or takes its verdict from the file `verdicts`; one that is not in it is not ranked.
-    The folder appears whole, in place of a leaderboard that was there; KitError where something else is.
+    The folder appears whole, in place of a leaderboard that was there; KitError where something else is, in it or beside it.
     """
     if not submissions.is_dir():
         raise KitError(f"{submissions}: not a folder")
     if os.path.lexists(to) and not (to / DATA).is_file() and (not to.is_dir() or any(to.iterdir())):
         raise KitError(f"{to}: exists, and is no leaderboard; name a folder that is empty or new")
+    foreign = sorted(set(os.listdir(to)) - {INDEX, DATA, ROWS, RESULTS}) if to.is_dir() else []
+    if foreign:
+        names = ", ".join(plain(name) for name in foreign[:NAMED]) + (", ..." if len(foreign) > NAMED else "")
+        raise KitError(
+            f"{to}: holds {names} beside a leaderboard, and would lose it; name a new folder, and copy it from there"
+        )
     known = None if verdicts is None else given(verdicts)
     entries = [
         load(folder, verdict(folder) if known is None else known.get(folder.parts[-4:])) for folder in found(submissions)
@@ -52,17 +59,26 @@ def build(submissions: Path, to: Path, verdicts: Path | None = None) -> Path:
     try:
         partial.chmod(0o755)
         write(partial, entries)
-        old = Path(tempfile.mkdtemp(prefix=f".{to.name}.", dir=to.parent))
-        try:
-            if to.exists():
-                os.rename(to, old)
-            os.rename(partial, to)
-        finally:
-            shutil.rmtree(old, ignore_errors=True)
+        exchange(partial, to)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
     return to / INDEX
+
+
+def exchange(new: Path, to: Path) -> None:
+    """Puts a folder in the place of another, which comes back where that fails."""
+    old, replaced = Path(tempfile.mkdtemp(prefix=f".{to.name}.", dir=to.parent)), to.exists()
+    try:
+        if replaced:
+            os.rename(to, old)
+        os.rename(new, to)
+    except BaseException:
+        if replaced and not os.path.lexists(to):
+            os.rename(old, to)
+        shutil.rmtree(old, ignore_errors=True)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def found(root: Path) -> list[Path]:
@@ -88,7 +104,7 @@ def write(folder: Path, entries: Sequence[Entry]) -> None:
     )
     (folder / DATA).write_text(json_text([record(entry, rank) for entry, rank in in_order(groups)]), encoding="utf-8")
     (folder / ROWS).write_text(table(record(entry, rank) for entry, rank in in_order(groups)), encoding="utf-8")
-    (folder / "results").mkdir()
+    (folder / RESULTS).mkdir()
     for entry in entries:
         page = rendered("result.html.j2", title=entry.title, result=result(entry.title, entry))
         (folder / link(entry)).write_text(page, encoding="utf-8")
@@ -108,7 +124,7 @@ def link(entry: Entry) -> str:
     """The page of a result, below the first one: its names, and a hash of them, for some file systems know no case."""
     name = "-".join(re.sub(r"[^A-Za-z0-9._-]", "_", part)[:40] for part in entry.place or entry.folder.parts[-4:])
     text = "\0".join(entry.folder.parts[-4:]).encode(errors="surrogateescape")
-    return f"results/{name}-{hashlib.sha256(text).hexdigest()[:8]}.html"
+    return f"{RESULTS}/{name}-{hashlib.sha256(text).hexdigest()[:8]}.html"
 
 
 def board(name: str, work: tuple[str, str], entries: Sequence[Entry]) -> Section:

@@ -351,6 +351,36 @@ def test_a_leaderboard_takes_no_place_but_its_own(submission: Path, tmp_path: Pa
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
+@pytest.mark.parametrize("name", [".git", "CNAME"])
+def test_a_leaderboard_deletes_nothing_that_is_not_its_own(tmp_path: Path, name: str) -> None:
+    (tmp_path / "board").mkdir()
+    site = build(tmp_path / "board", tmp_path / "site").parent
+    (site / name).mkdir()
+    with pytest.raises(KitError, match=f"site: holds {re.escape(name)} beside"):
+        build(tmp_path / "board", site)
+    assert (site / name).is_dir()
+
+
+def test_the_old_leaderboard_comes_back_if_the_new_one_cannot_take_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "board").mkdir()
+    page = build(tmp_path / "board", tmp_path / "site")
+    before, rename = page.read_text(), os.rename
+
+    def broken(source: Path, target: Path) -> None:
+        if target == page.parent and (source / "new").exists():
+            raise OSError(5, "Input/output error")
+        rename(source, target)
+
+    monkeypatch.setattr(leaderboard, "write", lambda folder, entries: (folder / "new").mkdir())
+    monkeypatch.setattr(os, "rename", broken)
+    with pytest.raises(OSError, match="Input/output"):
+        build(tmp_path / "board", page.parent)
+    assert page.read_text() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["board", "site"]
+
+
 def test_no_cell_is_a_formula_of_a_spreadsheet(submission: Path, tmp_path: Path) -> None:
     made(
         submission, tmp_path / "board", "a", "toy", "b", "tiny-1", system={"host_processor_model_name": "=cmd|' /C calc'!A0"}
