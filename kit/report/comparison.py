@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ from kit.report.plots import Plot, plots
 from kit.report.verdicts import verdict
 from kit.runs.record import FILE, need_run
 from kit.training.scaling import FILE as POINTS
+
+DOCTYPE = b"<!doctype html>"  # in lower case; the case does not matter in HTML
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,14 @@ class Result:
 
 
 def report(folders: Sequence[Path], to: Path) -> Path:
-    """Writes the page over run directories and submissions; KitError for a folder that is neither."""
+    """Writes the page over run directories and submissions; KitError for a folder that is neither.
+
+    In place of a page that was there; KitError where anything else is.
+    """
+    if to.is_dir():
+        raise KitError(f"{to}: a folder; name a file, such as {to / 'report.html'}")
+    if os.path.lexists(to) and not (to.is_file() and is_page(to)):
+        raise KitError(f"{to}: exists, and is no HTML page; name another file, or remove this one first")
     for folder in folders:
         if not is_submission(folder):
             need_run(folder)
@@ -58,6 +68,12 @@ def report(folders: Sequence[Path], to: Path) -> Path:
         raise KitError(f"{to}: cannot be written, {to.parent} is no folder")
     write_atomic(to, rendered("report.html.j2", title="Comparison of results", sections=sections))
     return to
+
+
+def is_page(path: Path) -> bool:
+    """Whether a file begins as the pages of the kit do."""
+    with path.open("rb") as file:
+        return file.read(len(DOCTYPE)).lower() == DOCTYPE
 
 
 def section(name: str, entries: list[Entry]) -> Section:

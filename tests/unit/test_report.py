@@ -207,6 +207,22 @@ figcaption img svg desc g path defs clippath rect text use strong code footer sc
 ALLOWED = set(re.findall(r"\w+", ELEMENTS))
 
 
+def test_a_page_replaces_nothing_but_a_page(submission: Path, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    page.write_text("<!doctype HTML>\n")
+    assert report([submission], page).read_text().startswith("<!DOCTYPE html>\n<")
+    record = submission / "run.json"
+    before = record.read_bytes()
+    with pytest.raises(KitError, match=r"run\.json: exists, and is no HTML page; name another file"):
+        report([submission], record)
+    assert record.read_bytes() == before
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(KitError, match="pipe: exists"):
+        report([submission], tmp_path / "pipe")
+    with pytest.raises(KitError, match=rf"{re.escape(str(tmp_path))}: a folder; name a file, such as .*/report\.html"):
+        report([submission], tmp_path)
+
+
 def test_text_of_strangers_is_text(nasty: list[Path], tmp_path: Path) -> None:
     index = build(tmp_path / "board", tmp_path / "site", verdicts(tmp_path / "v.json", dict.fromkeys(nasty, "")))
     pages = [*index.parent.rglob("*.html"), report(nasty, tmp_path / "page.html")]
