@@ -82,14 +82,23 @@ def exchange(new: Path, to: Path) -> None:
 
 
 def found(root: Path) -> list[Path]:
-    """The folders below a root that are, or claim to be, submissions, in the order of their names. No link is followed."""
+    """The folders below a root that are, or claim to be, submissions, in the order of their names. No link is followed.
+
+    One that cannot be listed is among them, for nobody knows what it holds; KitError where the root cannot.
+    """
     here, todo = [], [(root.resolve(), 0)]
     while todo:
         folder, depth = todo.pop()
         if depth == len(LEVELS) or any(os.path.lexists(folder / name) for name in (FILE, SUMS)):
             here.append(folder)
             continue
-        inner = [entry for entry in os.scandir(folder) if entry.is_dir(follow_symlinks=False)]
+        try:
+            inner = [entry for entry in os.scandir(folder) if entry.is_dir(follow_symlinks=False)]
+        except OSError as error:
+            if not depth:
+                raise KitError(f"{root}: cannot be listed: {error.strerror}") from None
+            here.append(folder)
+            continue
         todo += [(Path(entry.path), depth + 1) for entry in inner if not entry.name.startswith(".")]
     return sorted(here)
 

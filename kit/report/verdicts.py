@@ -15,6 +15,10 @@ from kit.core.files import read_json, write_json
 
 def verdict(folder: Path) -> list[str]:
     """The errors that `kit submission check` finds in a folder, as texts; none where it accepts it. A trial is accepted."""
+    try:
+        os.scandir(folder).close()
+    except OSError as error:
+        return [f"cannot be listed: {error.strerror}"]
     kept = place(folder)
     if kept and kept.is_file():
         found = read_json(kept)
@@ -31,7 +35,8 @@ def verdict(folder: Path) -> list[str]:
 
 
 def place(folder: Path) -> Path | None:
-    """Where the verdict on a folder is kept; None for a kit that nobody else has, whose check changes while it is worked on.
+    """Where the verdict on a folder is kept; None for a kit that nobody else has, whose check changes while it is worked on,
+    and for a folder of which not all can be listed.
 
     By the kit's commit, by what the environment allows, and by name, size, mode and time of change of every file.
     """
@@ -39,8 +44,11 @@ def place(folder: Path) -> Path | None:
     if commit == "unknown" or commit.endswith("-dirty"):
         return None
     state = hashlib.sha256(f"{commit} {os.environ.get('KIT_ALLOW_DIRTY', '')}\0".encode())
-    for line in listing(folder.resolve()):
-        state.update(line.encode(errors="surrogateescape") + b"\0")
+    try:
+        for line in listing(folder.resolve()):
+            state.update(line.encode(errors="surrogateescape") + b"\0")
+    except OSError:
+        return None
     return paths.cache() / "verdicts" / f"{state.hexdigest()}.json"
 
 

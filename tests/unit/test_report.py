@@ -435,6 +435,31 @@ def test_a_leaderboard_checks_what_nobody_has_checked(submission: Path, tmp_path
     assert (entry["rank"], entry["status"]) == (None, "refused")
 
 
+def test_a_folder_that_cannot_be_listed_is_refused_and_stops_nothing(
+    submission: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, scandir = tmp_path / "board", os.scandir
+    made(submission, root, "a", "toy", "b", "tiny-1")
+    closed = [root / "a/closed"]
+    closed[0].mkdir()
+
+    def scanned(path: Any = ".") -> Any:
+        if not isinstance(path, int) and Path(path) in closed:
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", scanned)
+    build(root, tmp_path / "site")
+    data = json.loads((tmp_path / "site/leaderboard.json").read_text())
+    found = {entry["page"].split("-")[-2]: entry for entry in data}
+    assert len(data) == 2
+    assert found["closed"]["status"] == "refused"
+    assert found["closed"]["reasons"][0] == "cannot be listed: Permission denied"
+    closed.append(root)
+    with pytest.raises(KitError, match="board: cannot be listed: Permission denied"):
+        build(root, tmp_path / "site")
+
+
 @pytest.mark.parametrize(
     ("text", "found"),
     [
