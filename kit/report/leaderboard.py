@@ -24,7 +24,7 @@ from kit.report.comparison import Section, result, status
 from kit.report.entries import Entry, group, load, ranked
 from kit.report.page import Table, cell, duration, rendered
 from kit.report.plots import plots
-from kit.report.verdicts import given, verdict
+from kit.report.verdicts import handed, verdict
 from kit.runs.record import FILE
 from kit.submissions.layout import LEVELS
 
@@ -50,10 +50,9 @@ def build(submissions: Path, to: Path, verdicts: Path | None = None) -> Path:
         raise KitError(
             f"{to}: holds {names} beside a leaderboard, and would lose it; name a new folder, and copy it from there"
         )
-    known = None if verdicts is None else given(verdicts)
-    entries = [
-        load(folder, verdict(folder) if known is None else known.get(folder.parts[-4:])) for folder in found(submissions)
-    ]
+    folders = found(submissions)
+    errors = handed(verdicts, folders) if verdicts else {folder: verdict(folder) for folder in folders}
+    entries = [load(folder, errors[folder]) for folder in folders]
     to.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{to.name}.", dir=to.parent))
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,19 @@ def listing(folder: Path) -> Iterator[str]:
         for name in sorted([*files, *folders]):
             status = os.lstat(os.path.join(at, name))
             yield f"{at}/{name} {status.st_mode} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns} {status.st_ino}"
+
+
+def handed(path: Path, folders: Sequence[Path]) -> dict[Path, list[str] | None]:
+    """The errors that such a file has for each folder, None where it does not name it; KitError where it names none."""
+    known = given(path)
+    errors = {folder: known.get(folder.parts[-4:]) for folder in folders}
+    if known and folders and all(found is None for found in errors.values()):
+        named, other = "/".join(next(iter(known))), "/".join(folders[0].parts[-4:])
+        raise KitError(
+            f"{path}: has a verdict on {named}, and none on {other} or any other folder found; give kit submission check "
+            "the folder that holds all organisations"
+        )
+    return errors
 
 
 def given(path: Path) -> dict[tuple[str, ...], list[str]]:

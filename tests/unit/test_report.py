@@ -460,6 +460,12 @@ def test_a_folder_that_cannot_be_listed_is_refused_and_stops_nothing(
         build(root, tmp_path / "site")
 
 
+def test_verdicts_on_other_folders_are_an_error(submission: Path, tmp_path: Path) -> None:
+    made(submission, tmp_path / "board", "a", "toy", "b", "tiny-1")
+    with pytest.raises(KitError, match="has a verdict on toy/b/tiny-1, and none on a/toy/b/tiny-1 or"):
+        board(tmp_path, {Path("toy/b/tiny-1"): ""})
+
+
 @pytest.mark.parametrize(
     ("text", "found"),
     [
