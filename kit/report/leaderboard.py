@@ -27,6 +27,7 @@ from kit.report.plots import plots
 from kit.report.verdicts import handed, verdict
 from kit.runs.record import FILE
 from kit.submissions.layout import LEVELS
+from kit.submissions.together import across
 
 INDEX, DATA, ROWS, RESULTS = "index.html", "leaderboard.json", "leaderboard.csv", "results"
 LAST = ("runs#", "date")
@@ -37,8 +38,9 @@ NAMED = 5  # files in the way that are named
 def build(submissions: Path, to: Path, verdicts: Path | None = None) -> Path:
     """Writes the site into the folder `to`, and returns its first page.
 
-    Each submission is checked, or takes its verdict from the file `verdicts`; one that is not in it is not ranked.
-    The folder appears whole, in place of a leaderboard that was there; KitError where something else is, in it or beside it.
+    Each submission is checked, by itself and against all others, or takes its verdict from the file `verdicts`; one that is
+    not in it is not ranked. The folder appears whole, in place of a leaderboard that was there; KitError where anything else
+    is, or lies in it.
     """
     if not submissions.is_dir():
         raise KitError(f"{submissions}: not a folder")
@@ -50,8 +52,9 @@ def build(submissions: Path, to: Path, verdicts: Path | None = None) -> Path:
         raise KitError(
             f"{to}: holds {names} beside a leaderboard, and would lose it; name a new folder, and copy it from there"
         )
-    folders = found(submissions)
-    errors = handed(verdicts, folders) if verdicts else {folder: verdict(folder) for folder in folders}
+    root = submissions.resolve()
+    folders = found(root)
+    errors = checked(root, folders) if verdicts is None else handed(verdicts, folders)
     entries = [load(folder, errors[folder]) for folder in folders]
     to.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{to.name}.", dir=to.parent))
@@ -63,6 +66,15 @@ def build(submissions: Path, to: Path, verdicts: Path | None = None) -> Path:
         shutil.rmtree(partial, ignore_errors=True)
         raise
     return to / INDEX
+
+
+def checked(root: Path, folders: Sequence[Path]) -> dict[Path, list[str]]:
+    """The errors of each folder, by itself and against the others; what they have in common is asked anew each time."""
+    errors = {folder: verdict(folder) for folder in folders}
+    for name, match in across(root, [folder.relative_to(root).as_posix() for folder in folders]):
+        if match.severity == "error":
+            errors[root / name].append(str(match))
+    return errors
 
 
 def exchange(new: Path, to: Path) -> None:

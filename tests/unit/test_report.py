@@ -435,6 +435,21 @@ def test_a_leaderboard_checks_what_nobody_has_checked(submission: Path, tmp_path
     assert (entry["rank"], entry["status"]) == (None, "refused")
 
 
+def test_copies_of_one_run_are_not_ranked(submission: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = tmp_path / "board"
+    for owner in ("a", "b"):
+        shutil.copytree(submission, root / owner / "toy/c/tiny-1")
+    monkeypatch.setattr(leaderboard, "verdict", lambda folder: [])
+    build(root, tmp_path / "site")
+    data = json.loads((tmp_path / "site/leaderboard.json").read_text())
+    assert [(entry["rank"], entry["status"]) for entry in data] == [(None, "refused")] * 2
+    assert "run.json: has the job script of b/toy/c/tiny-1/run.json [same-script]" in data[0]["reasons"]
+    shutil.rmtree(root / "b")
+    build(root, tmp_path / "site")
+    (entry,) = json.loads((tmp_path / "site/leaderboard.json").read_text())
+    assert (entry["rank"], entry["status"]) == (1, "valid")
+
+
 def test_a_folder_that_cannot_be_listed_is_refused_and_stops_nothing(
     submission: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
