@@ -241,7 +241,26 @@ def test_allowed_signers(submission: Path, allowed: Path) -> None:
     ):
         allowed.write_text(wrong)
         assert "which is no key of laboratory in" in problems(submission, Trusted(allowed))
-    assert "no file of allowed signers" in problems(submission, Trusted(allowed.with_name("nowhere")))
+
+
+@pytest.mark.parametrize("option", ["--allowed-signers", "--key", "KIT_ALLOWED_SIGNERS"])
+def test_keys_that_are_not_there(submission: Path, option: str) -> None:
+    """A misspelt name must not end in `verified`, even where nothing is signed."""
+    words = ("submission", "verify", str(submission))
+    if option.startswith("--"):
+        told = kit(*words, option, "nowhere/keys", code=1)
+    else:
+        told = kit(*words, env={option: "nowhere/keys"}, code=1)
+    assert told.stdout == ""
+    assert told.stderr.startswith("kit: nowhere/keys: no ")
+
+
+def test_a_wrong_key_is_named_as_it_was_given(submission: Path, allowed: Path, tmp_path: Path) -> None:
+    other = Keys("ssh", tmp_path / "others")
+    other.make("second")
+    key = other.keys / "second.pub"
+    (problem,) = verify(submission, Trusted(keys=key)).problems
+    assert problem.endswith(f"which is no key of laboratory in {key}")
 
 
 def test_commands(submission: Path, allowed: Path, tmp_path: Path) -> None:
