@@ -23,7 +23,7 @@ from typing import Any
 from rich.filesize import decimal
 
 from kit.core.checksums import SUMS, parse_sums, sha256_read
-from kit.core.errors import KitError
+from kit.core.errors import KitError, plain
 from kit.core.files import open_plain, read_text
 from kit.submissions.layout import MEGABYTE, MOST_FILES, NAME
 
@@ -100,6 +100,9 @@ def rehash(folder: Path) -> Verified:
     if not folder.is_dir():
         raise KitError(f"{folder}: not a folder")
     found = Verified(folder)
+    if not os.path.lexists(folder / SUMS):
+        found.problems.append(f"{SUMS}: missing, so this is no submission; give the folder of one")
+        return found
     try:
         found.sums = small(folder, SUMS, MOST_SUMS)
         wanted = parse_sums(found.sums.decode(errors="surrogateescape"), Path(SUMS))
@@ -322,11 +325,13 @@ def as_json(found: Verified) -> dict[str, Any]:
 def report(found: Verified) -> str:
     """What was verified, by whom it is signed, and the problems, a line each."""
     rate = f"{decimal(round(found.size / found.seconds))}/s" if found.seconds else "no time"
-    lines = [f"{found.files} files have their checksum, {decimal(found.size)} in {found.seconds:.2f} s ({rate})"]
+    sums = f"{found.files} files have their checksum, {decimal(found.size)} in {found.seconds:.2f} s ({rate})"
+    lines = [sums] if found.files else []
     lines += [f"{one.file}: signed by {one.signer}, {one.tool} key {one.key}" for one in found.signatures]
     lines += [] if found.signatures else ["no signature"] if not found.problems else []
-    lines += found.problems[:MOST_PROBLEMS]
+    # A name may hold a newline, behind which it would read like a line of this report.
+    lines += [plain(problem) for problem in found.problems[:MOST_PROBLEMS]]
     if len(found.problems) > MOST_PROBLEMS:
         lines.append(f"{len(found.problems) - MOST_PROBLEMS} more problems")
     verdict = f"refused, {len(found.problems)} problem(s)" if found.problems else "verified"
-    return "\n".join([*lines, f"{found.folder}: {verdict}"])
+    return "\n".join([*lines, f"{plain(str(found.folder))}: {verdict}"])
