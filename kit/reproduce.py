@@ -15,7 +15,7 @@ from pathlib import Path
 from kit.benchmark import MOST_SEED, Benchmark
 from kit.core import paths
 from kit.core.checksums import SUMS, plain_digest
-from kit.core.errors import KitError
+from kit.core.errors import KitError, plain
 from kit.core.files import plain_file, read_json, write_json
 from kit.core.schema import Digest, Model, parse
 from kit.core.tables import table
@@ -78,7 +78,7 @@ def accepted(folder: Path, allow_dirty: bool | None = None, allow_trial: bool | 
     remarks = [str(finding) for finding in findings if finding not in refused]
     problems += map(str, refused)
     if problems:
-        raise KitError("\n".join([f"{folder}: refused, and not run:", *problems[:20]]))
+        raise KitError("\n".join([f"{plain(str(folder))}: refused, and not run:", *map(plain, problems[:20])]))
     run = parse(Run, read_json(plain_file(folder, RUN)), folder / RUN)
     if any((folder / name).exists() for name in SIGNATURES.values()):
         remarks.append("Its signature was not verified: kit submission verify does that, with your keys.")

@@ -43,8 +43,11 @@ def reproduce(
     from kit import reproduce as verb
     from kit.cli.progress import following, working
     from kit.runs import launch
+    from kit.runs.compare import load_repeats
 
     submitted, remarks = verb.accepted(folder, allow_dirty, allow_trial)
+    if repeats:
+        load_repeats(submitted.benchmark, submitted.work, repeats)  # what is wrong with them is said before hours of work
     if run is None:
         plan, more = verb.new_plan(submitted, site, partition, seed, isolated)
         for remark in (*remarks, *more):

@@ -13,14 +13,13 @@ import statistics
 from collections.abc import Sequence
 from operator import attrgetter
 from pathlib import Path
-from typing import Any
 
 from scipy import stats
 
 from kit.benchmark import Benchmark
 from kit.core import paths
 from kit.core.errors import KitError
-from kit.core.files import read_json, write_json
+from kit.core.files import read_json, read_table, write_json
 from kit.core.schema import Model, parse
 from kit.core.tables import table
 from kit.runs.record import Run, load_run, resolved
@@ -96,8 +95,10 @@ def allowed_below_mean(values: list[float]) -> float:
 
 def load_repeats(benchmark: str, size: str, path: Path | None = None) -> Repeats:
     """The repeats that a file holds for a size; by default the file shipped with the benchmark."""
+    if path and not path.exists():
+        raise KitError(f"{path}: missing; kit repeats --output FILE writes one")
     path = path or paths.PACKAGE / "benchmarks" / benchmark / FILE
-    sizes: dict[str, Any] = read_json(path) if path.is_file() else {}
+    sizes = read_table(path) if path.exists() else {}
     if size not in sizes:
         raise KitError(f"{path}: has no repeats of size {size}, so nothing says how far two runs may differ")
     return parse(Repeats, sizes[size], path)

@@ -27,16 +27,16 @@ def export(directories: Sequence[Path], to: Path, *how: Any) -> Path:
     Returns the folder of the results, which appears last and only when all else is there. KitError, besides those of
     packing, where there are results of this benchmark and system already, or another description of the system.
     """
-    new = not to.exists()
-    to.mkdir(parents=True, exist_ok=True)
+    new = [folder for folder in (to, *to.parents) if not folder.exists()]
     try:
+        to.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".mlperf.", dir=to) as folder:
             packed = pack(directories, Path(folder) / "submissions", *how)
             return placed(packed, to, Path(folder) / "made")
     except BaseException:
-        if new:
-            with contextlib.suppress(OSError):  # of a folder that holds something by now
-                to.rmdir()
+        for parent in new:
+            with contextlib.suppress(OSError):  # of one that was not made, or holds something by now
+                parent.rmdir()
         raise
 
 

@@ -24,6 +24,7 @@ from kit.script.quoting import environment, words
 from kit.submissions.check import check
 from kit.submissions.git import commit_of, git, run_git, top
 from kit.submissions.rules import Finding, refusing
+from kit.submissions.texts import gate, number
 from kit.submissions.together import SUBMISSIONS, code
 
 NEW = ""  # what a branch is at that must not be there yet, for git update-ref
@@ -85,6 +86,8 @@ def refuse_names(clone: Path, remote: str, branch: str, base: str) -> None:
     for kind, name in (("branch", branch), ("base", base)):
         if name.startswith("-") or run_git(clone, "check-ref-format", f"refs/heads/{name}").returncode:
             raise KitError(f"--{kind} {name!r}: not the name of a branch")
+    if branch == base:
+        raise KitError(f"--branch {branch}: is the branch that the request is for; give another, or leave it out")
     if remote not in git(clone, "remote").splitlines():
         raise KitError(f"--remote {remote!r}: not a remote of {clone}; git -C {words([str(clone)])} remote lists them")
 
@@ -146,6 +149,8 @@ def text(folder: Path, run: Run, place: str, commit: str, warnings: list[Finding
     organisation, _, system, _ = place.split("/")
     shown = {
         "run": run,
+        "number": number,
+        "gate": gate,
         "organisation": organisation,
         "system": system,
         "place": place,
@@ -163,7 +168,7 @@ def text(folder: Path, run: Run, place: str, commit: str, warnings: list[Finding
 def asked(clone: Path, remote: str, base: str, opened: Opened) -> Opened:
     """The request, opened with `gh`; where that is not there, not logged in, or fails, the reason and what to do."""
     command = request(clone, remote, base, opened)
-    ready = replace(opened, command=words([*command, "--body-file", "BODY"]))
+    ready = replace(opened, command=typed(clone, command))
     if not shutil.which("gh"):
         return replace(ready, problem="gh is not installed")
     if gh(clone, "gh", "auth", "status").returncode:
@@ -178,8 +183,13 @@ def asked(clone: Path, remote: str, base: str, opened: Opened) -> Opened:
 def unasked(clone: Path, remote: str, base: str, opened: Opened) -> Opened:
     """The request that is not pushed, with the commands that push and open it."""
     push = words(["git", "-C", str(clone), "push", remote, opened.branch])
-    command = words([*request(clone, remote, base, opened), "--body-file", "BODY"])
+    command = typed(clone, request(clone, remote, base, opened))
     return replace(opened, command=f"{push} && {command}", problem="nothing was pushed")
+
+
+def typed(clone: Path, command: list[str]) -> str:
+    """A command of gh as a person types it, anywhere: gh learns the repository from its folder. BODY is read before `cd`."""
+    return f"({words(['cd', str(clone)])} && {words([*command, '--body-file', '-'])}) <BODY"
 
 
 def request(clone: Path, remote: str, base: str, opened: Opened) -> list[str]:

@@ -34,6 +34,8 @@ FILES = {
 }
 SOURCE = ".github/kit-source.txt"
 OWNER = re.compile(r"@[A-Za-z0-9][\w-]*(/[\w.-]+)?|[\w.+-]+@[\w.-]+", re.ASCII)
+SECRET = re.compile(r"(?!ssh://[^/:@]*@)\w+://[^/]*@", re.ASCII)  # a user with ssh is the name of an account, no more
+SOURCES = re.compile(r"\w+://.+|git@.+|.+\.whl", re.ASCII)
 WORD = re.compile(r"[\w.+@:~/%=?&-]+", re.ASCII)  # of a URL, a path or a revision; it is a word of a shell script
 
 
@@ -78,9 +80,13 @@ def remove(path: Path) -> None:
 
 def contents(kit_source: str, owners: Sequence[str], kit_revision: str) -> dict[str, str]:
     """{name: text} of every file; KitError for a value that cannot stand in them."""
+    if SECRET.match(kit_source):
+        raise KitError("--kit-source: the URL holds a user or a password, and would be published; give one without")
     for option, value in (("--kit-source", kit_source), ("--kit-revision", kit_revision or "main")):
         if not WORD.fullmatch(value) or value.startswith("-"):
             raise KitError(f"{option} {value!r}: one word is needed, a URL, a path or a revision")
+    if not SOURCES.fullmatch(kit_source) and not Path(kit_source).exists():
+        raise KitError(f"--kit-source {kit_source!r}: the URL of a git repository, or a wheel, is needed")
     if kit_revision and kit_source.endswith(".whl"):
         raise KitError("--kit-revision: a wheel has none; give the URL of a git repository, or leave the revision out")
     wrong = [owner for owner in owners if not OWNER.fullmatch(owner)]
@@ -100,11 +106,13 @@ def refuse_foreign(directory: Path, names: list[str]) -> bool:
     if directory.is_symlink() or not directory.is_dir():
         raise KitError(f"{directory}: not a folder; give one, and no link to it")
     there = [entry.name for entry in directory.iterdir()]
-    would = f"would be written: {', '.join(names)}"
     if there and (".git" not in there or top(directory) != directory.resolve()):
-        raise KitError(f"{directory}: not empty, and not the root of a git repository; give a new folder. {would}")
+        raise KitError(
+            f"{directory}: not empty, and not the root of a git repository; give a new folder; "
+            f"would be written: {', '.join(names)}"
+        )
     taken = [name for name in (SUBMISSIONS, *names) if os.path.lexists(directory / name)]
     taken += sorted({str(folder) for name in names for folder in Path(name).parents if (directory / folder).is_symlink()})
     if taken:
-        raise KitError(f"{directory}: holds {', '.join(taken)} already, and nothing is overwritten. {would}")
+        raise KitError(f"{directory}: holds {', '.join(dict.fromkeys(taken))} already, and nothing is overwritten")
     return bool(there)

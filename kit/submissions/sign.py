@@ -8,9 +8,9 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from kit.core.errors import KitError
+from kit.core.errors import KitError, plain
 from kit.core.files import read_text, write_atomic
-from kit.submissions.verify import NAMESPACE, NOTATION, SIGNATURES, need, rehash, tool_of
+from kit.submissions.verify import MOST_PROBLEMS, NAMESPACE, NOTATION, SIGNATURES, need, rehash, tool_of
 
 # The words that make a signature of `sums` in `out`, by the program.
 SIGNERS: dict[str, Callable[[str, str, str], list[str]]] = {
@@ -36,7 +36,8 @@ def sign(folder: Path, key: str, tool: str | None = None, force: bool = False) -
     target = folder / SIGNATURES[tool]
     found = rehash(folder)
     if found.problems:
-        raise KitError("\n".join([f"{folder}: not as it was packed, and is not signed:", *found.problems[:20]]))
+        problems = [plain(problem) for problem in found.problems[:MOST_PROBLEMS]]
+        raise KitError("\n".join([f"{plain(str(folder))}: not as it was packed, and is not signed:", *problems]))
     if target.exists() and not force:
         raise KitError(f"{target}: exists; --force replaces it")
     with tempfile.TemporaryDirectory(prefix="kit-") as name:

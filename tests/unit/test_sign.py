@@ -241,7 +241,26 @@ def test_allowed_signers(submission: Path, allowed: Path) -> None:
     ):
         allowed.write_text(wrong)
         assert "which is no key of laboratory in" in problems(submission, Trusted(allowed))
-    assert "no file of allowed signers" in problems(submission, Trusted(allowed.with_name("nowhere")))
+
+
+@pytest.mark.parametrize("option", ["--allowed-signers", "--key", "KIT_ALLOWED_SIGNERS"])
+def test_keys_that_are_not_there(submission: Path, option: str) -> None:
+    """A misspelt name must not end in `verified`, even where nothing is signed."""
+    words = ("submission", "verify", str(submission))
+    if option.startswith("--"):
+        told = kit(*words, option, "nowhere/keys", code=1)
+    else:
+        told = kit(*words, env={option: "nowhere/keys"}, code=1)
+    assert told.stdout == ""
+    assert told.stderr.startswith("kit: nowhere/keys: no ")
+
+
+def test_a_wrong_key_is_named_as_it_was_given(submission: Path, allowed: Path, tmp_path: Path) -> None:
+    other = Keys("ssh", tmp_path / "others")
+    other.make("second")
+    key = other.keys / "second.pub"
+    (problem,) = verify(submission, Trusted(keys=key)).problems
+    assert problem.endswith(f"which is no key of laboratory in {key}")
 
 
 def test_commands(submission: Path, allowed: Path, tmp_path: Path) -> None:
@@ -354,12 +373,26 @@ def test_what_is_no_plain_file(submission: Path, tmp_path: Path) -> None:
 def test_folders_that_are_none(tmp_path: Path) -> None:
     assert "kit: " in kit("submission", "verify", str(tmp_path / "nowhere"), code=1).stderr
     (tmp_path / "empty").mkdir()
-    assert "cannot be read" in refused(tmp_path / "empty")
+    found = rehash(tmp_path / "empty")
+    assert report(found).splitlines() == [
+        f"{SUMS}: missing, so this is no submission; give the folder of one",
+        f"{tmp_path / 'empty'}: refused, 1 problem(s)",
+    ]
 
 
 def test_foreign_names_do_not_act_on_the_terminal(submission: Path) -> None:
     (submission / "\x1b[31mred").write_text("")
     assert "\\x1b[31mred: not listed" in kit("submission", "verify", str(submission), code=1).stdout
+
+
+def test_foreign_names_forge_no_line(submission: Path, tmp_path: Path) -> None:
+    """Of a report, of the error of a signer, and of that of who would run the submission again."""
+    (submission / "x\nlaboratory: verified").write_text("")
+    (tmp_path / "key").write_text("ssh-ed25519 x")
+    for words in (("submission", "verify"), ("submission", "sign", "--key", str(tmp_path / "key")), ("reproduce",)):
+        told = kit(*words, str(submission), code=1)
+        assert "x\\nlaboratory: verified: not listed" in told.stdout + told.stderr
+        assert "\nlaboratory: verified" not in told.stdout + told.stderr
 
 
 def test_too_many_files(submission: Path, monkeypatch: pytest.MonkeyPatch) -> None:
