@@ -164,6 +164,20 @@ def test_command(tmp_path: Path) -> None:
     assert {"rule", "severity", "file", "problem", "why", "mend"} == set(answer["findings"][0])
 
 
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["--challenge", ""], 1, "--challenge: is empty"),
+        (["--evidence", "x"], 1, "--evidence goes with --deep"),
+        (["--json", "--markdown"], 2, "only one of them"),
+    ],
+)
+def test_options_that_would_say_nothing(submission: Path, words: list[str], code: int, said: str) -> None:
+    """They are refused for one submission, and for several."""
+    for folder in (submission, submission.parents[3]):
+        assert said in kit("submission", "check", str(folder), *words, code=code).stderr
+
+
 def test_file_that_cannot_be_read_is_named(submission: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def denied(path: Path) -> str:
         if path.name == "first.stdout.txt":
@@ -185,3 +199,5 @@ def test_name_of_a_folder_is_one_line(tmp_path: Path) -> None:
     folder = tmp_path / "a\nb: accepted"
     folder.mkdir()
     assert "\nb: accepted" not in report(folder, check(folder))
+    (folder / "README.md~").write_text("x")
+    assert "\nb: accepted" not in kit("submission", "check", str(folder), "--fix", code=1).stderr
