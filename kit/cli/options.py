@@ -13,7 +13,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the job script and do nothing.")]
 
 RunDirectory = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory, as `kit run` prints it.")]
-RunDirectories = Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run directories, as `kit run` prints them.")]
+RunDirectories = Annotated[list[Path], typer.Argument(metavar="RUN", help="Run directories, as `kit run` prints them.")]
 Runs = Annotated[Path | None, typer.Option(help="Where run directories are made [default: $KIT_RUNS, else runs].")]
 
 Benchmark = Annotated[str, typer.Argument(help="A benchmark; kit list shows all.", autocompletion=complete.benchmarks)]

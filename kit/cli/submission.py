@@ -13,7 +13,7 @@ import typer
 from kit.cli import groups, history
 from kit.cli.options import AllowDirty, AllowTrial, Json, RunDirectories
 from kit.cli.output import out, out_json, say
-from kit.core.errors import KitError
+from kit.core.errors import KitError, plain
 
 app = typer.Typer(help="Submissions: pack a run, check a folder, sign and verify it.", no_args_is_help=True)
 app.add_typer(history.app, name="import", cls=groups.Group)
@@ -67,18 +67,19 @@ def pack(
 
 @app.command()
 def check(
-    folder: Annotated[Path, typer.Argument(help="A submission folder, or a folder that holds several.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A submission folder, or a folder that holds several.")],
     allow_dirty: AllowDirty = False,
     allow_trial: AllowTrial = False,
     deep: Annotated[
         bool, typer.Option("--deep", help="Make the data again, and compute the scores again from the evidence: minutes.")
     ] = False,
     evidence: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Evidence that you fetched from where the submitter keeps it.")
+        Path | None, typer.Option(metavar="FOLDER", help="Evidence that you fetched from where the submitter keeps it.")
     ] = None,
     challenge: Annotated[
-        str, typer.Option(metavar="TEXT", help="The challenge that you gave for this result: refuse a run for another.")
-    ] = "",
+        str | None,
+        typer.Option(metavar="TEXT", help="The challenge that you gave for this result: refuse a run for another."),
+    ] = None,
     as_json: Json = False,
     as_markdown: Annotated[
         bool, typer.Option("--markdown", help="Print Markdown, for a comment on a pull request.")
@@ -90,7 +91,7 @@ def check(
             help="First mend what can be mended safely: modes, stray files of editors, texts that follow from the run.",
         ),
     ] = False,
-    jobs: Annotated[int, typer.Option(min=1, max=256, help="Check so many of several submissions at once.")] = 1,
+    jobs: Annotated[int, typer.Option(min=1, max=256, help="Check this many submissions at once.")] = 1,
     since: Annotated[
         str, typer.Option(metavar="COMMIT", help="Of several: judge only those that have changed since a commit.")
     ] = "",
@@ -104,22 +105,28 @@ def check(
     from kit.submissions import together
     from kit.submissions.rules import refusing
 
+    if as_json and as_markdown:
+        raise typer.BadParameter("--json and --markdown: only one of them can be")
+    if evidence and not deep:
+        raise KitError("--evidence goes with --deep, which scores it")
+    if challenge == "":
+        raise KitError("--challenge: is empty; give the text that you gave for this result")
     several = since or together.several(folder)
     if several and (deep or challenge):
         raise KitError(f"{folder}: holds several submissions; --deep and --challenge are for one, so give the folder of one")
     for path in (together.folders(folder) if several else [folder]) if mend else []:
         try:
             for line in verb.mend(path, allow_dirty, allow_trial):
-                say(f"{path}/{line}")
+                say(plain(f"{path}/{line}"))
         except KitError as error:  # what it is like then is for the check to say
-            say(str(error))
+            say(plain(str(error)))
     if several:
         judgement = together.check_all(folder, allow_dirty, allow_trial, jobs, since)
         write = together.as_json if as_json else together.as_markdown if as_markdown else together.report
         out(write(judgement), end="" if as_markdown else "\n")
         raise typer.Exit(0 if judgement.accepted else 1)
     findings = verb.check(folder, allow_dirty, allow_trial=allow_trial)
-    if challenge and not refusing(findings):
+    if challenge is not None and not refusing(findings):
         from kit.submissions.deep import answers
 
         findings += answers(folder, challenge)
@@ -139,7 +146,7 @@ def check(
 
 @app.command()
 def init_repository(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="An empty or new folder, or a git repository.")],
+    directory: Annotated[Path, typer.Argument(metavar="FOLDER", help="An empty or new folder, or a git repository.")],
     kit_source: Annotated[str, typer.Option(help="The kit that checks: the URL of its git repository, or a wheel.")],
     owners: Annotated[
         list[str], typer.Option("--owner", metavar="OWNER", help="Who approves: @name, @group/team or an e-mail address.")
@@ -156,7 +163,9 @@ def init_repository(
 
 @app.command("pr")
 def pull_request(
-    folder: Annotated[Path, typer.Argument(help="A submission folder, as `kit submission pack` prints it.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="A submission folder, as `kit submission pack` prints it.")
+    ],
     repository: Annotated[Path, typer.Option(help="Your clone of the results repository.")],
     remote: Annotated[str, typer.Option(help="The remote to push to: the repository, or your fork of it.")] = "origin",
     branch: Annotated[str, typer.Option(help="The new branch [default: submission/ and the folder's names].")] = "",
@@ -185,7 +194,7 @@ def pull_request(
 
 @app.command()
 def verify(
-    folder: Annotated[Path, typer.Argument(help="A submission folder.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A submission folder.")],
     allowed_signers: Annotated[
         Path | None,
         typer.Option(
@@ -218,7 +227,7 @@ def verify(
 
 @app.command()
 def sign(
-    folder: Annotated[Path, typer.Argument(help="A submission folder.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A submission folder.")],
     key: Annotated[
         str, typer.Option(metavar="KEY", help="A key file of ssh or minisign, or the id of a key in GPG's keyring.")
     ],

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from kit.core.errors import KitError
+from kit.core.errors import KitError, plain
 from kit.core.schema import shortened
 from kit.submissions.across import repeated
 from kit.submissions.consistency import (
@@ -96,7 +96,7 @@ def found_by(function: Check, sub: Submission) -> list[Finding]:
         lines = str(error).splitlines()[:MOST_FINDINGS]
         found += [named("unreadable", line.replace(f"{sub.path}/", "", 1)) for line in lines]
     except Exception as error:  # a stranger's folder may hold anything; the maintainer wants findings
-        found.append(Finding("unchecked", ".", f"{function.__name__}: cannot be checked: {shortened(error)}"))
+        found.append(failure(function, sub, error))
     if count > MOST_FINDINGS:
         rule = "more" if refusing(found) else "more-warnings"
         found.append(Finding(rule, ".", f"{function.__name__}: {count - MOST_FINDINGS} more findings of this kind"))
@@ -104,6 +104,14 @@ def found_by(function: Check, sub: Submission) -> list[Finding]:
         replace(finding, file=(sub.room + finding.file).removesuffix("/."), problem=hidden(finding.problem))
         for finding in found
     ]
+
+
+def failure(function: Check, sub: Submission, error: Exception) -> Finding:
+    """What stopped a check, for the file that could not be read, if it was one."""
+    name = str(getattr(error, "filename", ""))
+    if isinstance(error, OSError) and name.startswith(f"{sub.path}/"):
+        return Finding("unreadable", name.removeprefix(f"{sub.path}/"), f"cannot be read: {error.strerror}")
+    return Finding("unchecked", ".", f"{function.__name__}: cannot be checked: {shortened(error)}")
 
 
 def mend(folder: Path, allow_dirty: bool | None = None, allow_trial: bool | None = None) -> list[str]:
@@ -137,7 +145,7 @@ def as_json(folder: Path, findings: list[Finding]) -> str:
 
 def report(folder: Path, findings: list[Finding]) -> str:
     """The findings as text, a line each, and the verdict."""
-    return "\n".join([*map(str, findings), f"{folder}: {verdict_of(findings)}"])
+    return "\n".join([*map(str, findings), f"{plain(str(folder))}: {verdict_of(findings)}"])
 
 
 def verdict_of(findings: list[Finding]) -> str:

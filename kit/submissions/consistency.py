@@ -61,7 +61,7 @@ def rendering(sub: Submission) -> Iterator[Finding]:
         yield from same_text(sub, "text-differs", name, text, "of this run")
     for name, recorded in answer.documents.items():
         if sub.there(name) and sub.digest(name) != recorded:
-            yield Finding("text-differs", name, "is not the document that the kit writes of this run and its figures")
+            yield Finding("document-differs", name, "is not the document that the kit writes of this run and its figures")
     for key, wanted in answer.facts.items():
         found: Any = run
         for part in key.split("."):

@@ -2,6 +2,7 @@
 
 Modes of files, what editors and file managers leave behind, texts that follow from the run, and the form of the checksums.
 Where any other file differs from its checksum, texts and checksums stay as they are: new checksums would hide the change.
+So they do in a folder that was packed under other names: nobody but the submitter says whose result it is.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 from kit.core.checksums import SUMS, labelled, sums_text
 from kit.core.errors import KitError
 from kit.core.files import open_plain, write_atomic
+from kit.submissions.folder import path_names
 from kit.submissions.rules import Finding
 from kit.submissions.survey import Submission, survey
 
@@ -66,9 +68,20 @@ def listed(sub: Submission) -> dict[str, str]:
     return sums if len(sums) == len(found) else {}
 
 
+def under_its_names(sub: Submission) -> bool:
+    """Whether system.json was written for the organisation and the system of the path."""
+    try:
+        system = sub.json("system.json") if sub.there("system.json") else None
+    except KitError:
+        return False
+    return isinstance(system, dict) and (system.get("submitter"), system.get("system_name")) == sub.place[0::2]
+
+
 def of_texts(sub: Submission) -> Iterator[str]:
     """Writes texts that follow from the run, and the checksums, if every other file is the one that was packed."""
     sums = listed(sub)
+    if any(path_names(sub)) or not under_its_names(sub):
+        return
     texts = sub.answer.derived if sub.answer else {}
     packed = {name for name in sums if name not in texts}
     here = {name for name in sub.files if name not in texts and name != SUMS}

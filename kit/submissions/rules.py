@@ -158,6 +158,13 @@ AREAS: dict[str, tuple[Rule, ...]] = {
             "`kit submission check --fix` writes them anew",
         ),
         Rule(
+            "document-differs",
+            "error",
+            "Every document is what the kit writes of the run and its figures.",
+            "People read it in place of the records: both must say the same.",
+            COPY,
+        ),
+        Rule(
             "fact-differs", "error", "Facts of run.json are those that the kit comes to.", "A record can be edited.", AGAIN
         ),
         Rule("unchecked", "error", "Every check comes to its end.", "What is not checked is not accepted.", COPY),
@@ -212,7 +219,13 @@ AREAS: dict[str, tuple[Rule, ...]] = {
         Rule("file-missing", "error", "Every file that run.json lists is there.", "It was removed.", COPY),
         Rule("file-unlisted", "error", "Every file of the run is listed in run.json.", "It was added.", COPY),
         Rule("log-missing", "error", "Every file that each run of its size leaves is there.", "It was left out.", COPY),
-        Rule("file-needless", "error", "The run has no file beside those that a run of its size leaves.", "Foreign.", COPY),
+        Rule(
+            "file-needless",
+            "error",
+            "The run has no file beside those that a run of its size leaves.",
+            "Nobody knows what it is for.",
+            COPY,
+        ),
         Rule("no-picture", "error", "A figure is a PNG.", "Something else would hide under its name.", COPY),
         Rule("sbom", "error", "The SBOM is of the image that ran.", "It tells what was in it.", AGAIN),
     ),
@@ -399,8 +412,9 @@ def refusing(findings: Iterable[Finding]) -> list[Finding]:
 def named(rule: str, line: str, name: str = ".") -> Finding:
     """An error message as a finding: for the file that it begins with, or for `name`."""
     file, mark, problem = line.partition(": ")
-    if mark and re.fullmatch(r"[\w./-]+", file) and "." in file:
-        return Finding(rule, file, problem)
+    match = re.fullmatch(r"([\w./-]+?)(:[0-9]+)?", file)
+    if mark and match and "." in match[1]:
+        return Finding(rule, match[1], f"line {match[2][1:]}: {problem}" if match[2] else problem)
     return Finding(rule, name, line)
 
 

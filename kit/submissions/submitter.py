@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import StringConstraints
+from pydantic import AfterValidator, StringConstraints
 
 from kit.core import paths
 from kit.core.errors import KitError
@@ -24,14 +24,25 @@ Answer = Annotated[OneLine, StringConstraints(max_length=200)]
 REPOSITORY = r"https://[\w.-]+(:\d+)?/[\w./~+-]+|git@[\w.-]+:[\w./~+-]+"
 
 
+def of_form(pattern: str, needed: str) -> AfterValidator:
+    """A text of a form, or none at all; what is needed is said otherwise."""
+
+    def checked(text: str) -> str:
+        if text and not re.fullmatch(pattern, text):
+            raise ValueError(f"{needed} is needed")
+        return text
+
+    return AfterValidator(checked)
+
+
 class Submitter(Model):
     """submitter.json: who answers for a submission, and where others get the kit from. An empty text: not given."""
 
     name: Answer = ""
-    email: Annotated[Answer, StringConstraints(pattern=r"^([^@\s]+@[^@\s]+)?$")] = ""
+    email: Annotated[Answer, of_form(r"[^@\s]+@[^@\s]+", "an e-mail address")] = ""
     user: Answer = ""  # where the pull request is opened
     # Of the kit. No URL with a name or a password before its host: it would be published.
-    repository: Annotated[Answer, StringConstraints(pattern=rf"^({REPOSITORY})?$")] = ""
+    repository: Annotated[Answer, of_form(REPOSITORY, "an https URL without a name or a password")] = ""
 
 
 QUESTIONS = {
@@ -84,16 +95,26 @@ def person(trial: bool, ask: Ask | None) -> Submitter:
 
     A trial asks nothing, and nothing is needed: what nobody says stays empty. KitError for what cannot be published.
     """
-    known = {key: value for key, (value, _) in user_settings().items()}
-    found = {key: known[f"submitter_{key}"] for key in PERSON if f"submitter_{key}" in known}
-    found["repository"] = known.get("repository", origin())
-    parse(Submitter, found, paths.user_file())
+    settings = user_settings()
+    found = {}
+    for key, setting in (*((key, f"submitter_{key}") for key in PERSON), ("repository", "repository")):
+        if setting in settings:
+            found[key] = publishable(key, setting, *settings[setting])
+    found.setdefault("repository", origin())
     missing = [] if trial or ask is None else [key for key in PERSON if key not in found]
     if ask is not None and missing:
         answers = {key: ask(PERSON[key], partial(personal, key)) for key in missing}
         remember({f"submitter_{key}": value for key, value in answers.items()}, "")
         found |= answers
     return parse(Submitter, found, paths.user_file())
+
+
+def publishable(key: str, setting: str, value: str, source: str) -> str:
+    """A value of submitter.json; KitError names the setting, and the file or variable that it comes from."""
+    try:
+        return str(getattr(parse(Submitter, {key: value}, source), key))
+    except KitError as error:
+        raise KitError(str(error).replace(f"key '{key}'", f"key '{setting}'", 1)) from None
 
 
 def personal(key: str, value: str) -> str:

@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ from kit.submissions.rules import Finding, Rule, Severity, refusing
 
 SUBMISSIONS = "submissions"
 DEEPEST = len(LEVELS)  # folders below the one that holds all submissions
+STRAY = "is in no submission"
 MARKS = (FILE, SUMS)  # a folder that holds one of them means to be a submission
 BESIDE = {"README.md", ".gitkeep", ".gitattributes"}  # what may lie in submissions/ itself
 ORGANISATIONS = "organisations.toml"  # beside submissions/
@@ -156,35 +157,42 @@ class Judgement:
 def folders(root: Path) -> list[Path]:
     """The submission folders below a folder, at most four deep, in the order of their names; no link is followed.
 
-    KitError where `root` or what is in it cannot be listed.
+    KitError where `root` cannot be listed; a folder in it that cannot be holds none.
     """
     return survey(root)[0]
 
 
-def survey(root: Path) -> tuple[list[Path], list[Path]]:
-    """The submission folders below a folder, and everything else that holds none; KitError as `folders`."""
+def survey(root: Path) -> tuple[list[Path], dict[Path, str]]:
+    """The submission folders below a folder, and what else is there, with what is wrong with it; KitError as `folders`."""
     if root.is_symlink() or not root.is_dir():
         raise KitError(f"{root}: not a folder; give the folder that holds the submissions, and no link to it")
     found: list[Path] = []
-    strays: list[Path] = []
+    strays: dict[Path, str] = {}
     level = [root]
     for depth in range(DEEPEST + 1):
         below: list[Path] = []
         for folder in level:
-            entries = listed(folder)
+            try:
+                entries = listed(folder)
+            except KitError as error:
+                if not depth:
+                    raise
+                strays[folder] = str(error).removeprefix(f"{folder}: ")
+                continue
             if depth and any(entry.name in MARKS for entry in entries):
                 found.append(folder)
                 continue
             inner = [Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False)]
-            strays += [Path(entry.path) for entry in entries if not entry.is_dir(follow_symlinks=False)]
+            beside = (Path(entry.path) for entry in entries if not entry.is_dir(follow_symlinks=False))
+            strays |= dict.fromkeys(beside, STRAY)
             if (not inner and depth) or depth == DEEPEST:
-                strays.append(folder)
+                strays[folder] = STRAY
             else:
                 below += inner
         level = below
     places = {root, *(folder.parents[DEEPEST - 1] for folder in found if len(folder.parents) >= DEEPEST)}
-    beside = {place / name for place in places for name in BESIDE}
-    return sorted(found), sorted(stray for stray in strays if stray not in beside)
+    kept = {place / name for place in places for name in BESIDE}
+    return sorted(found), {stray: strays[stray] for stray in sorted(strays) if stray not in kept}
 
 
 def listed(folder: Path) -> list[os.DirEntry[str]]:
@@ -196,7 +204,9 @@ def listed(folder: Path) -> list[os.DirEntry[str]]:
 
 
 def several(folder: Path) -> bool:
-    """Whether a folder is no submission and is made to hold some; KitError where such a folder lies in it."""
+    """Whether a folder is no submission and is made to hold some; KitError for a link to one, and where one lies in it."""
+    if folder.is_symlink() and folder.is_dir() and several(folder.resolve()):
+        raise KitError(f"{folder}: a link to a folder of submissions; give that folder, {folder.resolve()}")
     if folder.is_symlink() or not folder.is_dir() or any(os.path.lexists(folder / name) for name in MARKS):
         return False
     if os.path.lexists(folder / SUBMISSIONS):
@@ -220,7 +230,11 @@ def check_all(
         words, then = differing(root, since)
         published = {submission_of(word) for word in then} - {""}
         changes = {name: name in published for name in sorted({*map(submission_of, words)} & {*names, *published})}
-        strays = [stray for stray in strays if stray.relative_to(root).as_posix() in words]
+        strays = {
+            stray: problem
+            for stray, problem in strays.items()
+            if problem != STRAY or stray.relative_to(root).as_posix() in words
+        }
     elif not found:
         raise KitError(f"{root}: holds no submission; kit submission pack RUN writes one")
     judged = [name for name in names if name in changes]
@@ -237,9 +251,9 @@ def check_all(
     return judgement
 
 
-def limited(rule: str, strays: list[Path], root: Path) -> Iterator[Finding]:
-    for stray in strays[:MOST_SHOWN]:
-        yield Match(rule, os.fsencode(stray.relative_to(root)).decode(errors="backslashreplace"), "is in no submission")
+def limited(rule: str, strays: dict[Path, str], root: Path) -> Iterator[Finding]:
+    for stray in list(strays)[:MOST_SHOWN]:
+        yield Match(rule, os.fsencode(stray.relative_to(root)).decode(errors="backslashreplace"), strays[stray])
     if len(strays) > MOST_SHOWN:
         yield Match(rule, ".", f"{len(strays) - MOST_SHOWN} more files or folders are in no submission")
 
@@ -487,10 +501,10 @@ def report(judgement: Judgement) -> str:
     """The findings as text, a line each, a verdict for each submission, and how many there are of each."""
     lines = [str(finding) for finding in judgement.outside]
     for name, findings in judgement.verdicts.items():
-        lines += [f"{name}/{finding}" for finding in findings]
-        lines.append(f"{name}: {verdict_of(findings)}")
+        lines += [str(replace(finding, file=f"{name}/{finding.file}")) for finding in findings]
+        lines.append(f"{plain(name)}: {verdict_of(findings)}")
     refused = len(judgement.refused)
-    lines.append(f"{judgement.root}: {len(judgement.verdicts) - refused} accepted, {refused} refused")
+    lines.append(f"{plain(str(judgement.root))}: {len(judgement.verdicts) - refused} accepted, {refused} refused")
     return "\n".join(lines)
 
 

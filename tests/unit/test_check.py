@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -10,7 +11,9 @@ from pathlib import Path
 import pytest
 from conftest import files, kit, rewritten
 
-from kit.submissions.check import check
+from kit.core.checksums import digest
+from kit.submissions import survey
+from kit.submissions.check import check, report
 from kit.submissions.layout import REQUIRED
 
 pytestmark = pytest.mark.usefixtures("toy")
@@ -159,3 +162,42 @@ def test_command(tmp_path: Path) -> None:
     answer = json.loads(kit("submission", "check", str(tmp_path / "empty"), "--json", code=1).stdout)
     assert answer["accepted"] is False
     assert {"rule", "severity", "file", "problem", "why", "mend"} == set(answer["findings"][0])
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["--challenge", ""], 1, "--challenge: is empty"),
+        (["--evidence", "x"], 1, "--evidence goes with --deep"),
+        (["--json", "--markdown"], 2, "only one of them"),
+    ],
+)
+def test_options_that_would_say_nothing(submission: Path, words: list[str], code: int, said: str) -> None:
+    """They are refused for one submission, and for several."""
+    for folder in (submission, submission.parents[3]):
+        assert said in kit("submission", "check", str(folder), *words, code=code).stderr
+
+
+def test_file_that_cannot_be_read_is_named(submission: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(path: Path) -> str:
+        if path.name == "first.stdout.txt":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return digest(path)
+
+    monkeypatch.setattr(survey, "digest", denied)
+    named = [str(finding) for finding in check(submission)]
+    assert "run/stages/first.stdout.txt: cannot be read: Permission denied [unreadable]" in named
+    assert not any("[unchecked]" in line for line in named)
+
+
+def test_line_of_the_checksums_is_named(submission: Path) -> None:
+    (submission / "sha256sums.txt").write_text("x\n")
+    assert "sha256sums.txt: line 1: not a line of sha256sum [unreadable]" in problems(submission)
+
+
+def test_name_of_a_folder_is_one_line(tmp_path: Path) -> None:
+    folder = tmp_path / "a\nb: accepted"
+    folder.mkdir()
+    assert "\nb: accepted" not in report(folder, check(folder))
+    (folder / "README.md~").write_text("x")
+    assert "\nb: accepted" not in kit("submission", "check", str(folder), "--fix", code=1).stderr

@@ -214,8 +214,12 @@ def test_flag_variable_user_file_site_in_this_order(run: Path, tmp_path: Path, m
     [
         ("submitter_name", "a\nb", "one line of printable characters"),
         ("submitter_name", "x" * 201, "at most 200"),
-        ("submitter_email", "nobody", "key 'email'"),
-        ("repository", "https://me:secret@host/kit", "key 'repository'"),
+        (
+            "submitter_email",
+            "nobody",
+            "^KIT_SUBMITTER_EMAIL: key 'submitter_email': an e-mail address is needed, got 'nobody'$",
+        ),
+        ("repository", "https://me:secret@host/kit", "^KIT_REPOSITORY: key 'repository': an https URL .* is needed"),
         ("repository", "--upload-pack=x", "key 'repository'"),
         ("repository", "https://host/kit; rm -r x", "key 'repository'"),
     ],

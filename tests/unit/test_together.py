@@ -227,6 +227,35 @@ def test_folders_follow_no_link(root: Path) -> None:
         together.several(root.parent)
 
 
+def test_a_link_to_several_is_refused_once(root: Path) -> None:
+    (root.parent / "link").symlink_to("submissions")
+    (root.parent / "one").symlink_to("submissions/centre/toy/one/tiny-1")
+    with pytest.raises(KitError, match=f"link: a link to a folder of submissions; give that folder, {root}"):
+        together.several(root.parent / "link")
+    assert not together.several(root.parent / "one")
+
+
+@pytest.mark.parametrize("place", ["centre", "centre/toy/one/tiny-1"])
+def test_a_folder_that_cannot_be_listed_is_told(root: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    def denied(folder: Path) -> list[os.DirEntry[str]]:
+        if folder == root / place:
+            raise KitError(f"{folder}: cannot be listed: Permission denied")
+        return listed(folder)
+
+    listed = together.listed
+    monkeypatch.setattr(together, "listed", denied)
+    judgement = check_all(root)
+    assert f"{place}: cannot be listed: Permission denied [outside]" in together.report(judgement)
+    assert list(judgement.verdicts) == ["other/toy/two/tiny-1"]
+    assert not judgement.accepted
+
+
+def test_a_warning_names_the_whole_path(root: Path) -> None:
+    equal("files", seed=1)(root)
+    lines = together.report(check_all(root)).splitlines()
+    assert any(line.startswith("warning: third/toy/three/tiny-1/run/evidence/masks.npz: ") for line in lines)
+
+
 def test_a_list_of_organisations_that_is_none(root: Path) -> None:
     (root.parent / "organisations.toml").write_text("[organisation.centre]\nnome = 1\n")
     with pytest.raises(KitError, match=r"organisations.toml: key 'organisation.centre.nome' is not known"):
@@ -235,6 +264,7 @@ def test_a_list_of_organisations_that_is_none(root: Path) -> None:
 
 def hostile(root: Path) -> None:
     """Names and texts that would act on a terminal or a page."""
+    add(root, "forged/toy/two/x: accepted\nforged/toy/two/y", run())
     add(root, "<img src=x>/toy/@team `|x/tiny\x1b[2J", run())
     (root / "<b>|`x`\n@team").write_text("")
     (root / os.fsdecode(b"\xff")).write_text("")
@@ -245,7 +275,8 @@ def test_hostile_names_are_text(root: Path) -> None:
     equal("script")(root)
     judgement = check_all(root)
     page = together.as_markdown(judgement)
-    assert "\x1b" not in page + together.report(judgement).replace("\x1b[2J: accepted", "")
+    assert "\x1b" not in page + together.report(judgement)
+    assert "\nforged/toy/two/y: accepted" not in together.report(judgement)
     for line in page.splitlines():
         assert "<" not in "".join(line.split("`")[::2])
         assert "@" not in "".join(line.split("`")[::2])

@@ -396,6 +396,7 @@ CASES = [
     text_case("a log of MLPerf with another result", "text-differs", "result-1.txt", lambda c: c.replace(b"7.0", b"6.0")),
     text_case("a system of another owner", "text-differs", "system.json", lambda c: c.replace(b"laboratory", b"centre")),
     text_case("attributes of git that run a filter", "text-differs", ".gitattributes", log("* filter=evil")),
+    text_case("a document of another run", "document-differs", "scientific_contribution.pdf", log("%")),
     run_case("ranks that were not there", "fact-differs", lambda run: run.update(ranks=512)),
     run_case("another recipe", "fact-differs", lambda run: put(run, "image", "recipe", value=ZEROS)),
     # --- the run

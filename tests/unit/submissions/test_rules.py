@@ -159,6 +159,20 @@ def test_left_as_it_is(submission: Path, change: Callable[[Path], Any]) -> None:
     assert check(submission) == findings
 
 
+@pytest.mark.parametrize("level", [0, 1, 2, 3])
+def test_renamed_folder_is_left_as_it_is(submission: Path, level: int) -> None:
+    """Whose result it is, and which, is for the submitter to say: texts are not written for another name."""
+    place = [*submission.parts[-4:]]
+    place[level] = "other"
+    renamed = submission.parents[3].joinpath("renamed", *place)
+    renamed.parent.mkdir(parents=True)
+    submission.rename(renamed)
+    changed_text(renamed)
+    before = {path: path.read_bytes() for path in files(renamed)}
+    assert mend(renamed) == []
+    assert {path: path.read_bytes() for path in files(renamed)} == before
+
+
 def test_forged_record_is_no_better_mended(submission: Path) -> None:
     """Texts follow from it then, and what it was forged against still tells."""
     changed_record(submission)
