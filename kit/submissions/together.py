@@ -262,7 +262,7 @@ def own_findings(
     root: Path, names: list[str], allow_dirty: bool | None, allow_trial: bool | None, jobs: int
 ) -> dict[str, list[Finding]]:
     """What the check of each submission finds, in as many processes as are asked for."""
-    one = functools.partial(own_check, allow_dirty=allow_dirty, allow_trial=allow_trial)
+    one = functools.partial(check, allow_dirty=allow_dirty, allow_trial=allow_trial)
     paths = [root / name for name in names]
     if jobs < 2 or len(names) < 2:
         return {name: one(path) for name, path in zip(names, paths, strict=True)}
@@ -271,10 +271,6 @@ def own_findings(
             return dict(zip(names, pool.map(one, paths), strict=True))
     except BrokenProcessPool:
         raise KitError(f"{root}: a process that checked a submission was killed; --jobs 1 needs less memory") from None
-
-
-def own_check(path: Path, allow_dirty: bool | None, allow_trial: bool | None) -> list[Finding]:
-    return check(path, allow_dirty, allow_trial=allow_trial)
 
 
 def differing(root: Path, since: str) -> tuple[set[str], list[str]]:

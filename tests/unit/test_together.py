@@ -54,7 +54,7 @@ def add(root: Path, name: str, record: dict[str, Any], logs: str = "") -> Path:
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """submissions/ with two of them, where the check of each by itself finds nothing."""
-    monkeypatch.setattr(together, "own_check", lambda path, allow_dirty, allow_trial: [])
+    monkeypatch.setattr(together, "check", lambda path, allow_dirty, allow_trial: [])
     folder = tmp_path / "submissions"
     add(folder, "centre/toy/one/tiny-1", run())
     add(folder, "other/toy/two/tiny-1", run())
