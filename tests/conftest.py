@@ -27,7 +27,7 @@ from kit.images.render import load_image
 from kit.plan import Request, make_plan
 from kit.runs import launch
 from kit.runs.collect import collect
-from kit.runs.record import SBOM, load_run, resolved, save_run
+from kit.runs.record import SBOM, Run, load_run, resolved, save_run
 from kit.runtimes import RUNTIMES, host
 from kit.submissions.check import check
 from kit.submissions.layout import packed
@@ -207,6 +207,14 @@ def boxed(directory: Path) -> None:
     write_json(directory / "site.json", site.model_copy(update={"container": container}).model_dump(mode="json"))
 
 
+def run_boxed(directory: Path) -> Run:
+    """Takes a prepared run of the toy to its verdict, as if it had run in a container."""
+    boxed(directory)
+    launch.submit(directory)
+    launch.wait(directory, lambda state: None)
+    return collect(directory)
+
+
 @pytest.fixture(scope="session")
 def packed_toys() -> list[Path]:
     """The submission of the toy, once it was made: each test gets a copy."""
@@ -218,10 +226,7 @@ def submission(toy: Path, tmp_path: Path, packed_toys: list[Path], tmp_path_fact
     """An accepted submission of the toy, to be damaged."""
     if not packed_toys:
         directory = launch.prepare(make_plan(Request("toy", site="here")), tmp_path_factory.mktemp("toy"))
-        boxed(directory)
-        launch.submit(directory)
-        launch.wait(directory, lambda state: None)
-        collect(directory)
+        run_boxed(directory)
         packed_toys.append(pack(directory, tmp_path_factory.mktemp("packed")))
     copy = tmp_path.joinpath("submissions", *packed_toys[0].parts[-4:])
     shutil.copytree(packed_toys[0], copy)

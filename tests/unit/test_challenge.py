@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import boxed, forged, kit
+from conftest import forged, kit, run_boxed
 
 from kit.benchmark import MOST_SEED, Benchmark, load_benchmark
 from kit.benchmarks import Parameters
@@ -20,7 +20,6 @@ from kit.data import generated
 from kit.plan import Request, make_plan, repeated, request_of
 from kit.reproduce import new_plan
 from kit.runs import launch
-from kit.runs.collect import collect
 from kit.runs.record import load_run
 from kit.submissions.check import check
 from kit.submissions.deep import answers
@@ -100,10 +99,7 @@ def answered(toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
 
     monkeypatch.setattr(code, "generate", generate)
     directory = launch.prepare(make_plan(Request("toy", "noisy", "here", challenge=Challenge(text=TEXT))), toy)
-    boxed(directory)
-    launch.submit(directory)
-    launch.wait(directory, lambda state: None)
-    run = collect(directory)
+    run = run_boxed(directory)
     assert run.state.name == "valid", run.state
     return pack([directory], tmp_path / "submissions")
 

@@ -9,13 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import boxed
+from conftest import run_boxed
 
 from kit.core.errors import KitError
 from kit.core.host import processor
 from kit.plan import Request, make_plan
 from kit.runs import launch
-from kit.runs.collect import collect
 from kit.runs.compare import Comparison, Row, allowed_below_mean, allowed_difference, compare, load_repeats, measure, spread
 from kit.runs.record import load_run, save_run
 
@@ -57,10 +56,7 @@ def test_without_repeats_nothing_is_compared() -> None:
 def collected(runs: Path, seed: int | None, size: str = "noisy") -> Path:
     """A run of the toy, valid as if it had been in a container."""
     directory = launch.prepare(make_plan(Request("toy", size, "here", seed=seed)), runs)
-    boxed(directory)
-    launch.submit(directory)
-    launch.wait(directory, lambda state: None)
-    collect(directory)
+    run_boxed(directory)
     return directory
 
 

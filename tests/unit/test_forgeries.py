@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, boxed, files, forged, rewritten
+from conftest import ROOT, files, forged, rewritten, run_boxed
 
 from kit.core import paths
 from kit.core.checksums import digest, labelled, sha256
@@ -623,10 +623,7 @@ def test_placeholders_are_whole_words(toy: Path, tmp_path: Path, description: st
 
 def valid_run(toy: Path) -> Path:
     directory = launch.prepare(make_plan(Request("toy", site="here")), toy)
-    boxed(directory)
-    launch.submit(directory)
-    launch.wait(directory, lambda state: None)
-    assert collect(directory).state.name == "valid"
+    assert run_boxed(directory).state.name == "valid"
     return directory
 
 

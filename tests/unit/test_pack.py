@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import typer.main
-from conftest import ROOT, boxed, files, forged
+from conftest import ROOT, files, forged, run_boxed
 from mlperf_logging.compliance_checker import mlp_compliance
 from mlperf_logging.repo_checker import repo_checker
 from mlperf_logging.system_desc_checker import system_desc_checker
@@ -27,7 +27,6 @@ from kit.core.files import read_json
 from kit.core.schema import parse
 from kit.plan import Request, make_plan
 from kit.runs import launch
-from kit.runs.collect import collect
 from kit.runs.record import load_run
 from kit.submissions.check import check
 from kit.submissions.mlperf import export
@@ -41,10 +40,7 @@ pytestmark = pytest.mark.usefixtures("toy")
 def finished(runs: Path, seed: int, size: str = "noisy") -> Path:
     """A valid run of the toy with this seed."""
     directory = launch.prepare(make_plan(Request("toy", size, site="here", seed=seed)), runs)
-    boxed(directory)
-    launch.submit(directory)
-    launch.wait(directory, lambda state: None)
-    assert collect(directory).state.name == "valid"
+    assert run_boxed(directory).state.name == "valid"
     return directory
 
 

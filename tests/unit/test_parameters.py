@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import boxed, forged, kit
+from conftest import forged, kit, run_boxed
 
 from kit.benchmark import load_benchmark
 from kit.core.errors import KitError
 from kit.plan import Request, make_plan, request_of, swept
 from kit.runs import launch
-from kit.runs.collect import collect, report
+from kit.runs.collect import report
 from kit.runs.compare import compare, measure
 from kit.runs.record import Run
 from kit.submissions.pack import pack
@@ -39,10 +39,7 @@ cores = 64
 def ran(runs: Path, *parameters: str, size: str = "noisy", seed: int | None = None) -> tuple[Path, Run]:
     plan = make_plan(Request("toy", size, "here", parameters=parameters, seed=seed))
     directory = launch.prepare(plan, runs)
-    boxed(directory)
-    launch.submit(directory)
-    launch.wait(directory, lambda state: None)
-    return directory, collect(directory)
+    return directory, run_boxed(directory)
 
 
 def test_a_parameter_that_may_be_tuned(toy: Path, tmp_path: Path) -> None:

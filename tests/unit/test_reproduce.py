@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import boxed, rewritten
+from conftest import rewritten, run_boxed
 
 from kit import cli, reproduce
 from kit.challenge import Challenge
@@ -23,7 +23,6 @@ from kit.images.render import Image
 from kit.plan import Plan, Request, make_plan
 from kit.reproduce import accepted, chosen_seed, judge, judged, new_plan, prepare, row, tolerances
 from kit.runs import launch
-from kit.runs.collect import collect
 from kit.runs.record import ImageRecord, Run, State, load_run, resolved
 from kit.submissions.pack import pack
 
@@ -250,10 +249,7 @@ def test_run_now_and_judge_later(submission: Path, there: Path, toy: Path, comma
 def noisy(toy: Path, tmp_path: Path) -> tuple[Path, Path]:
     """A submission of a size that has a seed and changed parameters, and the run that it is of."""
     directory = launch.prepare(make_plan(Request("toy", "noisy", "here", seed=5, parameters=("speed=4",))), tmp_path / "old")
-    boxed(directory)
-    launch.submit(directory)
-    launch.wait(directory, lambda state: None)
-    collect(directory)
+    run_boxed(directory)
     return pack(directory, tmp_path / "submissions"), directory
 
 

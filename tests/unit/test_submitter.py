@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, boxed, forged
+from conftest import ROOT, forged, run_boxed
 
 from kit.benchmark import Benchmark, Metric
 from kit.cli import main
@@ -26,7 +26,6 @@ from kit.core.files import read_json, read_toml
 from kit.core.schema import parse
 from kit.plan import Request, make_plan
 from kit.runs import launch
-from kit.runs.collect import collect
 from kit.runs.record import load_run
 from kit.site import load_site
 from kit.submissions.check import check
@@ -49,10 +48,7 @@ def run(toy: Path) -> Path:
     site = paths.PACKAGE / "sites/local.toml"
     site.write_text(site.read_text().replace('"apptainer"', '"host"'))
     directory = launch.prepare(make_plan(Request("toy", site="local")), toy)
-    boxed(directory)
-    launch.submit(directory)
-    launch.wait(directory, lambda state: None)
-    collect(directory)
+    run_boxed(directory)
     return directory
 
 
@@ -297,10 +293,7 @@ def test_an_image_under_its_old_name_is_not_of_this_kit(toy: Path, tmp_path: Pat
     path = paths.PACKAGE / "benchmarks/toy/benchmark.toml"
     path.write_text(path.read_text().replace("[images.relion-basic]", "[images.horovod]"))
     directory = launch.prepare(make_plan(Request("toy", site="here", image="cloudmask")), toy)
-    boxed(directory)
-    launch.submit(directory)
-    launch.wait(directory, lambda state: None)
-    assert collect(directory).image.name == "horovod"
+    assert run_boxed(directory).image.name == "horovod"
     folder = pack(directory, tmp_path / "to")
     bill = folder / "run/sbom.cdx.json"
     bill.write_text(bill.read_text().replace('"name": "horovod"', '"name": "cloudmask"'))

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import boxed, refitted, rewritten
+from conftest import refitted, rewritten, run_boxed
 
 from kit.benchmark import RANKS, Benchmark
 from kit.core import paths
@@ -23,7 +23,6 @@ from kit.core.files import json_text
 from kit.doctor.outcome import Outcome
 from kit.plan import Request, make_plan
 from kit.runs import launch
-from kit.runs.collect import collect
 from kit.submissions import check as module
 from kit.submissions import rerender
 from kit.submissions.check import check
@@ -516,10 +515,7 @@ def repeats(toy: Path, tmp_path: Path, packed_repeats: list[Path], tmp_path_fact
         directories = []
         for seed in (1, 2):
             directory = launch.prepare(make_plan(Request("toy", "noisy", site="here", seed=seed)), runs)
-            boxed(directory)
-            launch.submit(directory)
-            launch.wait(directory, lambda state: None)
-            collect(directory)
+            run_boxed(directory)
             directories.append(directory)
         packed_repeats.append(pack(directories, tmp_path_factory.mktemp("packed")))
     copy = tmp_path.joinpath("repeats", *packed_repeats[0].parts[-4:])

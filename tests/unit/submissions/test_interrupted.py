@@ -11,12 +11,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, boxed
+from conftest import ROOT, run_boxed
 
 from kit.core.errors import KitError
 from kit.plan import Request, make_plan
 from kit.runs import launch
-from kit.runs.collect import collect
 from kit.submissions.check import check
 from kit.submissions.pack import pack
 
@@ -50,10 +49,7 @@ def watched(watcher: Callable[[str, str], None]) -> Iterator[None]:
 @pytest.fixture
 def valid(toy: Path) -> Path:
     directory = launch.prepare(make_plan(Request("toy", site="here")), toy)
-    boxed(directory)
-    launch.submit(directory)
-    launch.wait(directory, lambda state: None)
-    assert collect(directory).state.name == "valid"
+    assert run_boxed(directory).state.name == "valid"
     return directory
 
 
