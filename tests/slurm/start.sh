@@ -25,9 +25,11 @@ until_true() {
     fail "no success within a minute: $*"
 }
 
+# A process that was killed and that nobody has reaped yet keeps its name, and runs no more.
 running() { # running FILE_WITH_A_PID NAME
     local pid
-    pid=$(cat "$1" 2>/dev/null) && [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = "$2" ]
+    pid=$(cat "$1" 2>/dev/null) && [ -n "$pid" ] &&
+        [[ "$(cat "/proc/$pid/stat" 2>/dev/null)" == "$pid ($2) "[!ZX]* ]]
 }
 
 # Process ids of the daemons: every Slurm of this machine is of these tests.
@@ -52,8 +54,17 @@ idle() {
     [ "$(sinfo --noheader --Node --partition=test --format=%t 2>/dev/null | grep -c -E '^(idle|mix|alloc|comp)$')" -eq ${#nodes[@]} ]
 }
 
+nodes_started() {
+    for node in "${nodes[@]}"; do
+        # A host name of its own, as on a cluster: mpirun looks for itself among the nodes of the job.
+        running "$state/slurmd-$node.pid" slurmd ||
+            unshare --uts sh -c "hostname $node && exec slurmd -N $node"
+    done
+}
+
 # A test may have taken a node out of service, and one that has not yet registered again refuses to return.
 mended() {
+    nodes_started # one that was being killed when it was looked at has gone now
     for node in $(sinfo --noheader --Node --partition=test --states=drain,down --format=%n); do
         scontrol update nodename="$node" state=resume || true
     done
@@ -179,10 +190,6 @@ if ! sacctmgr --noheader --parsable2 show user kittest | grep -q kittest; then
     } >/dev/null
 fi
 running "$state/slurmctld.pid" slurmctld || slurmctld
-for node in "${nodes[@]}"; do
-    # A host name of its own, as on a cluster: mpirun looks for itself among the nodes of the job.
-    running "$state/slurmd-$node.pid" slurmd ||
-        unshare --uts sh -c "hostname $node && exec slurmd -N $node"
-done
+nodes_started
 until_true mended
 echo "slurm: $(sinfo --version), ${#nodes[@]} nodes"
