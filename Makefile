@@ -89,9 +89,9 @@ test/browser: .venv/.done ## the tests of pages in a real headless Chromium, whi
 	@tests/browser/start.sh
 	@.venv/bin/pytest tests/browser
 
-test/engine: images ## the tests on real images and engines (50 minutes)
+test/engine: images ## the tests on real images and engines (40 minutes on 2 cores)
 	@kit/images/host/docker.sh
-	@.venv/bin/pytest tests/engine
+	@.venv/bin/pytest tests/engine --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 lint: .venv/.done ## ruff, mypy, shellcheck, hadolint
 	@.venv/bin/ruff check kit tests bench
