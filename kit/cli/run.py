@@ -198,7 +198,7 @@ def scaling(
     place: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[FOLDER]",
+            metavar="FOLDER",
             help="With --model: a run directory of this command, or a file CURVES.toml [default: published curves alone].",
         ),
     ] = None,

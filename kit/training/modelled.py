@@ -17,7 +17,7 @@ from kit.benchmark import Benchmark, Published
 from kit.core.errors import KitError
 from kit.core.files import read_json, read_table, read_text, read_toml, write_json
 from kit.core.pictures import save
-from kit.core.schema import Model, parse
+from kit.core.schema import Model, parse, shortened
 from kit.core.tables import table
 from kit.training import model
 from kit.training.model import Fit, Known, Point, Prediction
@@ -29,7 +29,11 @@ OUTPUT = "scaling-model"  # .json and .png
 GRADIENT = 4  # bytes of a parameter: gradients are exchanged in single precision
 WAY_OUT = "measure more numbers of ranks, or give a file of curves (see the page of the benchmark)"
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+PARTS = {"input", "compute", "exchange"}  # of a step, each with a clock of its own
+MOST = 10_000_000  # ranks, and samples of a rank: what is more is a mistake of writing
+SHORTEST, LONGEST = 1e-6, 1e9  # seconds
+
+Rate = Annotated[float, Field(gt=1e-9, lt=1e12)]  # samples a second
 
 
 class Curves(Model):
@@ -41,9 +45,9 @@ class Curves(Model):
 class Entry(BaseModel):
     """A point of scaling.json, as far as the model needs it."""
 
-    ranks: int = Field(ge=1)
-    batch_size: int = Field(ge=1)
-    samples_per_second: Positive
+    ranks: int = Field(ge=1, le=MOST)
+    batch_size: int = Field(ge=1, le=MOST)
+    samples_per_second: Rate
     shares: dict[str, Annotated[float, Field(ge=0, le=1)]]
     oversubscribed: bool
 
@@ -121,13 +125,15 @@ def checked(curve: Published, where: str, leader: bool) -> None:
         raise KitError(f"{where}.ranks': {count} points, where {LEAST} at least are needed; {WAY_OUT}")
     if len(curve.seconds) != count:
         raise KitError(f"{where}.seconds': {len(curve.seconds)} times for {count} numbers of ranks; one for each is needed")
-    if curve.ranks[0] < least or any(left >= right for left, right in pairwise(curve.ranks)):
+    if curve.ranks[0] < least or curve.ranks[-1] > MOST or any(left >= right for left, right in pairwise(curve.ranks)):
         why = (
-            f"numbers from {least}{' (a leader and a worker)' if leader else ''}, each more than the one before, are needed"
+            f"numbers from {least}{' (a leader and a worker)' if leader else ''} to {MOST:,}, each more than the one before"
         )
-        raise KitError(f"{where}.ranks': {why}, got {', '.join(map(str, curve.ranks))}")
-    if not all(0 < time < math.inf for time in curve.seconds):
-        raise KitError(f"{where}.seconds': finite times above 0 are needed, got {', '.join(map(str, curve.seconds))}")
+        raise KitError(f"{where}.ranks': {why}, are needed, got {shortened(curve.ranks)}")
+    if not all(SHORTEST < time < LONGEST for time in curve.seconds):
+        raise KitError(
+            f"{where}.seconds': times from {SHORTEST:g} to {LONGEST:g} are needed, got {shortened(curve.seconds)}"
+        )
 
 
 def published(curve: Published, leader: bool, per_node: int = 0) -> Curve:
@@ -170,52 +176,67 @@ def judge(curve: Curve) -> None:
         )
 
 
-def of_run(directory: Path, per_node: int) -> list[Curve]:
-    """The strong and the weak curve of a scaling run, of one fit to all points of both."""
+@dataclass(frozen=True)
+class Measured:
+    """The points of a scaling run that count, each with the name of its folder, and its global batch of strong ones."""
+
+    points: list[Point]
+    names: list[str]
+    total: int
+    left_out: list[str]  # of more threads than cores
+
+    @property
+    def strong(self) -> list[Point]:
+        return [point for point in self.points if point.ranks * point.batch == self.total]
+
+
+def read_run(directory: Path) -> Measured:
+    """What a scaling run measured; KitError for a result that is none, and for one of too few points."""
     path = directory / FILE
     if not path.is_file():
         raise KitError(f"{path}: no such file; give a directory of kit scaling, after kit collect")
     result = parse(Result, read_json(path, finite=True), path)
-    entries = {"strong": list(result.strong.values()), "weak": list(result.weak.values())}
-    names: dict[tuple[int, int], str] = {}
-    measured: dict[tuple[int, int], Point] = {}
+    found: dict[tuple[int, int], tuple[str, Point]] = {}  # the largest strong point is the largest weak one as well
     left_out = []
-    for kind, found in entries.items():
-        for entry in found:
-            where = f"{path}: key '{kind}.{entry.ranks}"
-            missing = {"input", "compute", "exchange"} - set(entry.shares)
-            if missing:
-                raise KitError(
-                    f"{where}.shares': {', '.join(sorted(missing))} is missing; run kit collect {directory} again"
-                )
-            key = entry.ranks, entry.batch_size
+    for kind, entries in (("strong", result.strong), ("weak", result.weak)):
+        for entry in entries.values():
+            if set(entry.shares) != PARTS or not math.isclose(sum(entry.shares.values()), 1, abs_tol=1e-6):
+                needed = f"shares of {', '.join(sorted(PARTS))} that sum to 1 are needed; run kit collect {directory} again"
+                raise KitError(f"{path}: key '{kind}.{entry.ranks}.shares': {needed}")
             if entry.oversubscribed:
                 left_out.append(f"{kind} {entry.ranks}")
-            elif key not in measured:
-                seconds = entry.ranks * entry.batch_size / entry.samples_per_second
-                names[key] = f"{kind}_{entry.ranks}"
-                measured[key] = Point(*key, {part: share * seconds for part, share in entry.shares.items()})
-    points = list(measured.values())
-    total = max((entry.ranks * entry.batch_size for entry in entries["strong"]), default=0)
-    strong = [point for point in points if point.ranks * point.batch == total]
-    numbers = {point.ranks for point in strong}
-    if len(numbers) < 2:
+                continue
+            place = entry.ranks, entry.batch_size
+            seconds = entry.ranks * entry.batch_size / entry.samples_per_second
+            point = Point(*place, {part: share * seconds for part, share in entry.shares.items()})
+            found.setdefault(place, (f"{kind}_{entry.ranks}", point))
+    total = max((entry.ranks * entry.batch_size for entry in result.strong.values()), default=0)
+    measured = Measured([point for _, point in found.values()], [name for name, _ in found.values()], total, left_out)
+    count = len(measured.strong)
+    if count < 2:
         more = f"; oversubscribed, so not counted: {', '.join(left_out)}" if left_out else ""
         raise KitError(
-            f"{path}: key 'strong': {len(numbers)} numbers of ranks, where 2 at least are needed, and more to "
-            f"tell bytes from messages{more}; measure more: kit scaling BENCHMARK --ranks 1,2,4,8"
+            f"{path}: key 'strong': {count} numbers of ranks, where 2 at least are needed, and more to tell bytes from "
+            f"messages{more}; measure more: kit scaling BENCHMARK --ranks 1,2,4,8"
         )
-    terms, known = model.training_terms(per_node), stragglers(directory, names, points)
-    notes = [f"left out, since oversubscribed: {', '.join(left_out)}"] if left_out else []
+    return measured
+
+
+def of_run(directory: Path, per_node: int) -> list[Curve]:
+    """The strong and the weak curve of a scaling run, of one fit to all points of both."""
+    measured = read_run(directory)
+    points, total, path = measured.points, measured.total, str(directory / FILE)
+    terms, known = model.training_terms(per_node), stragglers(directory, measured)
+    notes = [f"left out, since oversubscribed: {', '.join(measured.left_out)}"] if measured.left_out else []
     if not known:
         notes.append("no epochs.jsonl tells the spread of steps: stragglers are told from the rest by the points alone")
     if not per_node:
         notes.append("one network for all ranks; with --per-node N, one within nodes and one between them")
     batch = min(point.batch for point in points)  # of a weak point
-    size = gradient(directory, names)
+    size = gradient(directory, measured.names)
     curves = [
-        Curve("this run, strong", str(path), "step", strong, gradient=size, batch=lambda ranks: total / ranks),
-        Curve("this run, weak", str(path), "step", [p for p in points if p.batch == batch], gradient=size, weak=True),
+        Curve("this run, strong", path, "step", measured.strong, gradient=size, batch=lambda ranks: total / ranks),
+        Curve("this run, weak", path, "step", [p for p in points if p.batch == batch], gradient=size, weak=True),
     ]
     curves[0].notes.append(f"a global batch of {total} has no more than {total} ranks")
     curves[1].batch = lambda ranks: batch
@@ -235,18 +256,18 @@ def of_run(directory: Path, per_node: int) -> list[Curve]:
     return curves
 
 
-def stragglers(directory: Path, names: dict[tuple[int, int], str], points: list[Point]) -> list[Known]:
+def stragglers(directory: Path, measured: Measured) -> list[Known]:
     """The spread of a rank's step for each sample of its batch, from the epochs of the points; empty where none tells."""
     steps = []
-    for name in names.values():
+    for name, point in zip(measured.names, measured.points, strict=True):
         path = directory / name / "epochs.jsonl"
         if path.is_file():
-            steps.append(epochs(path, int(name.split("_")[1])))
+            steps.append(epochs(path, point.ranks))
     found = model.spread(steps)
     if found is None:
         return []
-    per_sample = sum(point.parts["compute"] / point.batch for point in points) / len(points)
-    return [Known("stragglers", found[0] * per_sample, found[1])]
+    per_sample = sum(point.parts["compute"] / point.batch for point in measured.points) / len(measured.points)
+    return [Known("stragglers", found[0] * per_sample, found[1])] if per_sample else []
 
 
 def epochs(path: Path, ranks: int) -> list[tuple[float, int]]:
@@ -256,16 +277,19 @@ def epochs(path: Path, ranks: int) -> list[tuple[float, int]]:
         try:
             epoch = json.loads(line)
             steps = epoch["steps"] - (number == 0)  # the first step is not counted
+            seconds = float(epoch["warm"]["compute"])
             if steps > 0:
-                found.append((float(epoch["warm"]["compute"]) / steps, steps * ranks))
+                if not 0 < seconds < math.inf:
+                    raise ValueError(f"{seconds} seconds of computing")
+                found.append((seconds / steps, steps * ranks))
         except (LookupError, TypeError, ValueError) as error:
             raise KitError(f"{path}: line {number + 1}: no epoch of a training: {error!r}; run this point again") from None
     return found
 
 
-def gradient(directory: Path, names: dict[tuple[int, int], str]) -> int:
+def gradient(directory: Path, names: Sequence[str]) -> int:
     """Bytes that a step exchanges; 0 where no point says how many parameters it trained."""
-    for name in names.values():
+    for name in names:
         if (directory / name / "train.json").is_file():
             parameters = read_table(directory / name / "train.json").get("parameters")
             return GRADIENT * parameters if isinstance(parameters, int) else 0
@@ -299,7 +323,8 @@ def parameters(curve: Curve) -> list[dict[str, Any]]:
             value = float(part.parameters[index])
             entry = {"term": term.name, "seconds": value, "low": low, "high": high, "verdict": verdict}
             if curve.gradient and term.name.startswith("bandwidth"):
-                entry["gb_per_second"] = [curve.gradient / 1e9 / end if end else math.inf for end in (high, low)]
+                fast = curve.gradient / 1e9 / low if low else math.inf
+                entry |= {"gb_per_second_low": curve.gradient / 1e9 / high, "gb_per_second_high": fast}
             found.append(entry)
     return found
 
@@ -311,8 +336,9 @@ def as_text(curve: Curve) -> str:
         return "\n".join(lines)
     rows: list[Sequence[object]] = []
     for entry in parameters(curve):
-        speed = f"{span(*entry['gb_per_second'])} GB/s" if "gb_per_second" in entry else ""
-        rows.append((entry["term"], number(entry["seconds"]), span(entry["low"], entry["high"]), entry["verdict"], speed))
+        speed = [value for key, value in entry.items() if key.startswith("gb_per_second")]
+        shown = f"{span(*speed)} GB/s" if speed else ""
+        rows.append((entry["term"], number(entry["seconds"]), span(entry["low"], entry["high"]), entry["verdict"], shown))
     lines += ["", table(rows, "lrrll", ("term", "parameter, s", "95 % range", "", ""))]
     rows = []
     for point, other in zip(curve.points, curve.held_out, strict=True):
@@ -358,8 +384,7 @@ def record(curve: Curve) -> dict[str, Any]:
         ],
         "errors": [part.error for part in curve.fits],
         "parameters": [
-            {key: None if value == math.inf else value for key, value in entry.items() if key != "gb_per_second"}
-            for entry in parameters(curve)
+            {key: None if value == math.inf else value for key, value in entry.items()} for entry in parameters(curve)
         ],
         "predictions": [
             {

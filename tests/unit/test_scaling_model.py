@@ -108,6 +108,65 @@ def test_expected_maximum_has_its_known_values() -> None:
     assert model.expected_maximum(1000) == pytest.approx(3.2414, abs=1e-4)  # tables of order statistics
 
 
+@pytest.mark.parametrize("ranks", [2, 3, 8, 17])
+def test_ring_sends_what_the_formula_says(ranks: int) -> None:
+    """An all-reduce, step by step: each rank sends one part to its neighbour, which adds it, and then which keeps it."""
+    values = np.random.default_rng(ranks).integers(0, 100, (ranks, ranks))  # rank, part of its gradient
+    held, sent, messages = values.copy(), 0, 0
+    for step in range(2 * (ranks - 1)):
+        before = held.copy()
+        for rank in range(ranks):
+            part, neighbour = (rank - step) % ranks, (rank + 1) % ranks
+            held[neighbour, part] = before[rank, part] + (before[neighbour, part] if step < ranks - 1 else 0)
+        sent, messages = sent + 1, messages + 1  # of each rank, all at once: a part, in a message
+    assert (held == values.sum(axis=0)).all()
+    terms = {term.name: term for term in model.training_terms()["exchange"]}
+    assert terms["bandwidth"].factor(ranks, 1) == pytest.approx(sent / ranks)
+    assert terms["latency"].factor(ranks, 1) == messages
+
+
+def test_terms_have_the_seconds_that_a_step_has() -> None:
+    """Worked out by hand, for 4 ranks of 3 samples; and a training of 100 samples in batches of 5 a rank, step by step."""
+    said = seconds(model.training_terms(), 4, 3, TRUE)
+    assert said["compute"] == pytest.approx(0.32)
+    assert said["input"] == pytest.approx(0.012 + 0.0024)
+    assert said["exchange"] == pytest.approx(0.045 + 0.0006 + 0.012 * 1.02938, rel=1e-5)  # of 4 deviates: 1.02938
+    for ranks in (1, 2, 4):
+        steps = 100 // (5 * ranks)
+        whole = sum(0.7 + 0.2 * 2 * (ranks - 1) / ranks for _ in range(steps)) + 9
+        true = {"compute": 20 * 0.7, "exchange": 20 * 0.2, "constant": 9}
+        assert sum(seconds(model.published_terms(), ranks, 0, true).values()) == pytest.approx(whole)
+
+
+@pytest.mark.parametrize("kind", ["published", "training", "leader"])
+def test_no_parameters_make_a_curve_super_linear(kind: str) -> None:
+    """What is said of a curve that is: it is beyond the model, and not only beyond its fit."""
+    draw = np.random.default_rng(5)
+    parts = {"published": model.published_terms, "training": model.training_terms, "leader": model.leader_terms}[kind]()
+    names = [term.name for terms in parts.values() for term in terms]
+    for _ in range(100):
+        true = dict(zip(names, (10 ** draw.uniform(-4, 2, len(names))).tolist(), strict=True))
+        ranks = range(2, 40)
+        times = [sum(seconds(parts, number, 1000 / number, true).values()) for number in ranks]
+        assert model.superlinear(ranks, times, kind == "leader")[0] <= 1 + 1e-9
+
+
+def test_any_curve_is_fitted_or_refused() -> None:
+    """300 curves drawn without any sense, over ten decades: each number is within its range, and none is an error."""
+    draw = np.random.default_rng(6)
+    for index in range(300):
+        leader = index % 3 == 0
+        numbers = sorted(draw.choice(np.arange(2, 2000), draw.integers(3, 8), replace=False).tolist())
+        times = [10 ** draw.uniform(-5, 5) / (number if index % 2 else 1) for number in numbers]
+        if index % 4:  # not super-linear, at least
+            times = [one / number for one, number in zip(sorted(times), numbers, strict=True)]
+        parts = model.leader_terms() if leader else model.published_terms(per_node=int(draw.integers(0, 40)))
+        points = [Point(number, 0.0, {next(iter(parts)): one}) for number, one in zip(numbers, times, strict=True)]
+        for one in (2, 50, 1000):
+            said = model.predict(model.fit(parts, points), one)
+            assert said.low * (1 - 1e-6) <= said.seconds <= said.high * (1 + 1e-6)
+
+
 def test_a_fit_finds_the_parameters_of_exact_points() -> None:
     parts = model.training_terms()
     places = [(ranks, batch) for ranks in RANKS for batch in (2.0, 8.0, 32.0)]
@@ -323,9 +382,16 @@ def test_super_linear_run_is_not_fitted(tmp_path: Path) -> None:
     ("keys", "value", "said"),
     [
         (("strong",), None, r"scaling\.json: key 'strong' is missing"),
-        (("strong", "2", "samples_per_second"), 0, r"key 'strong\.2\.samples_per_second': Input should be greater than 0"),
+        (("strong", "2", "samples_per_second"), 0, r"key 'strong\.2\.samples_per_second': Input should be greater than"),
         (("weak", "2", "ranks"), "two", r"key 'weak\.2\.ranks'"),
-        (("strong", "4", "shares"), {"compute": 1}, r"key 'strong\.4\.shares': exchange, input is missing; run kit collect"),
+        (("strong", "4", "shares"), {"compute": 1}, r"key 'strong\.4\.shares': shares of compute, exchange, input"),
+        (
+            ("strong", "4", "shares"),
+            dict.fromkeys(("compute", "exchange", "input"), 0.5),
+            "that sum to 1 are needed; run kit",
+        ),
+        (("strong", "4", "samples_per_second"), 1e300, r"key 'strong\.4\.samples_per_second'"),
+        (("strong", "4", "ranks"), 10**400, r"key 'strong\.4\.ranks'"),
         (("strong",), {}, r"key 'strong': 0 numbers of ranks, where 2 at least are needed"),
     ],
 )
@@ -349,7 +415,9 @@ def test_oversubscribed_points_do_not_count(tmp_path: Path) -> None:
         modelled.evaluate(CLOUDMASK, folder)
 
 
-@pytest.mark.parametrize("line", ["[]", '{"steps": 3}', "{", '{"steps": 3, "warm": {"compute": "x"}}'])
+@pytest.mark.parametrize(
+    "line", ["[]", '{"steps": 3}', "{", '{"steps": 3, "warm": {"compute": "x"}}', '{"steps": 3, "warm": {"compute": NaN}}']
+)
 def test_epochs_that_are_none_are_refused(tmp_path: Path, line: str) -> None:
     (run(tmp_path / "run") / "strong_2/epochs.jsonl").write_text(f"{line}\n")
     with pytest.raises(KitError, match=r"strong_2/epochs\.jsonl: line 1: no epoch of a training"):
@@ -370,10 +438,20 @@ def written(folder: Path, ranks: str, times: str, extra: str = "") -> Path:
     [
         ("[2, 3]", "[2, 1]", r"key 'curve\.0\.ranks': 2 points, where 3 at least are needed; measure more"),
         ("[2, 3, 5]", "[2, 1]", r"key 'curve\.0\.seconds': 2 times for 3 numbers of ranks"),
-        ("[1, 3, 5]", "[3, 2, 1]", r"key 'curve\.0\.ranks': numbers from 2 \(a leader and a worker\), each more than"),
+        (
+            "[1, 3, 5]",
+            "[3, 2, 1]",
+            r"key 'curve\.0\.ranks': numbers from 2 \(a leader and a worker\) to 10,000,000, each more",
+        ),
         ("[2, 5, 3]", "[3, 2, 1]", r"key 'curve\.0\.ranks': numbers from 2"),
-        ("[2, 3, 5]", "[3, 0, 1]", r"key 'curve\.0\.seconds': finite times above 0 are needed, got 3\.0, 0\.0, 1\.0"),
-        ("[2, 3, 5]", "[3, nan, 1]", r"key 'curve\.0\.seconds': finite times above 0"),
+        (
+            "[2, 3, 5]",
+            "[3, 0, 1]",
+            r"key 'curve\.0\.seconds': times from 1e-06 to 1e\+09 are needed, got \[3\.0, 0\.0, 1\.0\]",
+        ),
+        ("[2, 3, 5]", "[3, nan, 1]", r"key 'curve\.0\.seconds': times from"),
+        ("[2, 3, 5]", "[3, 1e300, 1]", r"key 'curve\.0\.seconds': times from"),
+        (f"[2, 3, {10**4000}]", "[3, 2, 1]", r"key 'curve\.0\.ranks'"),
         ("[2, 3, 5]", '["x", 2, 1]', r"key 'curve\.0\.seconds\.0'"),
     ],
 )
