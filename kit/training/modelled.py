@@ -339,7 +339,8 @@ def as_text(curve: Curve) -> str:
         speed = [value for key, value in entry.items() if key.startswith("gb_per_second")]
         shown = f"{span(*speed)} GB/s" if speed else ""
         rows.append((entry["term"], number(entry["seconds"]), span(entry["low"], entry["high"]), entry["verdict"], shown))
-    lines += ["", table(rows, "lrrll", ("term", "parameter, s", "95 % range", "", ""))]
+    if not curve.weak:  # whose parameters are those of the strong one above it
+        lines += ["", table(rows, "lrrll", ("term", "parameter, s", "95 % range", "", ""))]
     rows = []
     for point, other in zip(curve.points, curve.held_out, strict=True):
         said = curve.predict(point.ranks)

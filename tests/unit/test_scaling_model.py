@@ -152,9 +152,9 @@ def test_no_parameters_make_a_curve_super_linear(kind: str) -> None:
 
 
 def test_any_curve_is_fitted_or_refused() -> None:
-    """300 curves drawn without any sense, over ten decades: each number is within its range, and none is an error."""
+    """150 curves drawn without any sense, over ten decades: each number is within its range, and none is an error."""
     draw = np.random.default_rng(6)
-    for index in range(300):
+    for index in range(150):
         leader = index % 3 == 0
         numbers = sorted(draw.choice(np.arange(2, 2000), draw.integers(3, 8), replace=False).tolist())
         times = [10 ** draw.uniform(-5, 5) / (number if index % 2 else 1) for number in numbers]
@@ -195,19 +195,19 @@ def test_two_networks_are_told_apart() -> None:
 
 @pytest.mark.parametrize("kind", ["published", "leader"])
 def test_ranges_hold_what_is_true_as_often_as_they_say(kind: str) -> None:
-    """200 curves with errors of 5 %: 95 % of the ranges, of what was measured and far beyond it, hold the true time."""
+    """100 curves with errors of 5 %: 95 % of the ranges, of what was measured and far beyond it, hold the true time."""
     if kind == "published":
         parts, true, ranks = model.published_terms(), {"compute": 4700.0, "exchange": 1500.0, "constant": 40.0}, RANKS
     else:
         parts, true = model.leader_terms(), {"expectation": 3000.0, "maximisation": 30.0, "leader": 0.2}
         ranks = (2, 3, 5, 9, 17, 33)
     hits = {8: 0, 1000: 0}
-    for seed in range(200):
+    for seed in range(100):
         fits = model.fit(parts, of(parts, [(number, 0.0) for number in ranks], true, 0.05, seed))
         for number in hits:
             said = model.predict(fits, number)
             hits[number] += said.low <= sum(seconds(parts, number, 0.0, true).values()) <= said.high
-    assert all(count >= 180 for count in hits.values()), hits
+    assert all(count >= 90 for count in hits.values()), hits
 
 
 def test_ranges_of_other_errors_are_not_that_wide() -> None:
@@ -345,11 +345,21 @@ def test_a_run_is_fitted_part_by_part(tmp_path: Path) -> None:
     true = sum(seconds(model.training_terms(), 1000, 2, TRUE).values())
     assert weak.predictions[-1].low <= true <= weak.predictions[-1].high
     assert weak.efficiency(weak.predictions[0].seconds, 1) == pytest.approx(1)
-    text = modelled.as_text(weak)
+    text = modelled.as_text(strong)
     assert "GB/s" in text
     for name in TRUE:
         assert name in text
     assert "a global batch of 16 has no more than 16 ranks" in modelled.as_text(strong)
+
+
+def test_spread_of_a_run_is_that_of_one_rank(tmp_path: Path) -> None:
+    """A mean over 9 steps of 8 ranks varies by a 72nd root of what a step of one rank does."""
+    folder = run(tmp_path / "run")
+    measured = modelled.read_run(folder)
+    (known,) = modelled.stragglers(folder, measured)
+    per_sample = np.mean([point.parts["compute"] / point.batch for point in measured.points])
+    assert known.value == pytest.approx(0.04 * per_sample)
+    assert known.error == pytest.approx(1 / math.sqrt(2 * 2 * len(measured.points)))
 
 
 def test_without_epochs_the_spread_is_not_known(tmp_path: Path) -> None:
@@ -474,6 +484,8 @@ def test_the_command_writes_what_it_says(tmp_path: Path) -> None:
     assert (folder / "scaling/scaling-model.png").stat().st_size > 20_000
     record = json.loads((folder / "scaling/scaling-model.json").read_text())
     assert [one["system"] for one in record["curves"]][:3] == ["this run, strong", "this run, weak", "PEARL, V100"]
+    result = kit("scaling", "cloudmask", "--model", str(folder), "--per-node", "8", "--to", str(tmp_path / "nodes"))
+    assert re.search(r"latency between nodes +0 +from 0 +no point has it", result.stdout)
     path = written(tmp_path, "[2, 3, 5, 9]", "[300, 160, 90, 55]")
     result = kit("scaling", "relion", "--model", str(path), "--to", str(tmp_path / "made"))
     assert "expectation" in result.stdout
