@@ -195,9 +195,16 @@ def each(directories: list[Path], act: Callable[[Path], object]) -> None:
 
 def scaling(
     benchmark: Annotated[str, typer.Argument(help="A benchmark that trains a network.", autocompletion=complete.scalable)],
+    place: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="FOLDER",
+            help="With --model: a run directory of this command, or a file CURVES.toml [default: published curves alone].",
+        ),
+    ] = None,
     ranks: Annotated[
-        str, typer.Option(metavar="N,N,...", help="Numbers of ranks to measure; each must divide the largest.")
-    ],
+        str | None, typer.Option(metavar="N,N,...", help="Numbers of ranks to measure; each must divide the largest.")
+    ] = None,
     size: Annotated[str, typer.Option(help="The size whose data it runs on.", autocompletion=complete.sizes)] = "tiny",
     site: Site = "local",
     partition: Partition = None,
@@ -212,11 +219,31 @@ def scaling(
     epochs: Annotated[int, typer.Option(min=1, help="Epochs of each measurement; the first step is not counted.")] = 3,
     dry_run: DryRun = False,
     runs: Runs = None,
+    model: Annotated[
+        bool, typer.Option("--model", help="Measure nothing: fit a model to what was measured, up to 1,000 ranks.")
+    ] = False,
+    per_node: Annotated[
+        int, typer.Option(min=0, help="With --model: ranks of a node, to tell the network in nodes from that between them.")
+    ] = 0,
+    to: Annotated[
+        Path | None,
+        typer.Option(help="With --model: where its JSON and picture go [default: scaling/ of the folder, or .]."),
+    ] = None,
 ) -> None:
     """Measure strong and weak scaling in one job: speed-up, efficiency, and where the time went. Prints the run directory.
 
     Without a scheduler it waits and prints the report. With one, run kit collect RUN when the job has ended.
+    With --model it says what limits a run on more ranks, and what the points do not tell.
     """
+    if model:
+        if ranks is not None or dry_run:
+            raise KitError("--model measures nothing: --ranks and --dry-run are of a measurement; leave them out")
+        modelled(benchmark, place, per_node, to)
+        return
+    if place is not None or per_node or to is not None:
+        raise KitError("a folder, --per-node and --to are for --model, which fits what was measured; --ranks measures")
+    if ranks is None:
+        raise KitError("--ranks is missing: which numbers of ranks to measure, 1,2,4 for example; or --model")
     from kit.cli.progress import working
     from kit.plan import Request, make_plan
     from kit.runs import launch
@@ -248,6 +275,18 @@ def scaling(
             raise KitError(f"{directory}: {result.state}")
         say((directory / "scaling/scaling.md").read_text())
         say(f"{directory}/figures/scaling.png: drawn")
+
+
+def modelled(name: str, place: Path | None, per_node: int, to: Path | None) -> None:
+    """Prints what the model says of a scaling run and of published curves, and writes it as JSON and as a picture."""
+    from kit.benchmark import load_benchmark
+    from kit.training import modelled as verb
+
+    curves = verb.evaluate(load_benchmark(name), place, per_node)
+    folder = to or (place / "scaling" if place is not None and place.is_dir() else Path("."))
+    out("\n\n".join(map(verb.as_text, curves)))
+    verb.write(curves, folder)
+    say(f"{folder / verb.OUTPUT}.png: drawn; the same as JSON beside it")
 
 
 def status(
