@@ -237,13 +237,13 @@ def scaling(
     """
     if model:
         if ranks is not None or dry_run:
-            raise KitError("--model measures nothing: --ranks and --dry-run are of a measurement; leave them out")
+            raise typer.BadParameter("--model measures nothing: --ranks and --dry-run are of a measurement; leave them out")
         modelled(benchmark, place, per_node, to)
         return
     if place is not None or per_node or to is not None:
-        raise KitError("a folder, --per-node and --to are for --model, which fits what was measured; --ranks measures")
+        raise typer.BadParameter("a folder, --per-node and --to are for --model; --ranks measures")
     if ranks is None:
-        raise KitError("--ranks is missing: which numbers of ranks to measure, 1,2,4 for example; or --model")
+        raise typer.BadParameter("--ranks is missing: which numbers of ranks to measure, 1,2,4 for example; or --model")
     from kit.cli.progress import working
     from kit.plan import Request, make_plan
     from kit.runs import launch

@@ -493,15 +493,19 @@ def test_the_command_writes_what_it_says(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "code", "said"),
     [
-        (["cloudmask", "--model", "--ranks", "1,2"], "--model measures nothing"),
-        (["cloudmask", "nowhere", "--ranks", "1,2"], "are for --model"),
-        (["cloudmask", "--per-node", "4", "--ranks", "1,2"], "are for --model"),
-        (["cloudmask"], "--ranks is missing: which numbers of ranks to measure"),
-        (["cloudmask", "--model", "nowhere"], "nowhere/scaling/scaling.json: no such file; give a directory of kit scaling"),
-        (["cloudmask", "--model", "nowhere.toml"], "nowhere.toml: cannot be read"),
+        (["cloudmask", "--model", "--ranks", "1,2"], 2, "--model measures nothing"),
+        (["cloudmask", "nowhere", "--ranks", "1,2"], 2, "are for --model"),
+        (["cloudmask", "--per-node", "4", "--ranks", "1,2"], 2, "are for --model"),
+        (["cloudmask"], 2, "--ranks is missing: which numbers of ranks"),
+        (
+            ["cloudmask", "--model", "nowhere"],
+            1,
+            "nowhere/scaling/scaling.json: no such file; give a directory",
+        ),
+        (["cloudmask", "--model", "nowhere.toml"], 1, "nowhere.toml: cannot be read"),
     ],
 )
-def test_words_that_do_not_go_together_are_refused(words: list[str], said: str, tmp_path: Path) -> None:
-    assert said in kit("scaling", *words, code=1).stderr
+def test_words_that_do_not_go_together_are_refused(words: list[str], code: int, said: str) -> None:
+    assert said in kit("scaling", *words, code=code).stderr
