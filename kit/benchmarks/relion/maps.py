@@ -139,8 +139,10 @@ def align(density: Array, reference: Array, diameter: float, count: int = 800) -
     From coarse to fine grids. On the coarsest, `count` orientations of both hands are tried on low-passed maps, with the
     best shift of each found by cross-correlation. The best of them are refined there, and the best of those on the next
     grid, down to one on the maps as they are. Symmetry needs no case of its own: every orientation is tried, so whichever
-    of the equivalent ones fits best is found.
+    of the equivalent ones fits best is found. KitError for a map that holds what is no number.
     """
+    if not (np.isfinite(density).all() and np.isfinite(reference).all()):
+        raise KitError("a map holds what is no number, and cannot be aligned")
     n = len(density)
     coarse = min(n // 2, COARSEST)
     small, target = (resample(m, n / coarse, coarse) for m in (density, reference))
