@@ -81,6 +81,9 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # for terminals that cannot print every character
+    if sys.argv[1:] in (["--version"], ["-V"]):  # before Typer, which imports pydantic to read any option but --help
+        print(f"kit {__version__}")
+        sys.exit(0)
     try:
         code = app(standalone_mode=False, prog_name="kit")
         if code == 130:  # how Typer hands Ctrl-C back

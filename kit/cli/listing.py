@@ -10,6 +10,7 @@ import typer
 from kit.cli import complete
 from kit.cli.options import DryRun, Json, Partition, Runs
 from kit.cli.output import out, out_json, say
+from kit.core import paths
 from kit.core.errors import KitError
 
 
@@ -108,7 +109,7 @@ def doctor_of_site(
             out(job.script(plan, *launch.DRY), end="")
             return
         with working(f"{plan.image.name}: job script"):
-            directory = job.prepare(plan, runs or launch.runs_folder(), benchmark)
+            directory = job.prepare(plan, runs or paths.runs(), benchmark)
         started = launch.submit(directory)
         say(f"{directory}: job {started.job} ({started.scheduler})")
         if not wait:

@@ -9,6 +9,7 @@ import typer
 
 from kit.cli.options import AllowDirty, AllowTrial, DryRun, Json, Partition, Runs, Site
 from kit.cli.output import out, out_json, say
+from kit.core import paths
 from kit.core.errors import KitError
 
 
@@ -60,7 +61,7 @@ def reproduce(
             with working(what):
                 step()
         with working(f"{submitted.benchmark} {submitted.size} in {plan.image.name}: data and job script"):
-            run = verb.prepare(submitted, plan, runs or launch.runs_folder())
+            run = verb.prepare(submitted, plan, runs or paths.runs())
         for warning in launch.warnings_of(run):
             say(f"kit: warning: {warning}")
         job = launch.submit(run)

@@ -26,6 +26,7 @@ from kit.cli.options import (
     Wait,
 )
 from kit.cli.output import out, out_json, say
+from kit.core import paths
 from kit.core.errors import KitError, plain
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def run(
     from kit.plan import Request, swept
     from kit.runs import launch
 
-    runs = runs or launch.runs_folder()
+    runs = runs or paths.runs()
     if resume is not None:
         if dry_run:
             raise KitError(f"--dry-run: the script of a run is there already: {resume}/job.sh; nothing was started")
@@ -267,7 +268,7 @@ def scaling(
         out(launch.script(plan, *launch.DRY), end="")
         return
     with working(f"{benchmark} {size} in {plan.image.name}: data and job script"):
-        directory = launch.prepare(plan, runs or launch.runs_folder())
+        directory = launch.prepare(plan, runs or paths.runs())
     start([directory], None)
     if load_run(directory).state.name == "finished":
         result = verb(directory)
@@ -298,11 +299,10 @@ def status(
     runs: Runs = None,
 ) -> None:
     """Show the state of runs: all below the runs folder, or those that are named."""
-    from kit.runs.launch import runs_folder
     from kit.runs.overview import as_table, find, records
     from kit.runs.states import states_of
 
-    folder = runs or runs_folder()
+    folder = runs or paths.runs()
     found = find(directories or [folder], named=bool(directories))
     if not found:
         say(f"{folder}: no runs yet")

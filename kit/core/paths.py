@@ -1,17 +1,19 @@
-"""Paths: the folders shipped with the kit, the cache, and the user file."""
+"""Paths: the folders shipped with the kit, the cache, the user file, and the folder of runs."""
 
 from __future__ import annotations
 
-import base64
 import functools
-import hashlib
-import importlib.metadata
 import os
-import subprocess
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kit.core.errors import KitError
+
+# Every command imports this module, and most ask nothing of git or of how the kit was installed: what serves only that is
+# imported where it is used.
+if TYPE_CHECKING:
+    import subprocess
+    from importlib.metadata import FileHash
 
 PACKAGE = Path(__file__).resolve().parent.parent
 # The kit's git checkout; None where the package is installed from a wheel.
@@ -49,11 +51,21 @@ def user_file() -> Path:
     return Path(os.environ.get("KIT_CONFIG", default)).expanduser().absolute()
 
 
-def git(*words: str, stdout: Any = subprocess.PIPE) -> subprocess.CompletedProcess[bytes]:
-    """A git command in the kit's own checkout, whoever owns it and whatever repository the environment names."""
+def runs() -> Path:
+    """The folder of runs: $KIT_RUNS, else `runs` where the command is called."""
+    return Path(os.environ.get("KIT_RUNS", "runs"))
+
+
+def git(*words: str, stdout: Any = None) -> subprocess.CompletedProcess[bytes]:
+    """A git command in the kit's own checkout, whoever owns it and whatever repository the environment names.
+
+    Its output is in the answer, where it goes into no file (`stdout`).
+    """
+    import subprocess
+
     environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
     command = ["git", "-c", f"safe.directory={CHECKOUT}", "-C", str(CHECKOUT), *words]
-    return subprocess.run(command, env=environment, stdout=stdout, stderr=subprocess.PIPE)
+    return subprocess.run(command, env=environment, stdout=stdout or subprocess.PIPE, stderr=subprocess.PIPE)
 
 
 def commit() -> str:
@@ -70,6 +82,8 @@ def commit() -> str:
 @functools.cache
 def installed_commit() -> str:
     """The commit that the wheel of this package was built from (hatch_build.py); its files are held against pip's record."""
+    import importlib.metadata
+
     try:
         built = (PACKAGE / "commit.txt").read_text().strip()
         distribution = importlib.metadata.distribution("science-kit")
@@ -84,8 +98,11 @@ def installed_commit() -> str:
     return built
 
 
-def recorded(path: Path, wanted: importlib.metadata.FileHash) -> bool:
+def recorded(path: Path, wanted: FileHash) -> bool:
     """Whether a file has the hash that a wheel's RECORD gives it: base64 for URLs, without padding."""
+    import base64
+    import hashlib
+
     try:
         digest = hashlib.new(wanted.mode, path.read_bytes()).digest()
     except OSError:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 import platform
 import shutil
 import sys
@@ -371,7 +370,3 @@ def cancelled(directory: Path) -> State:
         state = State(name="failed", stage=state.stage, exit_code=130, reason="interrupted")
     save_run(directory, become(run, state))
     return state
-
-
-def runs_folder() -> Path:
-    return Path(os.environ.get("KIT_RUNS", "runs"))

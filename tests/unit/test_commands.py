@@ -33,13 +33,19 @@ def imported(*words: str) -> set[str]:
     return set(result.stderr.split())
 
 
-@pytest.mark.parametrize("words", [["--help"], ["run", "--help"]])
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["run", "--help"]])
 def test_help_imports_neither_a_library_nor_a_benchmark(words: list[str]) -> None:
     found = imported(*words)
     assert "kit.cli.run" in found
     typers_own = {"pydantic"} if len(words) > 1 else set()  # it reads the words before a command with it
     assert {name.partition(".")[0] for name in found} & HEAVY <= typers_own
     assert not {name for name in found if name.startswith("kit.benchmarks")}
+
+
+def test_state_of_runs_imports_nothing_that_makes_one(tmp_path: Path) -> None:
+    found = imported("status", "--runs", str(tmp_path))
+    assert "kit.runs.overview" in found
+    assert not {"jinja2", "numpy", "kit.plan", "kit.images.build", "kit.runs.launch", "kit.script.render"} & found
 
 
 def test_the_list_of_imports_would_show_a_heavy_one() -> None:

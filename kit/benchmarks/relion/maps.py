@@ -6,12 +6,12 @@ voxels of `pixel_size` angstrom is the resolution `n * pixel_size / s` angstrom.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage, optimize
+from scipy import fft, ndimage, optimize
 from scipy.spatial.transform import Rotation
 
 from kit.core.errors import KitError
@@ -23,6 +23,9 @@ Array = NDArray[np.floating]
 # without noise (their C_ref), which is the convention for map and model.
 HALF_MAPS = 0.143
 AGAINST_TRUTH = 0.5
+# Voxels of a side of the grids on which an alignment is searched for and then refined before the map's own grid is.
+COARSEST, MIDDLE = 32, 64
+ALIKE = 3.0  # degrees by which two poses of one hand differ that are one
 SAME = 0.01  # angstrom by which a resolution may differ that RELION wrote, with six digits, from the one computed again
 
 
@@ -133,59 +136,118 @@ def orientations(count: int) -> Rotation:
 def align(density: Array, reference: Array, diameter: float, count: int = 800) -> Alignment:
     """Aligns a map to a reference by rotation, shift and hand, over all orientations.
 
-    A coarse search over `count` orientations of both hands on low-passed, halved maps, with the best shift of each
-    found by cross-correlation; the best few are refined on the full maps. Symmetry needs no case of its own: every
-    orientation is tried, so whichever of the equivalent ones fits best is found.
+    From coarse to fine grids. On the coarsest, `count` orientations of both hands are tried on low-passed maps, with the
+    best shift of each found by cross-correlation. The best of them are refined there, and the best of those on the next
+    grid, down to one on the maps as they are. Symmetry needs no case of its own: every orientation is tried, so whichever
+    of the equivalent ones fits best is found. KitError for a map that holds what is no number.
     """
-    n = density.shape[0]
-    mask = sphere(n, diameter)
-    small = [low_pass(m, n // 8)[::2, ::2, ::2] for m in (density, reference)]
-    target = np.fft.rfftn(small[1] * sphere(len(small[1]), diameter / 2))
-    m = len(small[1])
+    if not (np.isfinite(density).all() and np.isfinite(reference).all()):
+        raise KitError("a map holds what is no number, and cannot be aligned")
+    n = len(density)
+    coarse = min(n // 2, COARSEST)
+    small, target = (resample(m, n / coarse, coarse) for m in (density, reference))
+    found = search(small, target, diameter * coarse / n, count)
+    found = [replace(pose, shift=pose.shift * (n / coarse)) for pose in found]
+    for box in sorted({coarse, min(n, MIDDLE), n}):
+        effort = LAST if box == n else FIRST if box == coarse else NEXT
+        pair = (density, reference) if box == n else [resample(m, n / box, box) for m in (density, reference)]
+        splines = [ndimage.spline_filter(m) for m in (pair[0], mirror(pair[0]))]
+        poses = [replace(pose, shift=pose.shift * (box / n)) for pose in found[: effort.poses]]
+        poses = [refine(splines[pose.mirrored], pair[1], diameter * box / n, pose, effort) for pose in poses]
+        found = distinct([replace(pose, shift=pose.shift * (n / box)) for pose in poses])
+        found = [pose for pose in found if pose.score >= found[0].score - NEAR]
+    best = found[0]
+    rotation, shift = best.rotation.as_rotvec(degrees=True).tolist(), best.shift.tolist()
+    moves = Alignment(tuple(rotation), tuple(shift), best.mirrored, best.score, density)
+    aligned = moves.apply(density)
+    return replace(moves, correlation=correlation(aligned, reference, sphere(n, diameter)), aligned=aligned)
 
-    candidates = []
+
+@dataclass(frozen=True)
+class Effort:
+    """How many poses are refined on a grid; a refinement ends when a step takes no more than the share `enough` off."""
+
+    poses: int
+    enough: float
+    steps: int  # at most, of a pose; each moves the map seven times
+
+
+# A wrong pose may creep on for long, and is not worth it; a right one has arrived by then. More than one gets as far as the
+# last grid where coarse maps cannot tell them apart, as the hands of a map.
+FIRST, NEXT, LAST = Effort(12, 1e-2, 20), Effort(3, 1e-4, 10), Effort(2, 1e-5, 30)
+NEAR = 0.1  # of a correlation: poses that are further behind the best on one grid are not tried on the next
+
+
+@dataclass(frozen=True)
+class Pose:
+    """A hand, rotation and shift (voxels of the map) that are tried, and how well the maps agree then: higher is better."""
+
+    score: float
+    mirrored: bool
+    rotation: Rotation
+    shift: Array
+
+
+def distinct(poses: list[Pose]) -> list[Pose]:
+    """Poses, best first, without those that turn a map as a better one does."""
+    found: list[Pose] = []
+    for pose in sorted(poses, key=lambda pose: -pose.score):
+        same_hand = [other for other in found if other.mirrored == pose.mirrored]
+        if all((other.rotation.inv() * pose.rotation).magnitude() > np.deg2rad(ALIKE) for other in same_hand):
+            found.append(pose)
+    return found
+
+
+def search(density: Array, reference: Array, diameter: float, count: int) -> list[Pose]:
+    """Poses over all orientations of both hands of small maps, best first, each with its best shift in whole voxels."""
+    m = len(density)
+    density, reference = (low_pass(map, m // 4) for map in (density, reference))
+    target = fft.rfftn(reference * sphere(m, diameter))
+    poses = []
     for mirrored in (False, True):
-        source = mirror(small[0]) if mirrored else small[0]
+        source = mirror(density) if mirrored else density
         # The unturned map first: a refinement that began at the reference ends near it.
         for rotation in [Rotation.identity(), *orientations(count)]:
             turned = transform(source, rotation, np.zeros(3), order=1)
-            cross = np.fft.irfftn(target * np.fft.rfftn(turned).conj(), s=turned.shape, axes=(0, 1, 2))
+            cross = fft.irfftn(target * fft.rfftn(turned).conj(), s=turned.shape)
             peak = np.array(np.unravel_index(cross.argmax(), cross.shape))
-            peak = np.where(peak > m // 2, peak - m, peak)
             norm = np.sqrt((turned**2).sum()) or 1.0
-            candidates.append((cross.max() / norm, mirrored, rotation, 2.0 * peak))
-    candidates.sort(key=lambda candidate: -candidate[0])
+            poses.append(Pose(float(cross.max() / norm), mirrored, rotation, np.where(peak > m // 2, peak - m, peak)))
+    return sorted(poses, key=lambda pose: -pose.score)
 
-    best: Alignment | None = None
-    for _, mirrored, rotation, shift in candidates[:6]:
-        source = mirror(density) if mirrored else density
 
-        def moved(x: Array, source: Array = source, rotation: Rotation = rotation) -> Array:
-            return transform(source, Rotation.from_rotvec(x[:3], degrees=True) * rotation, x[3:], order=1)
+def refine(splines: Array, reference: Array, diameter: float, start: Pose, effort: Effort) -> Pose:
+    """The pose near another at which the correlation with the reference, in a sphere, is highest.
 
-        def loss(x: Array) -> float:
-            return -correlation(moved(x), reference, mask)
+    `splines` are the coefficients of the cubic splines of the map, of the hand of the pose. Of two vectors of mean 0 and
+    length 1 half the squared distance is 1 less their correlation, so that this is a problem of least squares.
+    """
+    n = len(reference)
+    mask = sphere(n, diameter)
+    points = np.argwhere(mask).T - n // 2
+    target = standard(reference[mask])
 
-        start = np.concatenate([np.zeros(3), shift])
-        simplex = np.vstack([start, start + np.diag([8.0, 8.0, 8.0, 1.0, 1.0, 1.0])])
-        found = optimize.minimize(
-            loss,
-            start,
-            method="Nelder-Mead",
-            options={"initial_simplex": simplex, "maxfev": 250, "xatol": 0.02, "fatol": 1e-5},
-        )
-        if best is None or -found.fun > best.correlation:
-            total = Rotation.from_rotvec(found.x[:3], degrees=True) * rotation
-            best = Alignment(
-                tuple(total.as_rotvec(degrees=True).tolist()),
-                tuple(found.x[3:].tolist()),
-                mirrored,
-                float(-found.fun),
-                source,
-            )
-    assert best is not None  # candidates is never empty
-    aligned = transform(best.aligned, Rotation.from_rotvec(best.rotation, degrees=True), np.array(best.shift), order=3)
-    return Alignment(best.rotation, best.shift, best.mirrored, correlation(aligned, reference, mask), aligned)
+    def turned(x: Array) -> Rotation:
+        return Rotation.from_rotvec(x[:3], degrees=True) * start.rotation
+
+    def residuals(x: Array) -> Array:
+        places = turned(x).as_matrix().T @ (points - x[3:, None]) + n // 2
+        return standard(ndimage.map_coordinates(splines, places, order=3, prefilter=False)) - target
+
+    found = optimize.least_squares(
+        residuals,
+        np.array([0, 0, 0, *start.shift]),
+        diff_step=1e-4,
+        ftol=effort.enough,
+        max_nfev=effort.steps,
+    )
+    return Pose(1 - float(found.cost), start.mirrored, turned(found.x), found.x[3:])
+
+
+def standard(values: Array) -> Array:
+    """Values less their mean, as a vector of length 1."""
+    values = values - values.mean()
+    return np.asarray(values / (np.linalg.norm(values) or 1.0))
 
 
 def mirror(density: Array) -> Array:
