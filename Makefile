@@ -8,7 +8,8 @@ KIT := .venv/bin/kit
 # What the tests need; the others are built on demand. Asked when a recipe runs: before `make setup` there is no kit.
 IMAGES = $$($(KIT) image list --names --tested)
 ALL_IMAGES = $$($(KIT) image list --names)
-BENCHMARKS = $$($(KIT) list --benchmarks)
+# The others on demand: make submission BENCHMARKS="stemdl uno tevolop"
+BENCHMARKS ?= relion cloudmask
 SIZE ?= tiny
 SITE ?= local
 SUBMISSIONS ?= submissions
@@ -43,7 +44,7 @@ images/all: setup ## build every image (the CUDA ones: about another hour, 20 GB
 image/%: setup ## build one image: make image/relion-cuda; kit image list names them
 	@$(KIT) image build $*
 
-submission: setup ## run every benchmark at SIZE=tiny on SITE=local and leave checked folders below submissions/
+submission: setup ## run BENCHMARKS="relion cloudmask" at SIZE=tiny on SITE=local and leave checked folders below submissions/
 	@folders=(); runs=(); \
 	for benchmark in $(BENCHMARKS); do \
 	    read -r image < <($(KIT) image list --names --for $$benchmark); \

@@ -63,7 +63,6 @@ class Entry(Model):
     keywords: list[str] = Field(min_length=1)
     task_types: list[str] = Field(min_length=1)
     capabilities: list[str] = Field(min_length=1)
-    metrics: list[str] = []  # of a benchmark whose metrics the kit does not know
     motif: list[str] = Field(min_length=1)
     ml_task: list[str] = Field(min_length=1)
     contact: str = UNKNOWN

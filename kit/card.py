@@ -1,61 +1,29 @@
 """Benchmark cards: the form "Specific Benchmark Targets" of the MLCommons Science working group, and entries of its list.
 
-A benchmark of the kit has its card in benchmark.toml. Those that the working group has and the kit does not run yet have
-theirs in kit/cards/, with the same tables.
+A benchmark has its card in benchmark.toml.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import yaml
 
 from kit import __version__, history
-from kit.benchmark import UNKNOWN, Benchmark, Card, Entry, Form, Metric, benchmark_names, load_benchmark
-from kit.core import paths
-from kit.core.errors import KitError, unknown
-from kit.core.files import read_toml
-from kit.core.schema import Model, parse
+from kit.benchmark import UNKNOWN, Benchmark, Entry, Form, Metric, benchmark_names, load_benchmark
+from kit.core.errors import KitError
 from kit.script.quoting import environment
 
 SYSTEMS = ("Summit", "ThetaGPU", "RAL")  # that the form asks for
 
 
-class Planned(Model):
-    """A benchmark of which there is the card alone."""
-
-    name: str
-    title: str
-    card: Card
-
-
-def planned_files() -> dict[str, Path]:
-    return {path.stem: path for path in sorted((paths.PACKAGE / "cards").glob("*.toml"))}
-
-
-def card_names() -> list[str]:
-    """Benchmarks that have a card: the kit's own first."""
-    return [*benchmark_names(), *planned_files()]
-
-
-def load(name: str) -> Benchmark | Planned:
-    """A benchmark, or the card of one to come; KitError for an unknown name."""
-    if name in benchmark_names():
-        return load_benchmark(name)
-    files = planned_files()
-    if name not in files:
-        raise unknown("benchmark", name, card_names())
-    return parse(Planned, {"name": name, **read_toml(files[name])}, files[name])
-
-
-def form_of(found: Benchmark | Planned) -> Form:
+def form_of(found: Benchmark) -> Form:
     if found.card.form is None:
         raise KitError(f"benchmark {found.name}: benchmark.toml has no table [card.form], of which its card is made")
     return found.card.form
 
 
-def entry_of(found: Benchmark | Planned) -> Entry:
+def entry_of(found: Benchmark) -> Entry:
     if found.card.entry is None:
         raise KitError(f"benchmark {found.name}: benchmark.toml has no table [card.entry], of which its entry is made")
     return found.card.entry
@@ -63,10 +31,9 @@ def entry_of(found: Benchmark | Planned) -> Entry:
 
 def markdown(name: str) -> str:
     """The card of one benchmark, as Markdown."""
-    found = load(name)
+    found = load_benchmark(name)
     form = form_of(found)
-    whole = found if isinstance(found, Benchmark) else None
-    times = history.references(name) if whole else []
+    times = history.references(name)
     return (
         environment()
         .get_template("card.md.j2")
@@ -75,13 +42,13 @@ def markdown(name: str) -> str:
             card=found.card,
             form=form,
             systems={**dict.fromkeys(SYSTEMS, UNKNOWN), **form.systems},
-            benchmark=whole,
-            metrics=[(metric, gates(whole, metric)) for metric in whole.metrics] if whole else [],
+            benchmark=found,
+            metrics=[(metric, gates(found, metric)) for metric in found.metrics],
             times={
                 source: [row for row in times if row.source == source] for source in dict.fromkeys(t.source for t in times)
             },
-            classes=history.classes(name) if whole else [],
-            sizes=history.data_sizes(name) if whole else [],
+            classes=history.classes(name),
+            sizes=history.data_sizes(name),
         )
     )
 
@@ -103,7 +70,7 @@ def gates(benchmark: Benchmark, metric: Metric) -> str:
 
 def all_cards() -> str:
     """The page of all cards, docs/cards.md."""
-    return environment().get_template("cards.md.j2").render(cards=[markdown(name) for name in card_names()])
+    return environment().get_template("cards.md.j2").render(cards=[markdown(name) for name in benchmark_names()])
 
 
 def entries(names: list[str]) -> str:
@@ -117,15 +84,13 @@ def entry(name: str) -> dict[str, Any]:
     It has every field of the list's format (mlcommons-science/benchmark, source/benchmarks-format.yaml), none of them empty,
     and each of the type that it has there. The kit rates no benchmark: 0 is "not evaluated".
     """
-    found = load(name)
+    found = load_benchmark(name)
     said, form = entry_of(found), form_of(found)
-    known = isinstance(found, Benchmark)
-    metrics = [metric.name for metric in found.metrics] if isinstance(found, Benchmark) else said.metrics
     nobody = [{"name": UNKNOWN, "url": UNKNOWN}]
     aspects = ("software", "specification", "dataset", "metrics", "reference_solution", "documentation")
     return {
         "date": said.date,
-        "version": __version__ if known else UNKNOWN,
+        "version": __version__,
         "last_updated": said.date,
         "expired": "no",
         "valid": True,
@@ -140,7 +105,7 @@ def entry(name: str) -> dict[str, Any]:
         "licensing": said.licensing,
         "task_types": said.task_types,
         "ai_capability_measured": said.capabilities,
-        "metrics": metrics,
+        "metrics": [metric.name for metric in found.metrics],
         "models": [found.card.baseline],
         "ml_motif": said.motif,
         "type": "Benchmark",
@@ -151,7 +116,7 @@ def entry(name: str) -> dict[str, Any]:
         "cite": said.cite,
         "datasets": {"links": [link.model_dump() for link in said.datasets]},
         "results": {"links": [link.model_dump() for link in said.results] or nobody},
-        "fair": {"reproducible": known, "benchmark_ready": known},
+        "fair": dict.fromkeys(("reproducible", "benchmark_ready"), True),
         "ratings": {aspect: {"rating": 0, "reason": "Not yet evaluated"} for aspect in aspects},
     }
 

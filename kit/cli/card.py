@@ -13,7 +13,7 @@ from kit.cli.output import out
 def card(
     benchmark: Annotated[
         str | None,
-        typer.Argument(help="A benchmark, of the kit or to come [default: all].", autocompletion=complete.cards),
+        typer.Argument(help="A benchmark [default: all].", autocompletion=complete.benchmarks),
     ] = None,
     catalogue: Annotated[
         bool, typer.Option("--catalogue", help="The entry of the list of benchmarks of MLCommons Science, as YAML.")
@@ -21,8 +21,9 @@ def card(
 ) -> None:
     """Print the card of a benchmark: objective, formula, score, data, baseline, systems explored and improvements."""
     from kit import card as verb
+    from kit.benchmark import benchmark_names
 
     if catalogue:
-        out(verb.entries([benchmark] if benchmark else verb.card_names()), end="")
+        out(verb.entries([benchmark] if benchmark else benchmark_names()), end="")
     else:
         out(verb.markdown(benchmark) if benchmark else verb.all_cards(), end="")

@@ -35,13 +35,6 @@ def benchmarks() -> list[str]:
 
 
 @quiet
-def cards() -> list[str]:
-    from kit.card import card_names
-
-    return card_names()
-
-
-@quiet
 def scalable() -> list[str]:
     from kit.benchmark import benchmark_names, load_benchmark
 
