@@ -2,8 +2,8 @@
 
 Keras' own layer draws from a generator whose state lies outside the network: what is cut off and goes on draws other masks.
 Here a mask is a function of four whole numbers: the seed of the training, the rank, the number of the layer in its network,
-and the steps that the layer has taken, which it counts in a variable of its own. The generator is Philox (Salmon et al.,
-SC 2011, doi:10.1145/2063384.2063405), which has no state, and gives the same numbers on CPUs and GPUs. Works with Keras 2 and 3.
+and the steps that the layer has taken, which it counts in a variable of its own. The generator is Philox, which has no state
+(Salmon et al., SC 2011, doi:10.1145/2063384.2063405), and gives the same numbers on CPUs and GPUs. Works with Keras 2 and 3.
 """
 
 from __future__ import annotations
