@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import math
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -184,6 +185,16 @@ def read_catalogue(files: list[Path], days: int, smallest: float, most_outside: 
     return Gathered(energy, depth, events, large, counts, largest)
 
 
+def numbers(line: str) -> NDArray[np.float64]:
+    """The numbers of a line with commas between them, many times as fast as one by one; none where one is no number."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DeprecationWarning)  # what earlier versions of NumPy say of it
+        try:
+            return np.fromstring(line, sep=",")
+        except (ValueError, DeprecationWarning):
+            return np.empty(0)
+
+
 def daily(path: Path, days: int, most: float) -> Iterator[NDArray[np.float64]]:
     """The days of a binned file, (pixels,) each: a header with an empty first cell, then number of the day and values."""
     if not path.is_file():
@@ -193,16 +204,16 @@ def daily(path: Path, days: int, most: float) -> Iterator[NDArray[np.float64]]:
         if not file.readline().startswith((",", '"",')):
             raise CatalogueError(f"{path}: line 1: a header with an empty first cell is needed; it is no binned file")
         for day, line in enumerate(file):
-            cells = line.split(",")
             where = f"{path}: line {day + 2}"
-            if len(cells) != grid.PIXELS + 1:
-                raise CatalogueError(f"{where}: {len(cells)} cells, where {grid.PIXELS + 1} are needed; fetch it again")
-            try:
-                values = np.array(cells, dtype=float)
-            except ValueError:
-                raise CatalogueError(f"{where}: holds what is no number; fetch it again") from None
+            if line.count(",") != grid.PIXELS:
+                raise CatalogueError(
+                    f"{where}: {line.count(',') + 1} cells, where {grid.PIXELS + 1} are needed; fetch it again"
+                )
+            values = numbers(line)
+            if len(values) != grid.PIXELS + 1:
+                raise CatalogueError(f"{where}: holds what is no number; fetch it again")
             if values[0] != day:
-                raise CatalogueError(f"{where}: is of day {cells[0]}, where day {day} is needed; fetch it again")
+                raise CatalogueError(f"{where}: is of day {values[0]:g}, where day {day} is needed; fetch it again")
             if not np.isfinite(values).all() or values[1:].min() < min(DEPTHS) or values[1:].max() > most:
                 raise CatalogueError(f"{where}: has a value that is not finite, or not between {min(DEPTHS):g} and {most:g}")
             yield values[1:]
