@@ -74,11 +74,7 @@ def maps(plt: Any, test: Any, observed: NDArray[Any], forecasts: NDArray[Any]) -
 def series(plt: Any, test: Any, observed: NDArray[Any], forecasts: NDArray[Any], score: dict[str, Any]) -> Any:
     """A year ahead: the sum over the pixels with the largest events marked, and the three most active pixels."""
     place = list(grid.HORIZONS).index(SHOWN)
-    sums = {
-        name: np.nansum(np.where(test.index["row"] == row, observed[:, place], 0))
-        for row in np.unique(test.index["row"])
-        for name in [int(row)]
-    }
+    sums = {row: np.nansum(observed[test.index["row"] == row, place]) for row in np.unique(test.index["row"]).tolist()}
     busiest = sorted(sums, key=lambda row: -sums[row])[:3]
     figure, panels = plt.subplots(1 + len(busiest), 1, figsize=(8, 7), sharex=True, layout="constrained")
     summed = score["summed"]

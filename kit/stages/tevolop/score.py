@@ -153,7 +153,7 @@ def conclusions(pixels: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         "margin_interval": interval(gains),
         "margin_simple": means["network"] - max(means["persistence"], means["climatology"]),
         "margin_by_horizon": ahead,
-        "skill": 1 - errors["network"] / errors[best],
+        "skill": 1 - errors["network"] / max(errors[best], 1e-9),
         "beaten": int(sum(gain > 0 for gain in ahead.values())),
         "in_window": int(LOW <= means["network"] <= HIGH),
         "verdict": verdict(means["network"] - means[best], interval(gains), best),
