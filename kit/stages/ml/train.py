@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kit.stages.ml import dropout
 from kit.stages.ml.learning_rate import learning_rate
 from kit.stages.ml.options import Options
 from kit.stages.ml.ranks import agreed_precision, crowded, join
@@ -92,8 +93,9 @@ def train(task: Task, out: Path, options: Options, backend: str) -> None:
     """Trains a network and writes model.weights.h5, epochs.jsonl and train.json into `out`.
 
     The weights are those of the epoch with the lowest validation loss. A checkpoint is written after every epoch; a run
-    that finds one goes on from it, and on CPUs ends with the bytes of one that was never cut off, unless the network draws
-    random numbers in its layers (dropout), whose state no checkpoint has.
+    that finds one goes on from it, and on CPUs ends with the bytes of one that was never cut off. Layers that draw random
+    numbers must be those of `kit.stages.ml.dropout`, whose masks follow from the seed, the rank and what a checkpoint has;
+    no checkpoint has the state of Keras' own.
     """
     import tensorflow as tf
 
@@ -118,8 +120,10 @@ def train(task: Task, out: Path, options: Options, backend: str) -> None:
         )
 
     model = task.network()
-    if task.parameters and model.count_params() != task.parameters:
-        raise ValueError(f"the network has {model.count_params()} parameters, not the reference's {task.parameters}")
+    dropout.number(model, options.seed, ranks.rank)
+    parameters = dropout.parameters(model)
+    if task.parameters and parameters != task.parameters:
+        raise ValueError(f"the network has {parameters} parameters, not the reference's {task.parameters}")
     optimizer = task.optimizer(options.learning_rate)
     optimizer.build(model.trainable_variables)
     step = Step(task, model, options.xla)
@@ -246,7 +250,7 @@ def train(task: Task, out: Path, options: Options, backend: str) -> None:
             "tf32": ranks.tf32,  # of each rank; asked for or not, only GPUs from Ampere on have it
             "threads": tf.config.threading.get_intra_op_parallelism_threads(),  # of a rank; 0: as many as there are cores
             "oversubscribed": oversubscribed,
-            "parameters": int(model.count_params()),
+            "parameters": parameters,
             "global_batch": global_batch,
             "unit": task.unit,  # what a sample is called
             **task.facts,

@@ -1,0 +1,1 @@
+"""What of TEvolOp runs inside the image: catalogue to time series, training, forecasts, score."""

@@ -1,0 +1,54 @@
+"""Forecasts of a trained network for all windows of the test split."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+
+from kit.stages.ml.ranks import join
+from kit.stages.ml.shards import write
+from kit.stages.ml.weights import ORDER
+from kit.stages.tevolop import grid
+from kit.stages.tevolop.network import network
+from kit.stages.tevolop.windows import Windows
+
+
+def infer(data: Path, trained: Path, out: Path, batch_size: int) -> None:
+    """Writes forecasts.npy, (windows, horizons) magnitudes in the order of the split, and infer.json with the timing.
+
+    ValueError for weights of another network, and for a forecast that is not finite.
+    """
+    import h5py
+    import tensorflow as tf
+
+    join("single")
+    said = json.loads((trained / "train.json").read_text())
+    windows = Windows(data, "test")
+    model = network(said["model"], windows.known.shape[2], said["units"])
+    with h5py.File(trained / "model.weights.h5", "r", locking=False) as file:
+        weights = [file[name][()] for name in json.loads(file.attrs[ORDER])]
+    if [array.shape for array in weights] != [tuple(variable.shape) for variable in model.get_weights()]:
+        raise ValueError(f"{trained / 'model.weights.h5'}: not the weights of this {said['model']}; train it again")
+    model.set_weights(weights)
+    forecast = tf.function(lambda values: model(values, training=False), reduce_retracing=True)
+    forecast(tf.zeros((1, grid.STEPS, windows.known.shape[2])))  # traced once, outside the timing
+    found = np.empty((len(windows), len(grid.WIDTHS)), np.float32)
+    began = time.perf_counter()
+    for first in range(0, len(windows), batch_size):
+        part = np.arange(first, min(first + batch_size, len(windows)))
+        found[part] = forecast(tf.constant(windows.read(part)[0])).numpy()
+    seconds = time.perf_counter() - began
+    found = found * windows.target_deviation + windows.target_mean
+    if not np.isfinite(found).all():
+        raise ValueError(f"{int((~np.isfinite(found)).sum())} forecasts are not finite")
+    write(out / "forecasts.npy", found)
+    facts = {
+        "windows": len(windows),
+        "model": said["model"],
+        "seconds": seconds,
+        "windows_per_second": len(windows) / seconds,
+    }
+    (out / "infer.json").write_text(json.dumps(facts, indent=1) + "\n")
