@@ -152,7 +152,7 @@ class Store:
             names = (
                 plain(kind, f"{where}, {field}_kind") if field.startswith("values_block_") and kind is not None else [field]
             )
-            values = rows[field].reshape(len(rows), -1)
+            values = rows[field].reshape(len(rows), int(np.prod(rows.dtype[field].shape)))
             found.update({str(name): values[:, place] for place, name in enumerate(names[: values.shape[1]])})
         return found
 

@@ -55,9 +55,9 @@ def summary(sums: NDArray[np.float64]) -> dict[str, float]:
     return {
         "loss": of["squares"] / n,
         "mae": of["absolutes"] / n,
-        "r2": 1 - of["squares"] / spread if spread > 0 else float("nan"),
+        "r2": 1 - of["squares"] / spread if spread > 1e-12 * n else float("nan"),
         # A network that says the same of all is correlated with nothing.
-        "pearson": both / float(np.sqrt(spread * said_spread)) if spread > 0 and said_spread > 1e-12 * n else 0.0,
+        "pearson": both / float(np.sqrt(spread * said_spread)) if min(spread, said_spread) > 1e-12 * n else 0.0,
     }
 
 

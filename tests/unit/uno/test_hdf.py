@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+from spoiled import replace, value, without
 
 from kit.benchmarks.uno import responses
 from kit.stages.uno import hdf
@@ -107,37 +108,6 @@ def test_pickles_run_nothing(data: Path, capsys: pytest.CaptureFixture[str]) -> 
     for bad in (b"", b"(dp0", b"garbage"):
         with pytest.raises(UnoError, match="there: is no pickle of plain values"):
             plain(bad, "there")
-
-
-def replace(key: str, change: Callable[[Any], Any]) -> Callable[[Any], None]:
-    """Writes the records of a table anew, changed."""
-
-    def do(file: Any) -> None:
-        attributes = dict(file[f"{key}/table"].attrs)
-        rows = change(file[f"{key}/table"][()])
-        del file[f"{key}/table"]
-        file[key].create_dataset("table", data=rows).attrs.update(attributes)
-
-    return do
-
-
-def value(field: str, row: int, to: float) -> Callable[[Any], Any]:
-    def change(rows: Any) -> Any:
-        rows[field][row] = to
-        return rows
-
-    return change
-
-
-def without(*names: str) -> Callable[[Any], Any]:
-    def change(rows: Any) -> Any:
-        kept = [name for name in rows.dtype.names if name not in names]
-        found = np.empty(len(rows), np.dtype([(name, rows.dtype[name]) for name in kept]))
-        for name in kept:
-            found[name] = rows[name]
-        return found
-
-    return change
 
 
 def read(path: Path) -> None:
