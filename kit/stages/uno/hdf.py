@@ -68,7 +68,7 @@ class Store:
         try:
             self.file = h5py.File(path, "r", locking=False)
         except FileNotFoundError:
-            raise UnoError(f"{path}: missing; kit data make uno, or kit data fetch uno for the published one") from None
+            raise UnoError(f"{path}: missing; kit data make uno, or kit data get uno/top21 for the published one") from None
         except OSError as error:
             raise UnoError(f"{path}: no whole HDF5 file ({error}); fetch or make it again") from None
 

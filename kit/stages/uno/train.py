@@ -67,12 +67,13 @@ def task(data: Path) -> Task:
     for split, rows in (("training", training), ("validation", validation)):
         if len(rows) != facts["rows"][split]:
             raise ValueError(f"{data}: {split}.npy has {len(rows)} rows, not {facts['rows'][split]}; run prepare again")
+    mean = float(training.records["auc"].mean(dtype=np.float64))
     return Task(
         unit=UNIT,
         target=TARGET,
         training=training,
         validation=validation,
-        network=uno,
+        network=lambda: uno(mean),
         parameters=PARAMETERS,
         sums=len(SUMS),
         tally=tally,
@@ -80,6 +81,7 @@ def task(data: Path) -> Task:
         optimizer=adamax,
         facts={
             "split": facts["split"],
+            "first_answer": mean,
             "used": {"training": training.members(), "validation": validation.members()},
         },
     )

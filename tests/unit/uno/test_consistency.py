@@ -93,7 +93,11 @@ def sums(table: Table, answer: str = "network") -> list[float]:
         (TRAIN, lambda t: t.update(val_loss=0.005), "val_loss is 0.005, less than target_best"),
         (TRAIN, lambda t: t.update(val_r2=0.9), "val_r2 is 0.9, more than the square of val_pearson"),
         (TRAIN, lambda t: t.update(val_mae=0.2), "val_mae is 0.2, more than the root of val_loss"),
-        (TRAIN, lambda t: t["used"]["validation"].update(cell=[1]), "split by cell, but 1 are in training and in validation"),
+        (
+            TRAIN,
+            lambda t: t["used"]["validation"].update(cell=[1]),
+            "split by cell, but 1 are in training and in validation",
+        ),
         (TRAIN, lambda t: t.update(samples_per_second=-1), "samples_per_second is -1"),
         (TRAIN, lambda t: t.pop("used"), "is not what a run leaves"),
     ],

@@ -41,18 +41,20 @@ def test_pandas_reads_what_is_generated(generated: Path) -> None:
 def frames() -> tuple[pd.DataFrame, pd.DataFrame]:
     rng = np.random.default_rng(4)
     x = pd.DataFrame(rng.normal(size=(150, GENES)).astype("float32"))
-    y = pd.DataFrame({
-        "AUC": rng.random(150).astype("float32"),
-        "Sample": [f"CTRP.A{number % 7}" for number in range(150)],
-        "Drug1": [f"Drug_{number % 5}" for number in range(150)],
-    })
+    y = pd.DataFrame(
+        {
+            "AUC": rng.random(150).astype("float32"),
+            "Sample": [f"CTRP.A{number % 7}" for number in range(150)],
+            "Drug1": [f"Drug_{number % 5}" for number in range(150)],
+        }
+    )
     return x, y
 
 
 @pytest.mark.parametrize("packed", [None, "zlib", "blosc:zlib"])
 @pytest.mark.parametrize("named", [True, False])
 def test_tables_of_pandas(tmp_path: Path, frames: Any, packed: str | None, named: bool) -> None:
-    """As the reference exports them: features in several pieces, without names; texts as columns of their own, or in a block."""
+    """As the reference exports them: in several pieces, features without names; texts as columns of their own, or in a block."""
     x, y = frames
     path = tmp_path / "x.h5"
     bare = x.set_axis([""] * GENES, axis=1)

@@ -81,7 +81,9 @@ def test_the_ridge_is_scikit_learns(prepared: dict[str, Path], monkeypatch: pyte
     errors = {}
     for share in PENALTIES:
         theirs = Reference(alpha=ours.penalty * share).fit(x, y)
-        errors[share] = mean_squared_error(features(folder, "validation")[1], theirs.predict(features(folder, "validation")[0]))
+        errors[share] = mean_squared_error(
+            features(folder, "validation")[1], theirs.predict(features(folder, "validation")[0])
+        )
     theirs = Reference(alpha=ours.penalty).fit(x, y)
     assert ours.predict(records[2]) == pytest.approx(theirs.predict(features(folder, "test")[0]), abs=1e-6)
     assert errors[1.0] <= min(errors.values()) * 1.05  # the penalty is about the best of them in validation
