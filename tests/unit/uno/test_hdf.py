@@ -54,7 +54,7 @@ def frames() -> tuple[pd.DataFrame, pd.DataFrame]:
 @pytest.mark.parametrize("packed", [None, "zlib", "blosc:zlib"])
 @pytest.mark.parametrize("named", [True, False])
 def test_tables_of_pandas(tmp_path: Path, frames: Any, packed: str | None, named: bool) -> None:
-    """As the reference exports them: in several pieces, features without names; texts as columns of their own, or in a block."""
+    """As the reference exports them: in several pieces, features without names, texts as columns or in a block."""
     x, y = frames
     path = tmp_path / "x.h5"
     bare = x.set_axis([""] * GENES, axis=1)

@@ -50,7 +50,7 @@ def test_the_area_is_the_mean_of_the_curve() -> None:
     assert half == pytest.approx(curves.floor + (1 - curves.floor) / 2)
     assert viability(curves.middle - 60, curves) == pytest.approx(1)
     assert viability(curves.middle + 60, curves) == pytest.approx(curves.floor)
-    # A cell line that bears ten times the dose has an area larger by 1/6 of what the drug can do, in the middle of the range.
+    # In the middle of the range a cell line that bears ten times the dose has an area larger by 1/6 of what the drug can do.
     steep = Curves(np.array([-7.0, -6.0]), np.array([8.0, 8.0]), np.array([0.1, 0.1]))
     assert np.diff(area(steep)) == pytest.approx(0.9 / 6, abs=1e-6)
 
