@@ -12,7 +12,8 @@ First weights are Glorot's uniform ones, Keras' default, and biases zero, but fo
 mean response of the training samples where the reference's begins at zero. The reference draws masks of dropout in
 validation and in inference as well (its PermanentDropout); here they are drawn in training alone. A network that makes the
 mean of its answers out of hidden layers under dropout says less without it, eight layers of ReLU on (the shift of variance
-of Li et al., CVPR 2019, arXiv:1801.05134): on the generated data by 0.1 of 0.7 in the first epochs. A bias is under no dropout.
+of Li et al., CVPR 2019, arXiv:1801.05134): on the generated data by 0.1 of 0.7 in the first epochs. A bias is
+under no dropout.
 
 Works with Keras 2 and Keras 3.
 """
