@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from kit.stages.uno import blosc
 
 BLOCK = 32 * 2**20  # bytes of a block of rows, about
+ROUNDED = 1e-6  # by which an area in single precision may be above 1
 # What a pickle of plain values and of arrays of texts may name.
 HARMLESS = {
     **{(of, name): getattr(np, name) for of in ("numpy",) for name in ("ndarray", "dtype")},
@@ -133,7 +134,7 @@ class Store:
                 f"{where}: has no column {missing[0]}, but {', '.join(columns) or 'none'}; export it with agg_dose"
             )
         auc = np.asarray(columns["AUC"], dtype=np.float32)
-        wrong = ~((auc >= 0) & (auc <= 1))  # NaN as well
+        wrong = ~((auc >= 0) & (auc <= 1 + ROUNDED))  # NaN as well
         if wrong.any():
             row = int(wrong.argmax())
             raise UnoError(

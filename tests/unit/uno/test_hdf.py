@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,9 @@ def test_pickles_run_nothing(data: Path, capsys: pytest.CaptureFixture[str]) -> 
     with Store(data) as store, pytest.raises(UnoError, match=r"uno\.h5: model\.input_features: its pickle names \w+\.print"):
         store.shapes()
     assert capsys.readouterr().out == ""
+    ordered = OrderedDict([("cell.rnaseq", (942,)), ("drug.descriptors", (5270,))])
+    for protocol in range(6):  # the reference keeps its features in one
+        assert plain(pickle.dumps(ordered, protocol), "here") == ordered
     for bad in (b"", b"(dp0", b"garbage"):
         with pytest.raises(UnoError, match="there: is no pickle of plain values"):
             plain(bad, "there")
