@@ -27,7 +27,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     kit("run", "uno", "--size", "tiny", "--wait", env=env)
     (run,) = (base / "runs/uno").iterdir()
     kit("collect", str(run), env=env)
-    words = ("--out", str(base / "submissions"), "--organisation", "trial", "--allow-trial")
+    words = ("--to", str(base / "submissions"), "--organisation", "trial", "--allow-trial")
     kit("submission", "pack", str(run), *words, env=env)
     (submission,) = (base / "submissions").glob("*/*/*/*")
     return {"run": run, "submission": submission}
@@ -81,12 +81,12 @@ def test_labels_that_are_shuffled_end_at_chance(made: dict[str, Path], tmp_path:
         rows = np.load(tmp_path / f"rows/{name}.npy")
         rows["auc"] = np.random.default_rng(1).permutation(rows["auc"])
         np.save(tmp_path / f"rows/{name}.npy", rows)
-    words = ("--batch-size", "32", "--learning-rate", "0.0005", "--reference-batch", "64", "--epochs", "2")
-    stage(tmp_path, 2, *CODE, "train", "--data", "rows", "--out", "train", *words)
+    words = ("--batch-size", "32", "--learning-rate", "0.0005", "--reference-batch", "64", "--epochs", "1")
+    stage(tmp_path, 2, *CODE, "train", "--data", "rows", "--out", "train", "--warmup-epochs", "0.5", *words)
     stage(tmp_path, 2, *CODE, "infer", "--data", "rows", "--model-file", "train/model.weights.h5", "--out", "answers")
     said, test = np.load(tmp_path / "answers/predictions.npy"), np.load(tmp_path / "rows/test.npy")
     assert abs(np.corrcoef(said, test["auc"])[0, 1]) < 0.15
-    assert epochs(made["run"] / "train")[1]["val_pearson"] > 0.4
+    assert epochs(made["run"] / "train")[0]["val_pearson"] > 0.4
 
 
 NETWORK = """
