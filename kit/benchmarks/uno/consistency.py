@@ -1,0 +1,103 @@
+"""Does what a submission carries of a Uno run agree with itself? What can be computed again is computed again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kit.core.files import read_table
+from kit.core.schema import shortened
+from kit.training import judge
+
+SCORE, TRAIN = "score/score.json", "train/train.json"
+MOST_GROUPS = 100_000
+
+
+def contradictions(files: Mapping[str, Path]) -> Iterator[tuple[str, str]]:
+    """(file, what is wrong) of files of a run by their names, of which some may be missing.
+
+    Scores follow from the sums of each drug or cell line; a loss and a correlation bind each other.
+    """
+    for name, of in ((SCORE, of_score), (TRAIN, of_train)):
+        if name in files:
+            try:
+                yield from ((name, problem) for problem in of(read_table(files[name])))
+            except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, StopIteration) as error:
+                yield name, f"is not what a run leaves: {shortened(error)}"
+
+
+def of_score(said: dict[str, Any]) -> Iterator[str]:
+    from kit.stages.uno.score import BASELINES, conclusions
+    from kit.stages.uno.train import CENTRE
+
+    groups = said["per_group"]
+    if not 0 < len(groups) <= MOST_GROUPS:
+        yield f"has {len(groups)} groups, where 1 to {MOST_GROUPS} are expected"
+        return
+    rows = 0.0
+    for name, group in groups.items():
+        tables = {answer: np.asarray(sums, dtype=float) for answer, sums in group.items()}
+        if not {"network", *BASELINES} <= tables.keys() or any(t.shape != (8,) for t in tables.values()):
+            yield f"per_group.{name} lacks sums of the network or of a baseline"
+            return
+        count = float(tables["network"][2])
+        rows += count
+        # All are held against the same measurements, which lie between 0 and 1.
+        first = tables["network"][[2, 4, 6]]
+        if any(np.abs(t[[2, 4, 6]] - first).max() > 1e-6 for t in tables.values()):
+            yield f"per_group.{name}: its answers are not held against the same measurements"
+            return
+        if count < 1 or abs(first[1]) > CENTRE * count + 1e-6 or not 0 <= first[2] <= CENTRE**2 * count + 1e-6:
+            yield f"per_group.{name} holds no sums of areas from 0 to 1"
+            return
+        # The sum of squared errors is made of the other sums, and no mean error is above its root.
+        for answer, t in tables.items():
+            squares = t[5] + t[6] - 2 * t[7]
+            if abs(t[0] - squares) > 1e-6 * max(1.0, t[5]) or t[1] ** 2 > t[0] * count * (1 + 1e-6) + 1e-9:
+                yield f"per_group.{name}.{answer}: its sums cannot be of one set of answers"
+                return
+    if said["rows"] != rows:
+        yield f"rows is {said['rows']!r}, but the groups have {rows:g}"
+    for label, found, again in differing(said, conclusions(groups)):
+        yield f"{label} is {found!r}, but the sums of its groups say {again!r}"
+    for kind, share in said["shared"].items():
+        if not 0 <= share <= 1 or (kind == said["split"] and share > 0):
+            yield f"shared.{kind} is {share!r} in a split by {said['split']}"
+
+
+def of_train(said: dict[str, Any]) -> Iterator[str]:
+    yield from judge.contradictions(said, metric="val_loss", higher=False)
+    for prefix in ("", "val_"):
+        r2, pearson = said[f"{prefix}r2"], said[f"{prefix}pearson"]
+        # No answers explain more than the best line through them does.
+        if prefix and not r2 <= pearson**2 + 1e-9:
+            yield f"{prefix}r2 is {r2!r}, more than the square of {prefix}pearson, {pearson!r}"
+        if prefix and not said[f"{prefix}mae"] ** 2 <= said[f"{prefix}loss"] * (1 + 1e-9):
+            yield f"{prefix}mae is {said[f'{prefix}mae']!r}, more than the root of {prefix}loss, {said[f'{prefix}loss']!r}"
+    for kind in ("cell", "drug"):
+        both = set(said["used"]["training"][kind]) & set(said["used"]["validation"][kind])
+        if said["split"] == kind and both:
+            yield f"used: split by {kind}, but {len(both)} are in training and in validation"
+
+
+def differing(said: Any, again: Any, label: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """(label, said, computed) of every value that differs.
+
+    Ends of intervals may differ by a tenth of their width: versions of NumPy may draw other numbers from one seed.
+    """
+    if isinstance(again, dict):
+        for key, value in again.items():
+            there = said.get(key) if isinstance(said, dict) else None
+            yield from differing(there, value, f"{label}.{key}" if label else key)
+    elif label.endswith("interval"):
+        ends, found = np.asarray(again), np.atleast_1d(np.asarray(said, dtype=float))
+        if found.shape != ends.shape or not np.abs(found - ends).max() <= 0.1 * float(np.ptp(ends)) + 1e-9:
+            yield label, said, again
+    elif isinstance(again, float):
+        if not isinstance(said, int | float) or not abs(said - again) <= 1e-9:
+            yield label, said, again
+    elif said != again:
+        yield label, said, again

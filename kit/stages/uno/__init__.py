@@ -1,0 +1,1 @@
+"""The stages of CANDLE-UNO, which run in the image."""
