@@ -8,6 +8,7 @@ texts and numbers, and nothing else of them is run.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import pickle
 from collections.abc import Iterator
@@ -16,8 +17,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-
-from kit.stages.uno import blosc
 
 BLOCK = 32 * 2**20  # bytes of a block of rows, about
 ROUNDED = 1e-6  # by which an area in single precision may be above 1
@@ -175,25 +174,13 @@ class Store:
         size = data.dtype.itemsize * int(np.prod(data.shape[1:]))
         chunk = data.chunks[0] if data.chunks else 1
         step = chunk * max(1, BLOCK // (chunk * size))
-        filters = data.id.get_create_plist()
-        packed = [filters.get_filter(number)[0] for number in range(filters.get_nfilters())]
-        # Of a type with texts that h5py makes of the file's own; PyTables writes no other.
-        try:
-            for start in range(0, len(data), chunk if packed == [blosc.FILTER] else step):
-                if packed != [blosc.FILTER]:
-                    yield data[start : start + step]
-                    continue
-                mask, raw = data.id.read_direct_chunk((start, *(0,) * (data.ndim - 1)))
-                if data.ndim > 1 and data.chunks[1:] != data.shape[1:]:
-                    raise UnoError("is packed with Blosc in pieces of rows; ptrepack --complib=zlib rewrites it")
-                content = raw if mask else blosc.unpack(raw, chunk * size)
-                yield np.frombuffer(content, data.dtype).reshape(-1, *data.shape[1:])[: len(data) - start]
-        except UnoError as error:
-            raise UnoError(f"{where}: {error}") from None
-        except blosc.PackedError as error:
-            raise UnoError(f"{where}: rows from {start}: {error}; ptrepack --complib=zlib rewrites a whole file") from None
-        except (OSError, ValueError) as error:
-            raise UnoError(f"{where}: rows from {start} cannot be read ({error}); fetch or make it again") from None
+        know_filters(data, where)
+        for start in range(0, len(data), step):
+            try:
+                rows = data[start : start + step]
+            except (OSError, ValueError) as error:
+                raise UnoError(f"{where}: rows from {start} cannot be read ({error}); fetch or make it again") from None
+            yield rows
 
     def shapes(self) -> dict[str, int]:
         """Columns of the features by their kind, as the key `model` states them."""
@@ -208,6 +195,28 @@ class Store:
             return {str(name): int(shapes[kind][0]) for name, kind in inputs.items()}
         except (AttributeError, LookupError, TypeError, ValueError):
             raise UnoError(f"{self.path}: model: input_features {inputs} and feature_shapes {shapes} do not agree") from None
+
+
+def know_filters(data: Any, where: str) -> None:
+    """Makes HDF5 read what a dataset is packed with; UnoError where it cannot.
+
+    HDF5 itself knows few filters. The published file has Blosc with Snappy (pandas' complib "blosc:snappy",
+    uno_baseline_keras2.py of ECP-CANDLE/Benchmarks), which the package hdf5plugin adds to it.
+    """
+    import h5py
+
+    filters = data.id.get_create_plist()
+    packed = [filters.get_filter(number) for number in range(filters.get_nfilters())]
+    if all(h5py.h5z.filter_avail(number) for number, *_ in packed):
+        return
+    with contextlib.suppress(ImportError):
+        import hdf5plugin  # noqa: F401
+    for number, _, _, name in packed:
+        if not h5py.h5z.filter_avail(number):
+            raise UnoError(
+                f"{where}: is packed by a filter that is not known here, {number} ({name.decode(errors='replace')}); "
+                "install hdf5plugin, or rewrite the file with ptrepack --complib=zlib"
+            )
 
 
 PARTS = ("train", "val", "test")
