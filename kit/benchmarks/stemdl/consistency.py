@@ -1,0 +1,110 @@
+"""Does what a submission carries of a STEMDL run agree with itself? What can be computed again is computed again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kit.core.files import read_table
+from kit.core.schema import shortened
+from kit.stages.stemdl.network import dense_parameters, resnet_parameters
+from kit.stages.stemdl.statistics import CLASSIFIERS, density_conclusions, group_conclusions, tables
+from kit.training import judge
+
+SCORE, TRAIN, RECONSTRUCT = "score/score.json", "train/train.json", "reconstruct/train.json"
+MOST_UNITS = 100_000
+SUMS = ("network", "mean", "spread", "correlation", "stacks")
+
+
+def contradictions(files: Mapping[str, Path]) -> Iterator[tuple[str, str]]:
+    """(file, what is wrong) of files of a run by their names, of which some may be missing.
+
+    All scores of the space groups follow from the counts of each material, those of the densities from its sums; the
+    parameters of a network from its depth and width.
+    """
+    for name, of in ((SCORE, of_score), (TRAIN, of_train), (RECONSTRUCT, of_reconstruct)):
+        if name in files:
+            try:
+                yield from ((name, problem) for problem in of(read_table(files[name])))
+            except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
+                yield name, f"is not what a run leaves: {shortened(error)}"
+
+
+def of_score(said: dict[str, Any]) -> Iterator[str]:
+    groups, labels = said["groups"], said["labels"]
+    units = groups["per_unit"]
+    if not 0 < len(units) <= MOST_UNITS:
+        yield f"has {len(units)} materials, where 1 to {MOST_UNITS} are expected"
+        return
+    if labels != sorted(set(labels)) or not all(isinstance(label, int) and 1 <= label <= 230 for label in labels):
+        yield "labels are no list of space groups, each once, in their order"
+        return
+    counts = [count for unit in units.values() for who in CLASSIFIERS for count in unit[who].values()]
+    if any(not isinstance(count, int) or count < 1 for count in counts):
+        yield "groups.per_unit holds what is no count of stacks"
+        return
+    actual = {who: tables(units, labels, who).sum(axis=2) for who in CLASSIFIERS}
+    if any((actual[who] != actual["network"]).any() for who in CLASSIFIERS):
+        yield "groups.per_unit: network and baselines are not of the same stacks"
+        return
+    of_classes = {str(label): int(number) for label, number in zip(labels, actual["network"].sum(axis=0), strict=True)}
+    if said["classes"]["testing"] != of_classes:
+        yield f"classes.testing is {said['classes']['testing']}, but groups.per_unit come to {of_classes}"
+    present = [number for number in said["classes"]["training"].values() if number]
+    if said["imbalance"] != max(present) / min(present):
+        yield f"imbalance is {said['imbalance']!r}, but the classes of training say {max(present) / min(present)!r}"
+    for label, found, again in differing(groups, group_conclusions(units, labels), "groups"):
+        yield f"{label} is {found!r}, but the counts of its materials say {again!r}"
+    if said["density"]["stacks"]:
+        yield from of_density(said["density"], actual["network"].sum(axis=1), list(units))
+
+
+def of_density(said: dict[str, Any], stacks: np.ndarray[Any, Any], names: list[str]) -> Iterator[str]:
+    """Of the densities, whose materials and numbers of stacks are those of the space groups."""
+    units = said["per_unit"]
+    if list(units) != names or [unit["stacks"] for unit in units.values()] != stacks.tolist():
+        yield "density.per_unit is not of the stacks of groups.per_unit"
+        return
+    sums = np.array([[unit[key] for key in SUMS] for unit in units.values()], float)
+    if not np.isfinite(sums).all() or (sums[:, :3] < 0).any() or (np.abs(sums[:, 3]) > sums[:, 4] + 1e-9).any():
+        yield "density.per_unit holds what is no sum of squares or of correlations"
+        return
+    for label, found, again in differing(said, density_conclusions(units), "density"):
+        yield f"{label} is {found!r}, but the sums of its materials say {again!r}"
+
+
+def of_train(said: dict[str, Any]) -> Iterator[str]:
+    yield from judge.contradictions(said, metric="val_f1")
+    if said["parameters"] != (wanted := resnet_parameters(said["depth"], said["width"], len(said["labels"]))):
+        yield f"parameters is {said['parameters']!r}, but depth, width and labels say {wanted}"
+
+
+def of_reconstruct(said: dict[str, Any]) -> Iterator[str]:
+    if said.get("trained") is False:
+        return
+    yield from judge.contradictions(said, metric="val_correlation")
+    if said["parameters"] != (wanted := dense_parameters(said["growth"], said["blocks"])):
+        yield f"parameters is {said['parameters']!r}, but growth and blocks say {wanted}"
+
+
+def differing(said: Any, again: Any, label: str) -> Iterator[tuple[str, Any, Any]]:
+    """(label, said, computed) of every value that differs.
+
+    Ends of intervals may differ by a tenth of their width: versions of NumPy may draw other numbers from one seed.
+    """
+    if isinstance(again, dict):
+        for key, value in again.items():
+            yield from differing(said.get(key) if isinstance(said, dict) else None, value, f"{label}.{key}")
+    elif label.endswith("interval") or label.endswith("separation"):
+        ends, found = np.atleast_1d(again), np.atleast_1d(np.asarray(said, dtype=float))
+        allowed = 0.1 * float(np.ptp(ends)) + 1e-9 if len(ends) > 1 else 0.01
+        if found.shape != ends.shape or not np.abs(found - ends).max() <= allowed:
+            yield label, said, again
+    elif isinstance(again, float):
+        if not isinstance(said, int | float) or not abs(said - again) <= 1e-9:
+            yield label, said, again
+    elif said != again:
+        yield label, said, again

@@ -1,0 +1,1 @@
+"""The stages of STEMDL, as its image runs them."""
