@@ -26,7 +26,7 @@ help: ## list the targets
 	    [ "$$(id -u)" = 0 ] || { echo "python3-venv is missing: sudo apt-get install python3-venv"; exit 1; }; \
 	    apt-get update -qq; apt-get install -y -qq --no-install-recommends python3-venv git >/dev/null; }
 	@python3 -m venv .venv
-	@.venv/bin/pip install -q --disable-pip-version-check -e '.[cloudmask,dev]'
+	@.venv/bin/pip install -q --disable-pip-version-check -e '.[dev]'
 	@touch $@
 
 setup: .venv/.done ## the virtual environment, and with root the Docker engine and Apptainer where they are missing

@@ -120,7 +120,7 @@ def generate(folder: Path, parameters: Parameters, processes: int | None = None)
     try:
         import h5py  # noqa: F401
     except ImportError:
-        raise KitError("the generated data of stemdl need h5py; pip install 'science-kit[cloudmask]'") from None
+        raise KitError("the generated data of stemdl need h5py; pip install 'science-kit[stemdl]'") from None
     for key in ("raw_side", "orientations", "thicknesses", "materials"):
         if int(parameters[key]) < 1:
             raise KitError(f"parameter {key}: {parameters[key]!r}, where 1 or more is needed")

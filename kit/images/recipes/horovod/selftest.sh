@@ -9,5 +9,5 @@ assert hvd.size() == 2, hvd.size()
 total = hvd.allreduce(tf.constant(float(hvd.rank() + 1)), op=hvd.Sum)
 assert float(total) == 3.0, total
 '
-/opt/venv/bin/python3 -c 'import kit.stages.cloudmask'
+/opt/venv/bin/python3 -c 'import kit.stages.cloudmask, kit.stages.stemdl, kit.stages.tevolop, kit.stages.uno'
 mpirun --oversubscribe --bind-to none -n 1 kit-ranks --ranks 1 >/dev/null
