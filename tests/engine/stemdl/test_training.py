@@ -179,7 +179,7 @@ def test_a_run_at_tiny_is_valid_and_its_submission_accepted(run: tuple[Path, Pat
     directory, folder = run
     kit("submission", "check", str(folder), "--allow-trial")
     recorded = json.loads((directory / "run.json").read_text())
-    assert recorded["state"] == "valid"
+    assert recorded["state"]["name"] == "valid"
     found = {metric["name"]: metric["value"] for metric in recorded["metrics"]}
     assert found["margin"] >= 0
     assert found["density_margin"] >= 0
