@@ -14,7 +14,7 @@ SIZE ?= tiny
 SITE ?= local
 SUBMISSIONS ?= submissions
 
-.PHONY: help setup recipes images images/all submission test test/unit test/schedulers test/slurm test/gridengine test/browser test/engine lint docs site bench bench/submissions bench/relion bench/cloudmask bench/levers bench/repeats clean
+.PHONY: help setup recipes images images/all submission test test/unit test/schedulers test/slurm test/gridengine test/browser test/engine lint docs site bench bench/submissions bench/relion bench/cloudmask bench/science bench/levers bench/repeats clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z\/%-]+:.*## / {printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -123,6 +123,9 @@ bench/relion: images ## relion-basic against relion-accelerated (build/bench/rel
 
 bench/cloudmask: images ## CloudMask against the ancestor's scheme: train, infer, convert, memory (build/bench/cloudmask.json)
 	@.venv/bin/python bench/cloudmask.py
+
+bench/science: images ## STEMDL, CANDLE-UNO and TEvolOp against their references' schemes (build/bench/science.json)
+	@.venv/bin/python bench/science.py
 
 bench/levers: images ## measure compiler, flags, instruction set and memory in relion-accelerated (build/bench/levers.json)
 	@.venv/bin/python bench/levers.py
