@@ -1,8 +1,8 @@
-"""What networks of MLCommons Science gain on their references' schemes: `make bench/science` writes build/bench/science.json.
+"""What networks of MLCommons Science gain on their references' schemes: `make bench/science`, build/bench/science.json.
 
 Each `bench/NAME_reference.py` has a plain port of its reference's scheme, and runs it and the kit's in turn in one process
-of the image, on generated data of size `tiny`; its docstring says what it compares. Environment: BENCHMARKS (all that have one,
-with spaces between them), CORES (how many a process computes on; all).
+of the image, on generated data of size `tiny`; its docstring says what it compares. Environment: BENCHMARKS (all that have
+one, with spaces between them), CORES (how many a process computes on; all).
 """
 
 from __future__ import annotations

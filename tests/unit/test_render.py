@@ -29,6 +29,7 @@ WHOLE = [
     for benchmark in SIZES
     for site, runtime in (("local", "apptainer"), ("local", "docker"), ("local", "host"), ("example-slurm", "apptainer"))
 ]
+OTHERS = ("stemdl", "tevolop", "uno")  # like cloudmask but for their stages
 HEADS = [(site, benchmark) for site in site_files() for benchmark in SIZES]
 MARK = "# stages.jsonl is the record"
 
@@ -54,7 +55,9 @@ def script(
     monkeypatch.setattr("sys.argv", ["kit", "run", benchmark, "--site", site])
     if runtime != "apptainer":
         monkeypatch.setenv("KIT_RUNTIME", runtime)
-    request = Request(benchmark, SIZES[benchmark], site, partition, minutes=30, **usual(benchmark, site, partition))
+    request = Request(
+        benchmark, SIZES.get(benchmark, "tiny"), site, partition, minutes=30, **usual(benchmark, site, partition)
+    )
     text = launch.script(make_plan(request), Path("/work/run"), Path("/work/data"))
     text = re.sub(r"\S*/images/([a-z-]+)-[0-9a-f]{12}(\.recipe)?\.sif", r"/images/\1.sif", text)
     return re.sub(r"(kit/[a-z-]+):[0-9a-f]{12}\b", r"\1:HASH", text)
@@ -80,7 +83,7 @@ def accepted(text: str) -> None:
     assert checked.returncode == 0, checked.stdout
 
 
-@pytest.mark.parametrize(("benchmark", "site", "runtime"), WHOLE)
+@pytest.mark.parametrize(("benchmark", "site", "runtime"), [*WHOLE, *((name, "local", "apptainer") for name in OTHERS)])
 def test_golden_script(
     benchmark: str, site: str, runtime: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
