@@ -75,7 +75,7 @@ def test_the_network_learned_what_adding_cannot(made: dict[str, Path]) -> None:
 
 def test_labels_that_are_shuffled_end_at_chance(made: dict[str, Path], tmp_path: Path) -> None:
     """The same training, of areas that belong to other rows: it explains nothing of the test. Not a correlation of zero:
-    what is said is a function of 100 cell lines and 60 drugs, and so few may happen to agree, or not (measured: r = -0.17)."""
+    what is said is a function of 100 cell lines and 60 drugs, and so few may happen to agree, or not: r was -0.17."""
     shutil.copytree(made["run"] / "rows", tmp_path / "rows")
     for name in ("training", "validation"):
         rows = np.load(tmp_path / f"rows/{name}.npy")
