@@ -142,7 +142,8 @@ def main() -> None:
                     seconds[name].append(took)
     samples = given.steps * given.batch_size
     rates = {name: samples / statistics.median(took) for name, took in seconds.items()}
-    print(json.dumps({"unit": "samples/s", **rates, "kit_over_reference": rates["kit"] / rates["reference"]}))
+    best = {name: samples / min(took) for name, took in seconds.items()}  # where others use the machine as well
+    print(json.dumps({"unit": "samples/s", "median": rates, "best": best}))
 
 
 if __name__ == "__main__":
