@@ -36,7 +36,7 @@ def plan(benchmark: Benchmark, size_name: str, ranks: Sequence[int], epochs: int
         able = [name for name in benchmark_names() if load_benchmark(name).scaling]
         raise KitError(
             f"benchmark {benchmark.name}: has no scaling measurement: its benchmark.toml has no [scaling]; "
-            f"{', '.join(able) or 'none'} has one"
+            f"these have: {', '.join(able)}"
         )
     ranks = sorted(set(ranks))
     most = ranks[-1] if ranks else 0
