@@ -152,7 +152,7 @@ def completed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
         ("kit data make cloud", ["cloudmask"]),
         ("kit run relion --size t", ["tiny", "tutorial"]),
         ("kit run --size ds", ["ds1_sample", "ds1", "ds2", "ds1a"]),
-        ("kit run cloudmask --size ds", ["ds1_sample", "ds1", "ds2", "ds1a"]),
+        ("kit run cloudmask --size ds", ["ds1_sample", "ds1", "ds2"]),
         ("kit run relion --size ds", []),
         ("kit run relion --image relion-b", ["relion-basic"]),
         ("kit run cloudmask --image relion-b", []),
