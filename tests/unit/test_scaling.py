@@ -73,10 +73,8 @@ def test_ranks_that_make_no_curve_are_refused(ranks: list[int]) -> None:
 def test_bad_words_are_refused() -> None:
     assert "numbers separated by commas" in kit("scaling", "cloudmask", "--ranks", "1;2", code=1).stderr
     said = kit("scaling", "relion", "--ranks", "1,2", code=1).stderr
-    assert (
-        "relion: has no scaling measurement: its benchmark.toml has no [scaling]; these have: cloudmask, stemdl, tevolop, uno"
-        in said
-    )
+    assert "relion: has no scaling measurement" in said
+    assert "its benchmark.toml has no [scaling]; these have: cloudmask, stemdl, tevolop, uno" in said
     said = kit("scaling", "cloudmask", "--ranks", "1,2", "--image", "cloudmask-keras", "--dry-run", code=1).stderr
     assert "it runs one process; --ranks 1, with --threads 2" in said
 
