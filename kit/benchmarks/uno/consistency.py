@@ -14,6 +14,8 @@ from kit.training import judge
 
 SCORE, TRAIN = "score/score.json", "train/train.json"
 MOST_GROUPS = 100_000
+# By which what double precision sums up may differ from what follows exactly; its square, of squares.
+ROUNDED = 1e-6
 
 
 def contradictions(files: Mapping[str, Path]) -> Iterator[tuple[str, str]]:
@@ -34,10 +36,15 @@ def of_score(said: dict[str, Any]) -> Iterator[str]:
     from kit.stages.uno.train import CENTRE
 
     groups = said["per_group"]
+    kind = "cell" if said["split"] == "cell" else "drug"
+    if said["group"] != kind:
+        yield f"group is {said['group']!r}, where a split by {said['split']} is scored by {kind}"
+        return
     if not 0 < len(groups) <= MOST_GROUPS:
         yield f"has {len(groups)} groups, where 1 to {MOST_GROUPS} are expected"
         return
     rows = 0.0
+    means = []
     for name, group in groups.items():
         tables = {answer: np.asarray(sums, dtype=float) for answer, sums in group.items()}
         if not {"network", *BASELINES} <= tables.keys() or any(t.shape != (8,) for t in tables.values()):
@@ -59,6 +66,25 @@ def of_score(said: dict[str, Any]) -> Iterator[str]:
             if abs(t[0] - squares) > 1e-6 * max(1.0, t[5]) or t[1] ** 2 > t[0] * count * (1 + 1e-6) + 1e-9:
                 yield f"per_group.{name}.{answer}: its sums cannot be of one set of answers"
                 return
+            spread = t[5] / count - (t[3] / count) ** 2
+            wanted = t[6] / count - (t[4] / count) ** 2
+            both = t[7] / count - t[3] * t[4] / count**2
+            least = ROUNDED**2 * max(1.0, t[5] / count)  # by which rounding moves a mean of squares
+            # Cauchy and Schwarz: answers vary with what was measured no more than both vary.
+            if spread < -least or wanted < -least or both**2 > (max(spread, 0) + least) * (max(wanted, 0) + least):
+                yield f"per_group.{name}.{answer}: its sums cannot be of one set of answers"
+                return
+            # The mean of all, and that of the group's own drug or cell line, are one area each in a group.
+            if answer in ("mean", f"{kind}_mean") and (spread > least or abs(t[3]) > (CENTRE + ROUNDED) * count):
+                yield f"per_group.{name}.{answer}: its sums are not those of one mean of areas"
+                return
+        means.append(tables["mean"][3] / count)
+        # No training row is of a drug (cell line) of the test in a split by them: the mean of all stands in.
+        if said["split"] == kind and abs(tables[f"{kind}_mean"][3] / count - means[-1]) > ROUNDED:
+            yield f"per_group.{name}.{kind}_mean is not the mean of all, but no {kind} of a test by {kind} has another"
+            return
+    if np.ptp(means) > ROUNDED:
+        yield f"per_group: the answer of mean is {min(means) + CENTRE} to {max(means) + CENTRE}, where it is one for all groups"
     if said["rows"] != rows:
         yield f"rows is {said['rows']!r}, but the groups have {rows:g}"
     for label, found, again in differing(said, conclusions(groups)):
