@@ -12,7 +12,7 @@ from kit.core.files import read_table
 from kit.core.schema import shortened
 from kit.training import judge
 
-SCORE, TRAIN = "score/score.json", "train/train.json"
+TRAIN, INFER, SCORE = "train/train.json", "answers/infer.json", "score/score.json"
 MOST_GROUPS = 100_000
 # By which what double precision sums up may differ from what follows exactly; its square, of squares.
 ROUNDED = 1e-6
@@ -21,14 +21,47 @@ ROUNDED = 1e-6
 def contradictions(files: Mapping[str, Path]) -> Iterator[tuple[str, str]]:
     """(file, what is wrong) of files of a run by their names, of which some may be missing.
 
-    Scores follow from the sums of each drug or cell line; a loss and a correlation bind each other.
+    Scores follow from the sums of each drug or cell line; a loss and a correlation bind each other; and what two files say
+    of one thing is one.
     """
-    for name, of in ((SCORE, of_score), (TRAIN, of_train)):
+    tables = {}
+    for name in (TRAIN, INFER, SCORE):
         if name in files:
             try:
-                yield from ((name, problem) for problem in of(read_table(files[name])))
+                tables[name] = read_table(files[name])
+                yield from ((name, problem) for problem in CHECKS.get(name, nothing)(tables[name]))
             except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, StopIteration) as error:
+                tables.pop(name, None)
                 yield name, f"is not what a run leaves: {shortened(error)}"
+    try:
+        yield from together(tables)
+    except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, StopIteration) as error:
+        yield SCORE, f"is not what a run leaves: {shortened(error)}"
+
+
+def together(tables: Mapping[str, dict[str, Any]]) -> Iterator[tuple[str, str]]:
+    """What only two files together can say."""
+    from kit.stages.uno.train import CENTRE
+
+    for one, other, keys in ((SCORE, TRAIN, ["split"]), (INFER, SCORE, ["rows"]), (INFER, TRAIN, ["ranks", "backend"])):
+        if one in tables and other in tables:
+            for key in keys:
+                if tables[one][key] != tables[other][key]:
+                    yield one, f"{key} is {tables[one][key]!r}, but {other} has {tables[other][key]!r}"
+    if TRAIN in tables and SCORE in tables:
+        # The network starts at the mean of the training rows, which is the first of the baselines.
+        first = tables[TRAIN]["first_answer"]
+        mean = next(iter(tables[SCORE]["per_group"].values()))["mean"]
+        if not abs(mean[3] / mean[2] + CENTRE - first) <= ROUNDED:
+            yield (
+                SCORE,
+                f"the baseline mean answers {mean[3] / mean[2] + CENTRE:.9g}, but {TRAIN} has first_answer {first!r}",
+            )
+
+
+def nothing(said: dict[str, Any]) -> Iterator[str]:
+    """Of a file that says nothing which follows from the rest of it."""
+    return iter(())
 
 
 def of_score(said: dict[str, Any]) -> Iterator[str]:
@@ -84,7 +117,8 @@ def of_score(said: dict[str, Any]) -> Iterator[str]:
             yield f"per_group.{name}.{kind}_mean is not the mean of all, but no {kind} of a test by {kind} has another"
             return
     if np.ptp(means) > ROUNDED:
-        yield f"per_group: the answer of mean is {min(means) + CENTRE} to {max(means) + CENTRE}, where it is one for all groups"
+        low, high = min(means) + CENTRE, max(means) + CENTRE
+        yield f"per_group: the answer of mean is {low:.6g} to {high:.6g}, where it is one for all groups"
     if said["rows"] != rows:
         yield f"rows is {said['rows']!r}, but the groups have {rows:g}"
     for label, found, again in differing(said, conclusions(groups)):
@@ -107,6 +141,9 @@ def of_train(said: dict[str, Any]) -> Iterator[str]:
         both = set(said["used"]["training"][kind]) & set(said["used"]["validation"][kind])
         if said["split"] == kind and both:
             yield f"used: split by {kind}, but {len(both)} are in training and in validation"
+
+
+CHECKS = {TRAIN: of_train, SCORE: of_score}
 
 
 def differing(said: Any, again: Any, label: str = "") -> Iterator[tuple[str, Any, Any]]:

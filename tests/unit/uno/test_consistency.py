@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kit.benchmarks.uno.consistency import SCORE, TRAIN, contradictions
+from kit.benchmarks.uno.consistency import INFER, SCORE, TRAIN, contradictions
 from kit.stages.uno.score import BASELINES, conclusions, sums_of
 
 Table = dict[str, Any]
@@ -40,7 +40,11 @@ def trained() -> Table:
     return {"warm_seconds": clocks, "input_share": 0.1, **target, **values, **held, **facts, "split": "cell", "used": used}
 
 
-WRITTEN = {SCORE: scored, TRAIN: trained}
+def inferred() -> Table:
+    return {"rows": 90, "ranks": 2, "backend": "horovod"}
+
+
+WRITTEN = {TRAIN: trained, INFER: inferred, SCORE: scored}
 
 
 def found(tmp_path: Path, name: str, change: Callable[[Table], object] | None = None) -> list[tuple[str, str]]:
@@ -142,3 +146,43 @@ def test_number_that_was_edited(tmp_path: Path, name: str, change: Callable[[Tab
     problems = found(tmp_path, name, change)
     assert {file for file, _ in problems} == {name}
     assert any(said in problem for _, problem in problems), problems
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "said"),
+    [
+        (SCORE, lambda t: t.update(split="random"), f"split is 'random', but {TRAIN} has 'cell'"),
+        (INFER, lambda t: t.update(rows=89), f"rows is 89, but {SCORE} has 90"),
+        (INFER, lambda t: t.update(ranks=4), f"ranks is 4, but {TRAIN} has 2"),
+        (INFER, lambda t: t.update(backend="single"), f"backend is 'single', but {TRAIN} has 'horovod'"),
+        (SCORE, lambda t: t["per_group"].update(mean_of=1), "is not what a run leaves"),
+        (SCORE, lambda t: another_mean(t), f"the baseline mean answers 0.05, but {TRAIN} has first_answer 0.47"),
+        (INFER, lambda t: t.pop("ranks"), "is not what a run leaves"),
+    ],
+)
+def test_files_that_do_not_go_together(tmp_path: Path, name: str, change: Callable[[Table], object], said: str) -> None:
+    tables = {name: make() for name, make in WRITTEN.items()}
+    tables[TRAIN].update(first_answer=0.47, ranks=2, backend="horovod")
+    tables[SCORE].update(split="cell", group="cell", shared={"cell": 0.0, "drug": 1.0, "pair": 0.0})
+    for group in tables[SCORE]["per_group"].values():
+        group["cell_mean"] = group["mean"]
+    tables[SCORE].update(conclusions(tables[SCORE]["per_group"]))
+    files = {name: tmp_path / Path(name).name for name in tables}
+    for one, path in files.items():
+        path.write_text(json.dumps(tables[one]))
+    assert list(contradictions(files)) == []
+    change(tables[name])
+    files[name].write_text(json.dumps(tables[name]))
+    problems = list(contradictions(files))
+    assert any(said in problem for _, problem in problems), problems
+
+
+def another_mean(table: Table) -> None:
+    """A mean far off what was measured, one and the same in all groups, with all that follows from it."""
+    for group in table["per_group"].values():
+        n, wanted, squares = group["mean"][2], group["mean"][4], group["mean"][6]
+        said = -0.45
+        errors = n * said**2 - 2 * said * wanted + squares
+        group["mean"] = [errors, 0.0, n, n * said, wanted, n * said**2, squares, said * wanted]
+        group["cell_mean"] = group["mean"]
+    table.update(conclusions(table["per_group"]))
