@@ -173,6 +173,34 @@ def test_the_score_is_made_again_of_the_evidence(run: Path, tmp_path: Path) -> N
     assert again() == [("evidence-form", "evidence/predictions.npy", "is no array of NumPy")]
 
 
+@pytest.mark.parametrize(
+    ("change", "label"),
+    [
+        (lambda table: table["network"].update(mae=0.001), "network.mae"),
+        (lambda table: table["drug_mean"].update(r2=-0.5), "drug_mean.r2"),
+        (lambda table: table["ridge"].update(r2=-0.5), "ridge.r2"),
+        (lambda table: table.update(margin=5.0), "margin"),
+        (lambda table: table.update(margin_interval=[4.0, 5.0]), "margin_interval"),
+        (lambda table: table["shared"].update(pair=0.5), "shared.pair"),
+        (lambda table: table.update(ceiling=0.5), "ceiling"),
+        (lambda table: table.update(rows=3), "rows"),
+        (lambda table: table.update(split="cell"), "split"),
+    ],
+)
+@pytest.mark.parametrize("run", ["random"], indirect=True)
+def test_all_scores_are_compared_with_other_data_too(run: Path, change: Callable[[Any], object], label: str) -> None:
+    """And pass where they differ by what rounding does."""
+    write_predictions(run, run / "predictions.npy")
+    files = {"evidence/predictions.npy": run / "predictions.npy", "score/score.json": run / "score/score.json"}
+    parameters = {"split": "random", "data_seed": 1, "truth": "data/truth.h5"}
+    edited(run, "score/score.json", lambda table: table["ridge"].update(r2=table["ridge"]["r2"] + 1e-5))
+    assert list(score_again(files, run / "data", parameters, False)) == []
+    edited(run, "score/score.json", change)
+    ((rule, name, problem),) = score_again(files, run / "data", parameters, False)
+    assert (rule, name) == ("evidence-score", "score/score.json")
+    assert problem.startswith(f"{label} is ")
+
+
 def test_sizes_and_gates() -> None:
     benchmark = load_benchmark("uno")
     gates = {metric.name: metric for metric in benchmark.metrics}
