@@ -206,7 +206,11 @@ def test_sizes_and_gates() -> None:
     gates = {metric.name: metric for metric in benchmark.metrics}
     assert gates["parameters"].reference == PARAMETERS == 16_224_001
     assert gates["parameters"].problem(21_275_001)  # the default Uno, with doses and pairs of drugs
-    assert gates["margin"].problem(-0.01)
+    for name in benchmark.sizes:
+        # What a network does not know of cell lines and drugs never seen is a result, and no failure.
+        margin = next(metric for metric in benchmark.metrics_at(name) if metric.name == "margin")
+        assert bool(margin.problem(-0.01)) == (name in ("tiny", "small", "top21")), name
+        assert (margin.at_least is None) or margin.source.startswith("the kit's own rule")
     published = {metric.name: metric for metric in benchmark.metrics_at("top21")}
     assert published["validation_loss"].problem(0.0055)
     assert not published["validation_loss"].problem(0.005335)
