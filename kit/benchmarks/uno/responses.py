@@ -126,8 +126,8 @@ def write(
     samples = np.array([f"CCLE.GEN{number:05d}" for number in range(len(of.genes))], dtype="S30")
     names = np.array([f"GEN.{number:05d}" for number in range(len(of.descriptors))], dtype="S10")
     ends = np.cumsum([0, *counts])
-    partial = folder / f"{FILE}.partial"
-    with h5py.File(partial, "w") as file, h5py.File(folder / TRUTH, "w") as known:
+    partial, partial_truth = folder / f"{FILE}.partial", folder / f"{TRUTH}.partial"
+    with h5py.File(partial, "w") as file, h5py.File(partial_truth, "w") as known:
         label(file, CLASS="GROUP", PYTABLES_FORMAT_VERSION="2.1", TITLE="", VERSION="1.0")
         for part, start, end in zip(PARTS, ends, ends[1:], strict=False):
             here = slice(start, end)
@@ -140,6 +140,7 @@ def write(
         model.attrs.update({"nblocks": np.int64(0), "ndim": np.int64(2)})
         model.attrs["input_features"] = pickled({"cell.rnaseq": "cell.rnaseq", "drug1.descriptors": "drug.descriptors"})
         model.attrs["feature_shapes"] = pickled({"cell.rnaseq": (GENES,), "drug.descriptors": (DESCRIPTORS,)})
+    partial_truth.rename(folder / TRUTH)
     partial.rename(folder / FILE)
 
 

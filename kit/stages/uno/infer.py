@@ -87,4 +87,11 @@ def infer(data: Path, model_file: Path, out: Path, batch_size: int, backend: str
             "oversubscribed": oversubscribed,
             "samples_per_second": sum(count / max(seconds, 1e-9) for seconds, count in speeds),
         }
-        (out / "infer.json").write_text(json.dumps(facts, indent=1) + "\n")
+        write_facts(out / "infer.json", facts)
+
+
+def write_facts(path: Path, facts: dict[str, Any]) -> None:
+    """Writes JSON, whole or not at all: a file that was cut off would pass for a stage that ended."""
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(facts, indent=1) + "\n")
+    partial.rename(path)

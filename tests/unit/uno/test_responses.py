@@ -104,3 +104,13 @@ def test_more_rows_than_pairs_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="some pairs would come twice"):
         responses.generate(tmp_path, {**PARAMETERS, "training_rows": 1200})
     assert not list(tmp_path.iterdir())
+
+
+def test_a_generation_that_is_cut_off_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(responses, "responses", full)
+    with pytest.raises(OSError, match="no space left"):
+        responses.generate(tmp_path, {**PARAMETERS, "training_rows": 20})
+    assert not {responses.FILE, responses.TRUTH} & {path.name for path in tmp_path.iterdir()}
