@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kit.benchmarks import Parameters
+from kit.core.errors import KitError
 from kit.stages.uno.hdf import PARTS
 from kit.stages.uno.network import DESCRIPTORS, GENES
 
@@ -95,7 +96,11 @@ def curves_of(of: World, cells: NDArray[np.int64], drugs: NDArray[np.int64], int
 
 
 def generate(folder: Path, parameters: Parameters) -> None:
-    """Writes FILE and TRUTH: pairs of cell lines and drugs, none twice, in random order."""
+    """Writes FILE and TRUTH: pairs of cell lines and drugs, none twice, in random order. KitError without h5py."""
+    try:
+        import h5py  # noqa: F401
+    except ImportError:
+        raise KitError("the generated data of uno need h5py; pip install 'science-kit[uno]'") from None
     cells, drugs, seed = (int(parameters[key]) for key in ("cells", "drugs", "data_seed"))
     counts = [int(parameters[f"{split}_rows"]) for split in ("training", "validation", "test")]
     interaction, noise = float(parameters["interaction"]), float(parameters["noise"])

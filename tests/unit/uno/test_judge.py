@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -135,6 +136,13 @@ def twice(rows: Any) -> Any:
 def test_what_cannot_be_is_refused(run: Path, spoil: Callable[[Path], object], message: str) -> None:
     spoil(run)
     with pytest.raises(KitError, match=message):
+        judge(run, 2)
+
+
+@pytest.mark.parametrize("run", ["cell"], indirect=True)
+def test_without_h5py_the_package_that_brings_it_is_named(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    with pytest.raises(KitError, match=r"pip install 'science-kit\[uno\]'"):
         judge(run, 2)
 
 
