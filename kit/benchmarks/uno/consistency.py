@@ -12,21 +12,56 @@ from kit.core.files import read_table
 from kit.core.schema import shortened
 from kit.training import judge
 
-SCORE, TRAIN = "score/score.json", "train/train.json"
+TRAIN, INFER, SCORE = "train/train.json", "answers/infer.json", "score/score.json"
 MOST_GROUPS = 100_000
+# By which what double precision sums up may differ from what follows exactly; its square, of squares.
+ROUNDED = 1e-6
 
 
 def contradictions(files: Mapping[str, Path]) -> Iterator[tuple[str, str]]:
     """(file, what is wrong) of files of a run by their names, of which some may be missing.
 
-    Scores follow from the sums of each drug or cell line; a loss and a correlation bind each other.
+    Scores follow from the sums of each drug or cell line; a loss and a correlation bind each other; and what two files say
+    of one thing is one.
     """
-    for name, of in ((SCORE, of_score), (TRAIN, of_train)):
+    tables = {}
+    for name in (TRAIN, INFER, SCORE):
         if name in files:
             try:
-                yield from ((name, problem) for problem in of(read_table(files[name])))
+                tables[name] = read_table(files[name])
+                yield from ((name, problem) for problem in CHECKS.get(name, nothing)(tables[name]))
             except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, StopIteration) as error:
+                tables.pop(name, None)
                 yield name, f"is not what a run leaves: {shortened(error)}"
+    try:
+        yield from together(tables)
+    except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, StopIteration) as error:
+        yield SCORE, f"is not what a run leaves: {shortened(error)}"
+
+
+def together(tables: Mapping[str, dict[str, Any]]) -> Iterator[tuple[str, str]]:
+    """What only two files together can say."""
+    from kit.stages.uno.train import CENTRE
+
+    for one, other, keys in ((SCORE, TRAIN, ["split"]), (INFER, SCORE, ["rows"]), (INFER, TRAIN, ["ranks", "backend"])):
+        if one in tables and other in tables:
+            for key in keys:
+                if tables[one][key] != tables[other][key]:
+                    yield one, f"{key} is {tables[one][key]!r}, but {other} has {tables[other][key]!r}"
+    if TRAIN in tables and SCORE in tables:
+        # The network starts at the mean of the training rows, which is the first of the baselines.
+        first = tables[TRAIN]["first_answer"]
+        mean = next(iter(tables[SCORE]["per_group"].values()))["mean"]
+        if not abs(mean[3] / mean[2] + CENTRE - first) <= ROUNDED:
+            yield (
+                SCORE,
+                f"the baseline mean answers {mean[3] / mean[2] + CENTRE:.9g}, but {TRAIN} has first_answer {first!r}",
+            )
+
+
+def nothing(said: dict[str, Any]) -> Iterator[str]:
+    """Of a file that says nothing which follows from the rest of it."""
+    return iter(())
 
 
 def of_score(said: dict[str, Any]) -> Iterator[str]:
@@ -34,10 +69,15 @@ def of_score(said: dict[str, Any]) -> Iterator[str]:
     from kit.stages.uno.train import CENTRE
 
     groups = said["per_group"]
+    kind = "cell" if said["split"] == "cell" else "drug"
+    if said["group"] != kind:
+        yield f"group is {said['group']!r}, where a split by {said['split']} is scored by {kind}"
+        return
     if not 0 < len(groups) <= MOST_GROUPS:
         yield f"has {len(groups)} groups, where 1 to {MOST_GROUPS} are expected"
         return
     rows = 0.0
+    means = []
     for name, group in groups.items():
         tables = {answer: np.asarray(sums, dtype=float) for answer, sums in group.items()}
         if not {"network", *BASELINES} <= tables.keys() or any(t.shape != (8,) for t in tables.values()):
@@ -59,6 +99,26 @@ def of_score(said: dict[str, Any]) -> Iterator[str]:
             if abs(t[0] - squares) > 1e-6 * max(1.0, t[5]) or t[1] ** 2 > t[0] * count * (1 + 1e-6) + 1e-9:
                 yield f"per_group.{name}.{answer}: its sums cannot be of one set of answers"
                 return
+            spread = t[5] / count - (t[3] / count) ** 2
+            wanted = t[6] / count - (t[4] / count) ** 2
+            both = t[7] / count - t[3] * t[4] / count**2
+            least = ROUNDED**2 * max(1.0, t[5] / count)  # by which rounding moves a mean of squares
+            # Cauchy and Schwarz: answers vary with what was measured no more than both vary.
+            if spread < -least or wanted < -least or both**2 > (max(spread, 0) + least) * (max(wanted, 0) + least):
+                yield f"per_group.{name}.{answer}: its sums cannot be of one set of answers"
+                return
+            # The mean of all, and that of the group's own drug or cell line, are one area each in a group.
+            if answer in ("mean", f"{kind}_mean") and (spread > least or abs(t[3]) > (CENTRE + ROUNDED) * count):
+                yield f"per_group.{name}.{answer}: its sums are not those of one mean of areas"
+                return
+        means.append(tables["mean"][3] / count)
+        # No training row is of a drug (cell line) of the test in a split by them: the mean of all stands in.
+        if said["split"] == kind and abs(tables[f"{kind}_mean"][3] / count - means[-1]) > ROUNDED:
+            yield f"per_group.{name}.{kind}_mean is not the mean of all, but no {kind} of a test by {kind} has another"
+            return
+    if np.ptp(means) > ROUNDED:
+        low, high = min(means) + CENTRE, max(means) + CENTRE
+        yield f"per_group: the answer of mean is {low:.6g} to {high:.6g}, where it is one for all groups"
     if said["rows"] != rows:
         yield f"rows is {said['rows']!r}, but the groups have {rows:g}"
     for label, found, again in differing(said, conclusions(groups)):
@@ -83,21 +143,24 @@ def of_train(said: dict[str, Any]) -> Iterator[str]:
             yield f"used: split by {kind}, but {len(both)} are in training and in validation"
 
 
-def differing(said: Any, again: Any, label: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """(label, said, computed) of every value that differs.
+CHECKS = {TRAIN: of_train, SCORE: of_score}
+
+
+def differing(said: Any, again: Any, label: str = "", rounded: float = 1e-9) -> Iterator[tuple[str, Any, Any]]:
+    """(label, said, computed) of every value that differs, a number by more than `rounded`.
 
     Ends of intervals may differ by a tenth of their width: versions of NumPy may draw other numbers from one seed.
     """
     if isinstance(again, dict):
         for key, value in again.items():
             there = said.get(key) if isinstance(said, dict) else None
-            yield from differing(there, value, f"{label}.{key}" if label else key)
+            yield from differing(there, value, f"{label}.{key}" if label else key, rounded)
     elif label.endswith("interval"):
         ends, found = np.asarray(again), np.atleast_1d(np.asarray(said, dtype=float))
-        if found.shape != ends.shape or not np.abs(found - ends).max() <= 0.1 * float(np.ptp(ends)) + 1e-9:
+        if found.shape != ends.shape or not np.abs(found - ends).max() <= 0.1 * float(np.ptp(ends)) + rounded:
             yield label, said, again
     elif isinstance(again, float):
-        if not isinstance(said, int | float) or not abs(said - again) <= 1e-9:
+        if not isinstance(said, int | float) or not abs(said - again) <= rounded:
             yield label, said, again
     elif said != again:
         yield label, said, again

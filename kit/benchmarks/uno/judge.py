@@ -33,6 +33,8 @@ def judge(directory: Path, ranks: int) -> None:
     try:
         with Store(directory / "data" / FILE) as store:
             said = [store.responses(f"y_{part}") for part in PARTS]
+    except ImportError:
+        raise KitError("the data of uno are read with h5py; pip install 'science-kit[uno]'") from None
     except ValueError as error:
         raise KitError(str(error)) from None
     named = {name: names(rows[name], said, f"rows/{name}.npy") for name in SPLITS}

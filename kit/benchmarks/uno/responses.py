@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kit.benchmarks import Parameters
+from kit.core.errors import KitError
 from kit.stages.uno.hdf import PARTS
 from kit.stages.uno.network import DESCRIPTORS, GENES
 
@@ -95,7 +96,11 @@ def curves_of(of: World, cells: NDArray[np.int64], drugs: NDArray[np.int64], int
 
 
 def generate(folder: Path, parameters: Parameters) -> None:
-    """Writes FILE and TRUTH: pairs of cell lines and drugs, none twice, in random order."""
+    """Writes FILE and TRUTH: pairs of cell lines and drugs, none twice, in random order. KitError without h5py."""
+    try:
+        import h5py  # noqa: F401
+    except ImportError:
+        raise KitError("the generated data of uno need h5py; pip install 'science-kit[uno]'") from None
     cells, drugs, seed = (int(parameters[key]) for key in ("cells", "drugs", "data_seed"))
     counts = [int(parameters[f"{split}_rows"]) for split in ("training", "validation", "test")]
     interaction, noise = float(parameters["interaction"]), float(parameters["noise"])
@@ -126,8 +131,8 @@ def write(
     samples = np.array([f"CCLE.GEN{number:05d}" for number in range(len(of.genes))], dtype="S30")
     names = np.array([f"GEN.{number:05d}" for number in range(len(of.descriptors))], dtype="S10")
     ends = np.cumsum([0, *counts])
-    partial = folder / f"{FILE}.partial"
-    with h5py.File(partial, "w") as file, h5py.File(folder / TRUTH, "w") as known:
+    partial, partial_truth = folder / f"{FILE}.partial", folder / f"{TRUTH}.partial"
+    with h5py.File(partial, "w") as file, h5py.File(partial_truth, "w") as known:
         label(file, CLASS="GROUP", PYTABLES_FORMAT_VERSION="2.1", TITLE="", VERSION="1.0")
         for part, start, end in zip(PARTS, ends, ends[1:], strict=False):
             here = slice(start, end)
@@ -140,6 +145,7 @@ def write(
         model.attrs.update({"nblocks": np.int64(0), "ndim": np.int64(2)})
         model.attrs["input_features"] = pickled({"cell.rnaseq": "cell.rnaseq", "drug1.descriptors": "drug.descriptors"})
         model.attrs["feature_shapes"] = pickled({"cell.rnaseq": (GENES,), "drug.descriptors": (DESCRIPTORS,)})
+    partial_truth.rename(folder / TRUTH)
     partial.rename(folder / FILE)
 
 

@@ -16,6 +16,8 @@ from kit.stages.ml.weights import ORDER
 from kit.stages.uno.network import PARAMETERS, uno
 from kit.stages.uno.rows import Rows
 
+AGAIN = "the stage train writes such a file: run it again, or name its model.weights.h5 with --model-file"
+
 
 def trained(path: Path) -> Any:
     """The network with the weights of a training; ValueError for a file of another one."""
@@ -24,17 +26,17 @@ def trained(path: Path) -> Any:
     try:
         with h5py.File(path, "r", locking=False) as file:
             arrays = [file[name][()] for name in json.loads(file.attrs[ORDER])]
-    except (OSError, KeyError) as error:
-        raise ValueError(f"{path}: holds no weights of a training ({error})") from None
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: holds no weights of a training ({error}); {AGAIN}") from None
     model = uno()
     weights = [array for array in arrays if array.dtype.kind == "f"]  # without the counters of dropout
     own = [weight for weight in model.weights if str(weight.dtype).find("float") >= 0]
     if [array.shape for array in weights] != [tuple(weight.shape) for weight in own]:
         total = sum(array.size for array in weights)
-        raise ValueError(f"{path}: has weights of another network: {total} numbers, not {PARAMETERS}")
+        raise ValueError(f"{path}: has weights of another network: {total} numbers, not {PARAMETERS}; {AGAIN}")
     for weight, array in zip(own, weights, strict=True):
         if not np.isfinite(array).all():
-            raise ValueError(f"{path}: has weights that are not finite")
+            raise ValueError(f"{path}: has weights that are not finite; train again, at a lower learning_rate")
         weight.assign(array)
     return model
 
@@ -87,4 +89,11 @@ def infer(data: Path, model_file: Path, out: Path, batch_size: int, backend: str
             "oversubscribed": oversubscribed,
             "samples_per_second": sum(count / max(seconds, 1e-9) for seconds, count in speeds),
         }
-        (out / "infer.json").write_text(json.dumps(facts, indent=1) + "\n")
+        write_facts(out / "infer.json", facts)
+
+
+def write_facts(path: Path, facts: dict[str, Any]) -> None:
+    """Writes JSON, whole or not at all: a file that was cut off would pass for a stage that ended."""
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(facts, indent=1) + "\n")
+    partial.rename(path)

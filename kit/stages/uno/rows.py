@@ -51,5 +51,13 @@ class Rows(Shards):
 
 def prepared(folder: Path) -> dict[str, Any]:
     """What the stage prepare says of its rows."""
-    found: dict[str, Any] = json.loads((folder / "prepared.json").read_text())
+    path = folder / "prepared.json"
+    try:
+        found = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise ValueError(f"{path}: missing; the stage prepare writes it") from None
+    except ValueError as error:  # of JSON or of UTF-8
+        raise ValueError(f"{path}: not JSON ({error}); run the stage prepare again") from None
+    if not isinstance(found, dict):
+        raise ValueError(f"{path}: holds no JSON object; run the stage prepare again")
     return found

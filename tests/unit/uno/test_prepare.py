@@ -20,6 +20,7 @@ from kit.stages.uno.hdf import PARTS, Store, UnoError
 from kit.stages.uno.network import DESCRIPTORS, GENES
 from kit.stages.uno.prepare import prepare
 from kit.stages.uno.rows import RECORD, SPLITS, Rows
+from kit.stages.uno.rows import prepared as facts_of
 
 
 def test_rows_are_those_of_the_file(generated: Path, prepared: dict[str, Path]) -> None:
@@ -180,3 +181,19 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
     found = subprocess.run(words, capture_output=True, text=True, check=True)
     assert int(found.stdout) * 1024 < 110e6
     assert sum(path.stat().st_size for path in (tmp_path / "rows").iterdir()) < 3e6
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, r"prepared\.json: missing; the stage prepare writes it"),
+        (b'{"split": ', r"prepared\.json: not JSON .*; run the stage prepare again"),
+        (b"\xff", r"prepared\.json: not JSON .*; run the stage prepare again"),
+        (b"[]", r"prepared\.json: holds no JSON object; run the stage prepare again"),
+    ],
+)
+def test_damaged_facts_are_named_with_the_way_out(tmp_path: Path, content: bytes | None, said: str) -> None:
+    if content is not None:
+        (tmp_path / "prepared.json").write_bytes(content)
+    with pytest.raises(ValueError, match=said):
+        facts_of(tmp_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from pathlib import Path
 
 import h5py
@@ -11,6 +12,7 @@ import pytest
 
 from kit.benchmarks.uno import responses
 from kit.benchmarks.uno.responses import HIGHEST, LOWEST, Curves, area, curves_of, viability, world
+from kit.core.errors import KitError
 from kit.stages.uno.hdf import PARTS, Store
 from kit.stages.uno.network import DESCRIPTORS, GENES
 
@@ -103,4 +105,21 @@ def test_features_show_the_factors() -> None:
 def test_more_rows_than_pairs_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="some pairs would come twice"):
         responses.generate(tmp_path, {**PARAMETERS, "training_rows": 1200})
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_generation_that_is_cut_off_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(responses, "responses", full)
+    with pytest.raises(OSError, match="no space left"):
+        responses.generate(tmp_path, {**PARAMETERS, "training_rows": 20})
+    assert not {responses.FILE, responses.TRUTH} & {path.name for path in tmp_path.iterdir()}
+
+
+def test_without_h5py_the_package_that_brings_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    with pytest.raises(KitError, match=r"uno need h5py; pip install 'science-kit\[uno\]'"):
+        responses.generate(tmp_path, PARAMETERS)
     assert not list(tmp_path.iterdir())
