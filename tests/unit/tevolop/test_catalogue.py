@@ -257,3 +257,14 @@ def test_the_edges_of_the_region() -> None:
     assert grid.pixel(35.999, -114.001) == grid.COLUMNS - 1
     assert grid.pixel(36.001, -119.0) == grid.pixel(31.999, -119.0) == grid.pixel(34.0, -120.01) == -1
     assert [grid.pixel(*grid.centre(number)) for number in range(grid.PIXELS)] == list(range(grid.PIXELS))
+
+
+def test_an_edge_of_a_pixel_is_of_the_pixel_south_east_of_it() -> None:
+    """Coordinates on a tenth of a degree, which a binary number hits but about."""
+    for column in range(grid.COLUMNS):
+        assert grid.pixel(35.95, round(grid.WEST + column / 10, 1)) == column
+    for row in range(grid.ROWS):
+        assert grid.pixel(round(grid.NORTH - row / 10, 1), -119.95) == row * grid.COLUMNS
+    # Nearer to the far edges of the region than the rounding.
+    assert grid.pixel(32.00000001, -114.00000001) == grid.PIXELS - 1
+    assert grid.pixel(31.99999999, -115.0) == grid.pixel(33.0, -113.99999999) == -1
