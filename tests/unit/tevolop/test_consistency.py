@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from kit.benchmarks.tevolop.consistency import contradictions
+from kit.benchmarks.tevolop.consistency import contradictions, differing
 from kit.benchmarks.tevolop.judge import INFER, PREPARED, SCORE, TRAIN
+from kit.stages.tevolop.score import verdict
 
 Table = dict[str, Any]
 NAMES = (PREPARED, TRAIN, INFER, SCORE)
@@ -56,6 +57,7 @@ def pixel(table: Table) -> Table:
         (SCORE, lambda t: t.update(targets=5), "targets is 5"),
         (SCORE, lambda t: t.update(best_baseline="persistence"), "best_baseline is 'persistence'"),
         (SCORE, lambda t: t.update(verdict="the network is wonderful"), "verdict is 'the network is wonderful'"),
+        (SCORE, lambda t: t.update(verdict="the network wins, and by no chance"), "verdict is 'the network wins"),
         (SCORE, lambda t: pixel(t).update(network=[0.0] * 6), "but the sums of its pixels say"),
         (SCORE, lambda t: pixel(t).update(network=[-1.0] * 6), "holds what are no sums of network"),
         (SCORE, lambda t: pixel(t).update(squares=[0.1] * 6), "holds what are no sums of squares"),
@@ -93,3 +95,16 @@ def test_number_that_was_edited(
 ) -> None:
     problems = found(finished, tmp_path, name, change)
     assert any(said in problem for _, problem in problems), problems
+
+
+def test_verdict_is_that_of_the_interval_which_is_said() -> None:
+    """Where an interval ends near 0, other draws may say that it was chance, and the verdict follows them."""
+
+    def table(low: float, verdict_low: float) -> Table:
+        common = {"margin": 0.1, "margin_interval": [low, 0.2], "best_baseline": "etas"}
+        return {**common, "verdict": verdict(0.1, [verdict_low, 0.2], "etas")}
+
+    assert not list(differing(table(-0.001, -0.001), table(0.001, 0.001)))
+    assert not list(differing(table(0.001, 0.001), table(-0.001, -0.001)))
+    for low in (-0.001, 0.001):
+        assert [label for label, _, _ in differing(table(low, -low), table(low, low))] == ["verdict"]
