@@ -16,6 +16,8 @@ from kit.training import judge
 HORIZONS = 6
 # The sums of a pixel are written with nine digits: those that follow from them differ by less than this.
 ROUNDED = 1e-6
+# The summed series are written with four decimals: their NNSE differs by less than this.
+ROUNDED_SERIES = 1e-4
 
 
 def contradictions(files: Mapping[str, Path]) -> Iterator[tuple[str, str]]:
@@ -53,6 +55,9 @@ def together(tables: Mapping[str, dict[str, Any]]) -> Iterator[tuple[str, str]]:
                 f"windows is {tables[name]['windows']!r}, but {PREPARED} has {prepared['splits']['test']['windows']!r}",
             )
     if SCORE in tables:
+        wanted = prepared["splits"]["test"]["missing"]
+        for label, found, again in differing(tables[SCORE]["missing"], wanted, "missing"):
+            yield SCORE, f"{label} is {found!r}, but {PREPARED} has {again!r}"
         if tables[SCORE]["split"] != prepared["split"]:
             yield SCORE, f"split is {tables[SCORE]['split']!r}, but {PREPARED} has {prepared['split']!r}"
         if set(tables[SCORE]["per_pixel"]) != {str(number) for number in prepared["splits"]["test"]["pixels"]}:
@@ -81,6 +86,22 @@ def of_score(said: dict[str, Any]) -> Iterator[str]:
             return
     for label, found, again in differing(said, conclusions(pixels)):
         yield f"{label} is {found!r}, but the sums of its pixels say {again!r}"
+    yield from of_series(said["summed"])
+
+
+def of_series(summed: Mapping[str, Any]) -> Iterator[str]:
+    """Where the NNSE of the network's summed series is not that of the series."""
+    from kit.stages.tevolop.score import series_efficiency
+
+    total, told = (np.array(summed[name], dtype=float) for name in ("observed", "network"))
+    if total.shape != told.shape or total.shape != (len(summed["starts"]), HORIZONS) or not np.isfinite(told).all():
+        yield f"summed.observed and summed.network are no two series of {HORIZONS} horizons, a row a start"
+        return
+    found, again = summed["nnse"]["network"], series_efficiency(total, told)
+    for horizon in sorted({*found, *again}):
+        value, wanted = found.get(horizon), again.get(horizon)
+        if value is None or wanted is None or not abs(value - wanted) <= ROUNDED_SERIES:
+            yield f"summed.nnse.network.{horizon} is {value!r}, but its series says {wanted!r}"
 
 
 def of_train(said: dict[str, Any]) -> Iterator[str]:
