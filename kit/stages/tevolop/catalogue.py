@@ -2,7 +2,8 @@
 
 A catalogue is one or more files `*.csv` in a folder `catalogue`, as the service of the USGS writes them
 (https://earthquake.usgs.gov/fdsnws/event/1/, format csv), in order of time, either way. The binned files are the working
-group's, a line a day (`SC_1950-2019.freq-D-25567x2400-*.multi.csv`). Memory is that of the result, whatever the length.
+group's, a line a day (`SC_1950-2019.freq-D-25567x2400-*.multi.csv`). Memory is that of the result and,
+for a catalogue, some 100 bytes an event: all ids are kept, so that an event that comes twice is found.
 """
 
 from __future__ import annotations
