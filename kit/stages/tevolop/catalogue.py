@@ -2,7 +2,8 @@
 
 A catalogue is one or more files `*.csv` in a folder `catalogue`, as the service of the USGS writes them
 (https://earthquake.usgs.gov/fdsnws/event/1/, format csv), in order of time, either way. The binned files are the working
-group's, a line a day (`SC_1950-2019.freq-D-25567x2400-*.multi.csv`). Memory is that of the result, whatever the length.
+group's, a line a day (`SC_1950-2019.freq-D-25567x2400-*.multi.csv`). Memory is that of the result and,
+for a catalogue, some 100 bytes an event: all ids are kept, so that an event that comes twice is found.
 """
 
 from __future__ import annotations
@@ -113,7 +114,9 @@ def instant(text: str, where: str) -> datetime:
     try:
         found = datetime.fromisoformat(text.replace("Z", "+00:00"))
     except ValueError:
-        raise CatalogueError(f"{where}: {text[:40]!r} is no time such as 1992-06-28T11:57:34.130Z") from None
+        raise CatalogueError(
+            f"{where}: {text[:40]!r} is no time such as 1992-06-28T11:57:34.130Z; correct or remove the line"
+        ) from None
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
@@ -258,11 +261,13 @@ def read_largest(data: Path) -> list[dict[str, Any]]:
         with path.open(newline="") as file:
             reader = csv.reader(file)
             if (next(reader, None) or [""])[0] != "date":
-                raise CatalogueError(f"{path}: line 1: a header that begins with 'date' is needed")
+                raise CatalogueError(
+                    f"{path}: line 1: a header that begins with 'date' is needed; correct or remove the file"
+                )
             for cells in reader:
                 where = f"{path}: line {reader.line_num}"
                 if len(cells) != 6:
-                    raise CatalogueError(f"{where}: {len(cells)} cells, where 6 are needed")
+                    raise CatalogueError(f"{where}: {len(cells)} cells, where 6 are needed; correct or remove the line")
                 when = instant(cells[0], where)
                 place = grid.pixel(number(cells[2], (-90, 90), where), number(cells[1], (-180, 180), where))
                 found.append(

@@ -28,11 +28,12 @@ WARM_UP = 130
 
 def pixel(latitude: float, longitude: float) -> int:
     """The number of a place's pixel, -1 outside. The southern and western edges belong to the region, as does its corner."""
-    row, column = int(np.floor((NORTH - latitude) * 10)), int(np.floor((longitude - WEST) * 10))
-    if latitude == SOUTH:
-        row = ROWS - 1
-    if longitude == EAST:
-        column = COLUMNS - 1
+    # Rounded first: 120 - 117.9 is 2.0999..., and an event on an edge would come into the pixel beside its own.
+    row, column = (int(np.floor(np.round(away * 10, 6))) for away in (NORTH - latitude, longitude - WEST))
+    if row == ROWS and latitude >= SOUTH:
+        row -= 1
+    if column == COLUMNS and longitude <= EAST:
+        column -= 1
     return row * COLUMNS + column if 0 <= row < ROWS and 0 <= column < COLUMNS else -1
 
 

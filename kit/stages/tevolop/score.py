@@ -188,15 +188,20 @@ def summed(test: Windows, observed: Array, found: Mapping[str, Array]) -> dict[s
         said = values[order].reshape(shape).sum(axis=1)
         if name == "network":
             result["network"] = rounded(said)
-        there = np.isfinite(total)
-        spread = [
-            float(((t := total[there[:, p], p]) - t.mean()) @ (t - t.mean())) if there[:, p].any() else 0.0
-            for p in range(shape[2])
-        ]
-        errors = np.where(there, (said - total) ** 2, 0.0).sum(axis=0)
-        of = efficiency(spread, errors)
-        result["nnse"][name] = {h: float(v) for h, v in zip(grid.HORIZONS, of, strict=True) if np.isfinite(v)}
+        result["nnse"][name] = series_efficiency(total, said)
     return result
+
+
+def series_efficiency(total: Array, said: Array) -> dict[str, float]:
+    """NNSE by horizon of forecasts (starts, horizons) of a series; horizons without targets that vary are left out."""
+    there = np.isfinite(total)
+    spread = [
+        float(((t := total[there[:, p], p]) - t.mean()) @ (t - t.mean())) if there[:, p].any() else 0.0
+        for p in range(total.shape[1])
+    ]
+    errors = np.where(there, (said - total) ** 2, 0.0).sum(axis=0)
+    of = efficiency(spread, errors)
+    return {h: float(v) for h, v in zip(grid.HORIZONS, of, strict=True) if np.isfinite(v)}
 
 
 def rounded(values: Array) -> list[list[float | None]]:

@@ -13,6 +13,18 @@ from kit.stages.ml.shards import Shards
 from kit.stages.tevolop import grid
 
 
+def facts_of(path: Path, way_out: str, *keys: str) -> dict[str, Any]:
+    """What a stage before this one has written; ValueError for a damaged file and for one without the keys."""
+    try:
+        found = json.loads(path.read_text())
+    except ValueError as error:  # no JSON, or no text
+        raise ValueError(f"{path}: damaged ({error}); {way_out}") from None
+    for key in keys:
+        if not isinstance(found, dict) or key not in found:
+            raise ValueError(f"{path}: {key} is missing; {way_out}")
+    return dict(found)
+
+
 class Windows(Shards):
     """Samples of two fields: `inputs` (STEPS, inputs), scaled, that end with the fortnight before the window begins, and
     `targets` (horizons,), scaled, NaN where there is none.
@@ -21,7 +33,8 @@ class Windows(Shards):
     """
 
     def __init__(self, folder: Path, split: str) -> None:
-        self.facts: dict[str, Any] = json.loads((folder / "prepared.json").read_text())
+        scales = ("input_mean", "input_deviation", "target_mean", "target_deviation")
+        self.facts = facts_of(folder / "prepared.json", "run prepare again", "splits", "pixels", *scales)
         self.split: dict[str, Any] = self.facts["splits"][split]
         self.index = np.load(folder / f"{split}.npy")
         self.known, self.goals = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("inputs", "targets"))
@@ -29,8 +42,7 @@ class Windows(Shards):
         record = np.dtype([("inputs", "<f4", (grid.STEPS, width)), ("targets", "<f4", (len(grid.WIDTHS),))])
         super().__init__([folder / f"{split}.npy"], [len(self.index)], record)
         self.mean, self.deviation, self.target_mean, self.target_deviation = (
-            np.array(self.facts[name], np.float32)
-            for name in ("input_mean", "input_deviation", "target_mean", "target_deviation")
+            np.array(self.facts[name], np.float32) for name in scales
         )
 
     def read(self, numbers: NDArray[np.int64]) -> tuple[NDArray[Any], ...]:

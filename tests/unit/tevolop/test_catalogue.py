@@ -121,7 +121,7 @@ def unordered(path: Path) -> None:
         (edit(3, "depth", "6371"), r"line 3, depth: 6371 is not between -10 and 1000"),
         (edit(3, "latitude", "inf"), r"line 3, latitude: inf is not between"),
         (edit(3, "longitude", ""), r"line 3, longitude: '' is no number"),
-        (edit(3, "time", "yesterday"), r"line 3, time: 'yesterday' is no time such as 1992"),
+        (edit(3, "time", "yesterday"), r"line 3, time: 'yesterday' is no time such as 1992.*; correct or remove the line"),
         (edit(3, "latitude", "37.9"), r"1 of 5 events lie outside 32 to 36 N.*is it the catalogue of another region\?"),
         (edit(6, "time", "1949-12-31T23:59:59Z"), r"1 of 5 events lie outside .*3304 days since 1950"),
         (lambda path: path.write_bytes(b"\xff\xfe\x00"), r"a\.csv: is no text \(UTF-8\); fetch it again"),
@@ -244,10 +244,12 @@ def test_faults_and_largest_events_that_are_none_are_refused(binned: Path) -> No
     with pytest.raises(CatalogueError, match="holds what is no number"):
         catalogue.read_faults(binned)
     (binned / "topearthquakes_20.csv").write_text("when,long\n")
-    with pytest.raises(CatalogueError, match="line 1: a header that begins with 'date'"):
+    with pytest.raises(
+        CatalogueError, match="line 1: a header that begins with 'date' is needed; correct or remove the file"
+    ):
         read(binned)
     (binned / "topearthquakes_20.csv").write_text("date,long,lat,mag,depth,name\n1952-07-21,-119.0\n")
-    with pytest.raises(CatalogueError, match="line 2: 2 cells, where 6 are needed"):
+    with pytest.raises(CatalogueError, match="line 2: 2 cells, where 6 are needed; correct or remove the line"):
         read(binned)
 
 
@@ -257,3 +259,14 @@ def test_the_edges_of_the_region() -> None:
     assert grid.pixel(35.999, -114.001) == grid.COLUMNS - 1
     assert grid.pixel(36.001, -119.0) == grid.pixel(31.999, -119.0) == grid.pixel(34.0, -120.01) == -1
     assert [grid.pixel(*grid.centre(number)) for number in range(grid.PIXELS)] == list(range(grid.PIXELS))
+
+
+def test_an_edge_of_a_pixel_is_of_the_pixel_south_east_of_it() -> None:
+    """Coordinates on a tenth of a degree, which a binary number hits but about."""
+    for column in range(grid.COLUMNS):
+        assert grid.pixel(35.95, round(grid.WEST + column / 10, 1)) == column
+    for row in range(grid.ROWS):
+        assert grid.pixel(round(grid.NORTH - row / 10, 1), -119.95) == row * grid.COLUMNS
+    # Nearer to the far edges of the region than the rounding.
+    assert grid.pixel(32.00000001, -114.00000001) == grid.PIXELS - 1
+    assert grid.pixel(31.99999999, -115.0) == grid.pixel(33.0, -113.99999999) == -1

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from kit.benchmarks.tevolop.consistency import contradictions
+from kit.benchmarks.tevolop.consistency import contradictions, differing
 from kit.benchmarks.tevolop.judge import INFER, PREPARED, SCORE, TRAIN
+from kit.stages.tevolop.score import verdict
 
 Table = dict[str, Any]
 NAMES = (PREPARED, TRAIN, INFER, SCORE)
@@ -56,6 +57,7 @@ def pixel(table: Table) -> Table:
         (SCORE, lambda t: t.update(targets=5), "targets is 5"),
         (SCORE, lambda t: t.update(best_baseline="persistence"), "best_baseline is 'persistence'"),
         (SCORE, lambda t: t.update(verdict="the network is wonderful"), "verdict is 'the network is wonderful'"),
+        (SCORE, lambda t: t.update(verdict="the network wins, and by no chance"), "verdict is 'the network wins"),
         (SCORE, lambda t: pixel(t).update(network=[0.0] * 6), "but the sums of its pixels say"),
         (SCORE, lambda t: pixel(t).update(network=[-1.0] * 6), "holds what are no sums of network"),
         (SCORE, lambda t: pixel(t).update(squares=[0.1] * 6), "holds what are no sums of squares"),
@@ -70,6 +72,13 @@ def pixel(table: Table) -> Table:
         (SCORE, lambda t: t.update(windows=5), "holds what are no sums"),
         (SCORE, lambda t: t.update(windows=t["windows"] + 1), "windows is"),
         (SCORE, lambda t: t.update(split="time"), "split is 'time'"),
+        (SCORE, lambda t: t["missing"].update({"4y": 0}), "missing.4y is 0, but series/prepared.json has"),
+        (SCORE, lambda t: t["summed"]["nnse"]["network"].update({"1y": 0.9}), "network.1y is 0.9, but its series"),
+        (SCORE, lambda t: t["summed"]["nnse"]["network"].pop("1y"), "summed.nnse.network.1y is None"),
+        (SCORE, lambda t: t["summed"]["nnse"]["network"].update({"9y": 0.9}), "summed.nnse.network.9y is 0.9"),
+        (SCORE, lambda t: t["summed"].update(network=t["summed"]["observed"]), "are no two series of 6 horizons"),
+        (SCORE, lambda t: t["summed"]["observed"].pop(), "are no two series of 6 horizons"),
+        (SCORE, lambda t: t.update(summed=5), "is not what a run leaves"),
         (INFER, lambda t: t.update(windows_per_second=1e9), "windows_per_second is 1000000000.0"),
         (INFER, lambda t: t.update(windows=7, windows_per_second=3.5), "windows is 7"),
         (INFER, lambda t: t.update(seconds=0), "is not what a run leaves"),
@@ -93,3 +102,16 @@ def test_number_that_was_edited(
 ) -> None:
     problems = found(finished, tmp_path, name, change)
     assert any(said in problem for _, problem in problems), problems
+
+
+def test_verdict_is_that_of_the_interval_which_is_said() -> None:
+    """Where an interval ends near 0, other draws may say that it was chance, and the verdict follows them."""
+
+    def table(low: float, verdict_low: float) -> Table:
+        common = {"margin": 0.1, "margin_interval": [low, 0.2], "best_baseline": "etas"}
+        return {**common, "verdict": verdict(0.1, [verdict_low, 0.2], "etas")}
+
+    assert not list(differing(table(-0.001, -0.001), table(0.001, 0.001)))
+    assert not list(differing(table(0.001, 0.001), table(-0.001, -0.001)))
+    for low in (-0.001, 0.001):
+        assert [label for label, _, _ in differing(table(low, -low), table(low, low))] == ["verdict"]
