@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from kit.benchmarks import Parameters
-from kit.benchmarks.stemdl.consistency import SCORE, differing
+from kit.benchmarks.stemdl.consistency import SCORE, differing, own_separation
 from kit.core import paths
 from kit.core.errors import KitError
 from kit.core.files import plain_file, read_table
@@ -70,7 +70,8 @@ def score_again(
         yield "evidence-score", SCORE, f"{label} is {found!r}, but the evidence comes to {wanted!r}"
     if not same_data:
         return
-    for label, found, wanted in differing(said["groups"], group_conclusions(units, labels), "groups"):
+    again = {**group_conclusions(units, labels), **own_separation(said["groups"])}
+    for label, found, wanted in differing(said["groups"], again, "groups"):
         yield "evidence-score", SCORE, f"{label} is {found!r}, but the evidence comes to {wanted!r}"
     for unit, values in sums.items():
         for key, value in values.items():

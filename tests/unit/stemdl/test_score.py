@@ -202,6 +202,7 @@ def test_a_reconstruction_that_was_not_trained_agrees(tmp_path: Path) -> None:
         (SCORE, lambda t: t["groups"].update(margin=0.5), "groups.margin is 0.5"),
         (SCORE, lambda t: t["groups"].update(margin_interval=[0.5, 0.6]), "groups.margin_interval is"),
         (SCORE, lambda t: t["groups"].update(separation=0.5), "groups.separation is 0.5"),
+        (SCORE, lambda t: t["groups"].update(separation=t["groups"]["separation"] + 1e-6), "groups.separation is"),
         (SCORE, lambda t: t["groups"].update(best_baseline="majority"), "groups.best_baseline is 'majority'"),
         (SCORE, lambda t: t["groups"].update(system_accuracy=1.0), "groups.system_accuracy is 1.0"),
         (SCORE, lambda t: t["groups"]["per_class"]["225"].update(f1=1.0), "groups.per_class.225.f1 is 1.0"),
