@@ -13,6 +13,7 @@ a stage that was cut off goes on behind the jobs that are done.
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -180,7 +181,7 @@ def prepare(data: Path, out: Path, side: int, values: str, merge: str, held_out:
     if not 0 < held_out < 0.5:
         raise ValueError(f"--held-out {held_out}: a share above 0 and below 0.5 is needed")
     todo = list(jobs(data, side, values, merge, seed, held_out))
-    with ProcessPoolExecutor() as pool:
+    with ProcessPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         notes = list(pool.map(job, todo, [out] * len(todo)))
     (out / "prepared.json").write_text(json.dumps(listing(data, notes, side, merge), indent=1) + "\n")
 
