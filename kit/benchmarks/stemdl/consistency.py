@@ -23,14 +23,34 @@ def contradictions(files: Mapping[str, Path]) -> Iterator[tuple[str, str]]:
     """(file, what is wrong) of files of a run by their names, of which some may be missing.
 
     All scores of the space groups follow from the counts of each material, those of the densities from its sums; the
-    parameters of a network from its depth and width.
+    parameters of a network from its depth and width. Trainings and score are of the same classes, and of other materials.
     """
+    tables = {}
     for name, of in ((SCORE, of_score), (TRAIN, of_train), (RECONSTRUCT, of_reconstruct)):
         if name in files:
             try:
-                yield from ((name, problem) for problem in of(read_table(files[name])))
+                tables[name] = read_table(files[name])
+                yield from ((name, problem) for problem in of(tables[name]))
             except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
+                tables.pop(name, None)
                 yield name, f"is not what a run leaves: {shortened(error)}"
+    if SCORE in tables:
+        for name in (TRAIN, RECONSTRUCT):
+            try:
+                yield from ((name, problem) for problem in together(tables.get(name, {}), tables[SCORE]))
+            except (LookupError, TypeError, ValueError, AttributeError) as error:
+                yield name, f"is not what a run leaves: {shortened(error)}"
+
+
+def together(trained: dict[str, Any], score: dict[str, Any]) -> Iterator[str]:
+    """What a training and the score can only say together. A training that did not take place says nothing."""
+    if trained and trained.get("trained") is not False:
+        if "labels" in trained and trained["labels"] != score["labels"]:
+            yield f"labels is {trained['labels']!r}, but {SCORE} has {score['labels']!r}"
+        for split in ("training", "validation"):
+            met = sorted(set(trained[f"{split}_materials"]) & set(score["testing_materials"]))
+            if met:
+                yield f"{split}_materials has test materials of {SCORE}: {', '.join(met[:5])}"
 
 
 def of_score(said: dict[str, Any]) -> Iterator[str]:
@@ -56,6 +76,8 @@ def of_score(said: dict[str, Any]) -> Iterator[str]:
     present = [number for number in said["classes"]["training"].values() if number]
     if said["imbalance"] != max(present) / min(present):
         yield f"imbalance is {said['imbalance']!r}, but the classes of training say {max(present) / min(present)!r}"
+    if said["materials_known"] and set(said["testing_materials"]) != set(units):
+        yield "testing_materials are not those of groups.per_unit"
     for label, found, again in differing(groups, {**group_conclusions(units, labels), **own_separation(groups)}, "groups"):
         yield f"{label} is {found!r}, but the counts of its materials say {again!r}"
     if said["density"]["stacks"]:

@@ -152,6 +152,8 @@ def scored() -> Table:
         "labels": LABELS,
         "classes": {"training": training, "testing": testing},
         "imbalance": 4.0,
+        "materials_known": True,
+        "testing_materials": list(per_unit),
         "groups": {**group_conclusions(per_unit, LABELS), "per_unit": per_unit},
         "density": {**density_conclusions(densities), "per_unit": densities},
     }
@@ -161,7 +163,8 @@ def trained(metric: str, **facts: Any) -> Table:
     clocks = {"input": 1.0, "compute": 8.0, "exchange": 1.0}
     target = {"target": 0.9, "target_reached": 0, "target_best": 0.87, f"val_{metric}": 0.86}
     measured = {"samples_per_second": 2.0, "peak_memory_gb": 0.7, "seconds": 10.0}
-    return {"warm_seconds": clocks, "input_share": 0.1, **target, **measured, **facts}
+    materials = {"training_materials": ["other", "another"], "validation_materials": ["third"]}
+    return {"warm_seconds": clocks, "input_share": 0.1, **target, **measured, **materials, **facts}
 
 
 WRITTEN: dict[str, Callable[[], Table]] = {
@@ -207,6 +210,7 @@ def test_a_reconstruction_that_was_not_trained_agrees(tmp_path: Path) -> None:
         (SCORE, lambda t: t["groups"].update(system_accuracy=1.0), "groups.system_accuracy is 1.0"),
         (SCORE, lambda t: t["groups"]["per_class"]["225"].update(f1=1.0), "groups.per_class.225.f1 is 1.0"),
         (SCORE, lambda t: t["groups"].update(stacks=900), "groups.stacks is 900"),
+        (SCORE, lambda t: t["testing_materials"].pop(), "testing_materials are not those of groups.per_unit"),
         (SCORE, lambda t: t.update(imbalance=1.0), "imbalance is 1.0"),
         (SCORE, lambda t: t["classes"]["testing"].update({"225": 1}), "classes.testing is"),
         (SCORE, lambda t: t.update(labels=LABELS[1:]), "is not what a run leaves"),
@@ -241,3 +245,28 @@ def test_number_that_was_edited(tmp_path: Path, name: str, change: Callable[[Tab
     problems = found(tmp_path, name, change)
     assert {file for file, _ in problems} == {name}
     assert any(said in problem for _, problem in problems), problems
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "said"),
+    [
+        (TRAIN, lambda _: None, ""),
+        (TRAIN, lambda t: t.update(labels=[1, *LABELS[1:]]), "labels is [1, 167, 216, 225], but score/score.json has"),
+        (TRAIN, lambda t: t["training_materials"].append("material 3"), "training_materials has test materials"),
+        (RECONSTRUCT, lambda t: t["validation_materials"].append("material 3"), "score/score.json: material 3"),
+        (RECONSTRUCT, lambda t: t.pop("training_materials"), "is not what a run leaves"),
+    ],
+)
+def test_trainings_are_of_the_classes_of_the_score_and_of_other_materials(
+    tmp_path: Path, name: str, change: Callable[[Table], object], said: str
+) -> None:
+    files = {}
+    for number, (file, make) in enumerate(WRITTEN.items()):
+        table = copy.deepcopy(make())
+        if file == name:
+            change(table)
+        files[file] = tmp_path / f"{number}.json"
+        files[file].write_text(json.dumps(table))
+    problems = list(contradictions(files))
+    assert [file for file, _ in problems] == ([name] if said else [])
+    assert all(said in problem for _, problem in problems), problems
