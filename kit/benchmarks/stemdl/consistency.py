@@ -118,20 +118,20 @@ def of_reconstruct(said: dict[str, Any]) -> Iterator[str]:
         yield f"parameters is {said['parameters']!r}, but growth and blocks say {wanted}"
 
 
-def differing(said: Any, again: Any, label: str) -> Iterator[tuple[str, Any, Any]]:
-    """(label, said, computed) of every value that differs.
+def differing(said: Any, again: Any, label: str, close: float = 1e-9) -> Iterator[tuple[str, Any, Any]]:
+    """(label, said, computed) of every value that differs, by more than `close`.
 
     Ends of intervals may differ by a tenth of their width: versions of NumPy may draw other numbers from one seed.
     """
     if isinstance(again, dict):
         for key, value in again.items():
-            yield from differing(said.get(key) if isinstance(said, dict) else None, value, f"{label}.{key}")
+            yield from differing(said.get(key) if isinstance(said, dict) else None, value, f"{label}.{key}", close)
     elif label.endswith("interval"):
         ends, found = np.asarray(again, dtype=float), np.asarray(said, dtype=float)
-        if found.shape != ends.shape or not np.abs(found - ends).max() <= 0.1 * float(np.ptp(ends)) + 1e-9:
+        if found.shape != ends.shape or not np.abs(found - ends).max() <= 0.1 * float(np.ptp(ends)) + close:
             yield label, said, again
     elif isinstance(again, float):
-        if not isinstance(said, int | float) or not abs(said - again) <= 1e-9:
+        if not isinstance(said, int | float) or not abs(said - again) <= close:
             yield label, said, again
     elif said != again:
         yield label, said, again
