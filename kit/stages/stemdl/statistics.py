@@ -1,7 +1,7 @@
 """Scores from counts and sums, of which everything that is reported follows. NumPy alone.
 
 A unit is what stands and falls together: a material. Intervals come from drawing units anew (bootstrap), within each
-class, since patterns of one crystal are near to each other.
+class, since patterns of one crystal are near to each other. Units that cannot be drawn so are drawn together.
 """
 
 from __future__ import annotations
@@ -51,6 +51,18 @@ def tables(units: Mapping[str, Mapping[str, Mapping[str, int]]], labels: Sequenc
     return found
 
 
+def strata(actual: Array) -> list[str]:
+    """The stratum of each unit, of its stacks of each class (units, classes): its class.
+
+    Units of several classes, and the only one of a class, are one stratum: alone in its stratum, a unit is in every draw
+    exactly once, and an interval of such units has no width.
+    """
+    several = (actual > 0).sum(axis=1) != 1
+    classes = actual.argmax(axis=1)
+    alone = np.bincount(classes[~several], minlength=actual.shape[1])[classes] < 2
+    return ["pooled" if apart else str(number) for number, apart in zip(classes, several | alone, strict=True)]
+
+
 def draws(strata: Sequence[Any], seed: int = 0) -> NDArray[np.int64]:
     """How often each unit is taken (draws, units), where units are drawn anew within each stratum."""
     rng = np.random.default_rng(seed)
@@ -70,8 +82,7 @@ def interval(values: Array) -> list[float]:
 def group_conclusions(units: Mapping[str, Mapping[str, Any]], labels: Sequence[int]) -> dict[str, Any]:
     """All that follows of the space groups from the counts of each unit."""
     by_unit = {who: tables(units, labels, who) for who in CLASSIFIERS}
-    strata = ["+".join(map(str, np.flatnonzero(table.sum(axis=1)))) for table in by_unit["network"]]
-    taken = draws(strata)
+    taken = draws(strata(by_unit["network"].sum(axis=2)))
     drawn = {}
     for who, of_units in by_unit.items():
         flat = of_units.reshape(len(of_units), -1)

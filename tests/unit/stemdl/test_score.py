@@ -22,6 +22,7 @@ from kit.stages.stemdl.statistics import (
     density_conclusions,
     draws,
     group_conclusions,
+    strata,
     system,
 )
 
@@ -86,6 +87,19 @@ def test_draws_are_within_strata_and_narrow_with_more_materials() -> None:
         return float(high - low)
 
     assert width(160) < 0.6 * width(20)
+
+
+def test_units_that_are_alone_in_their_stratum_are_drawn_together() -> None:
+    """The only material of a class, and those of several, would else be in each draw, and intervals have no width."""
+    assert strata(np.array([[4, 0], [4, 0], [0, 2], [0, 2]])) == ["0", "0", "1", "1"]
+    found = strata(np.array([[4, 0, 0], [0, 3, 0], [4, 0, 0], [2, 0, 2], [0, 0, 1]]))
+    assert found == ["0", "pooled", "0", "pooled", "pooled"]
+    for actual in (np.arange(16) // 4, np.arange(16) % 4):
+        labels = np.array(LABELS)
+        who = {"network": labels[(actual + (np.arange(16) < 5)) % 4], "radial": labels[actual], "majority": labels[actual]}
+        units = count_units([f"m{number // 4}" for number in range(16)], labels[actual], who)
+        low, high = group_conclusions(units, LABELS)["network"]["f1_interval"]
+        assert high - low > 0.1
 
 
 def test_systems_of_the_space_groups() -> None:
