@@ -24,6 +24,7 @@ import numpy as np
 
 from kit.stages.ml.shards import write
 from kit.stages.stemdl.read import SUFFIXES, VALUES, Sample, read
+from kit.stages.stemdl.whole import write_json
 
 SPLITS = ("training", "validation", "testing")
 MOST_RECORDS = 512
@@ -151,9 +152,7 @@ def job(todo: Job, out: Path) -> dict[str, Any]:
     if kept:
         flush()
     said = {**facts, "split": todo.split, "materials": materials, "classes": sorted(counts.items()), "shards": shards}
-    partial = note.with_suffix(".partial")
-    partial.write_text(json.dumps(said) + "\n")
-    partial.rename(note)
+    write_json(note, said)
     return said
 
 
@@ -183,7 +182,7 @@ def prepare(data: Path, out: Path, side: int, values: str, merge: str, held_out:
     todo = list(jobs(data, side, values, merge, seed, held_out))
     with ProcessPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         notes = list(pool.map(job, todo, [out] * len(todo)))
-    (out / "prepared.json").write_text(json.dumps(listing(data, notes, side, merge), indent=1) + "\n")
+    write_json(out / "prepared.json", listing(data, notes, side, merge), indent=1)
 
 
 def listing(data: Path, notes: list[dict[str, Any]], side: int, merge: str) -> dict[str, Any]:

@@ -27,6 +27,9 @@ PARAMETERS: dict[str, Any] = {
 }
 
 
+OPTIONS: dict[str, Any] = {"side": 32, "values": "log", "merge": "none", "held_out": 0.2, "seed": 1}
+
+
 def digests(folder: Path) -> dict[str, str]:
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
 
@@ -71,10 +74,7 @@ def test_work_is_shared_by_the_cores_of_the_job_alone(tmp_path: Path, monkeypatc
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 5, 8})
     monkeypatch.setattr(preparing, "jobs", lambda *_: [])
     with pytest.raises(InterruptedError):
-        if module is generating:
-            generate(tmp_path, PARAMETERS)
-        else:
-            preparing.prepare(tmp_path, tmp_path, 32, "log", "none", 0.2, 1)
+        generate(tmp_path, PARAMETERS) if module is generating else preparing.prepare(tmp_path, tmp_path, **OPTIONS)
     assert asked == [3]
 
 
