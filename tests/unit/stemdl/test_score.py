@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from sklearn import metrics, neighbors
 
+from kit.benchmarks.stemdl import consistency
 from kit.benchmarks.stemdl.consistency import RECONSTRUCT, SCORE, TRAIN, contradictions
 from kit.stages.stemdl.network import dense_parameters, resnet_parameters
 from kit.stages.stemdl.score import count_units, nearest, radial_profiles
@@ -24,6 +26,7 @@ from kit.stages.stemdl.statistics import (
     group_conclusions,
     strata,
     system,
+    tables,
 )
 
 Table = dict[str, Any]
@@ -61,6 +64,32 @@ def test_scores_are_scikit_learns() -> None:
     assert found["margin"] == pytest.approx(found["network"]["f1"] - found["radial"]["f1"])
     table = metrics.confusion_matrix(actual, who["network"], labels=LABELS)
     assert classification(table.astype(float))["f1"] == pytest.approx(found["network"]["f1"])
+
+
+def test_memory_grows_with_units_times_classes_not_with_matrices() -> None:
+    """4,000 units of 230 classes: their matrices would be 1.7 GB for each classifier."""
+    labels = list(range(1, 231))
+    units = {f"m{n}": {who: {f"{1 + n % 230}>{1 + n % 7}": 1} for who in CLASSIFIERS} for n in range(4000)}
+    table, sums = tables(units, labels, "network")
+    assert table.sum() == 4000
+    assert all(each.shape == (4000, 230) for each in sums)
+    right, actual, of_called = (each.sum(axis=0) for each in sums)
+    assert (np.diagonal(table) == right).all()
+    assert (table.sum(axis=1) == actual).all()
+    assert (table.sum(axis=0) == of_called).all()
+
+
+def forged(table: Table, materials: int, classes: int) -> None:
+    unit = {who: {"1>1": 1} for who in CLASSIFIERS}
+    table.update(labels=list(range(1, classes + 1)))
+    table["groups"].update(per_unit=dict.fromkeys(map(str, range(materials)), unit))
+
+
+def test_more_than_fits_into_memory_is_not_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(consistency, "tables", None)  # what would be called to count
+    for materials, classes, said in ((25_001, 1, "has 25001 materials"), (20_000, 230, "20000 materials of 230 classes")):
+        ((_, problem),) = found(tmp_path, SCORE, functools.partial(forged, materials=materials, classes=classes))
+        assert said in problem
 
 
 def test_a_class_that_is_never_seen_counts_in_the_mean() -> None:
