@@ -100,7 +100,10 @@ def density_scale(training: Shards) -> tuple[float, float]:
     mean = total / count
     deviation = float(np.sqrt(squares / count - mean**2))
     if not deviation > 0:
-        raise ValueError("the densities of training are all alike: nothing to learn")
+        raise ValueError(
+            f"{training.paths[0].parent}: density: those of training are all alike, and there is nothing to learn; make or "
+            "fetch the data again, and prepare them again"
+        )
     return float(mean), deviation
 
 
