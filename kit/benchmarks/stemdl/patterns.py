@@ -11,6 +11,7 @@ processes share the work changes no sample.
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ProcessPoolExecutor
 from itertools import repeat
 from pathlib import Path
@@ -113,7 +114,8 @@ def write_crystal(folder: Path, number: int, crystal: Crystal, parameters: Param
 
 
 def generate(folder: Path, parameters: Parameters, processes: int | None = None) -> None:
-    """Writes the samples of a size, a file for each crystal; the same bytes every time.
+    """Writes the samples of a size, a file for each crystal; the same bytes every time. As many processes as the job has
+    cores, not the node.
 
     KitError without h5py, for space groups that the tables do not have, and for numbers that make no sample.
     """
@@ -128,6 +130,6 @@ def generate(folder: Path, parameters: Parameters, processes: int | None = None)
         raise KitError(f"parameter raw_side: {parameters['raw_side']!r}, where a multiple of 4 is needed")
     groups = [int(text) for text in str(parameters["space_groups"]).split(",")]
     found = chosen(groups, int(parameters["materials"]))
-    with ProcessPoolExecutor(processes) as pool:
+    with ProcessPoolExecutor(processes or len(os.sched_getaffinity(0))) as pool:
         for _ in pool.map(write_crystal, repeat(folder), range(len(found)), found, repeat(dict(parameters))):
             pass

@@ -13,6 +13,7 @@ a stage that was cut off goes on behind the jobs that are done.
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -23,6 +24,7 @@ import numpy as np
 
 from kit.stages.ml.shards import write
 from kit.stages.stemdl.read import SUFFIXES, VALUES, Sample, read
+from kit.stages.stemdl.whole import write_json
 
 SPLITS = ("training", "validation", "testing")
 MOST_RECORDS = 512
@@ -89,16 +91,30 @@ def split_by_material(paths: list[Path], merge: str, seed: int, held_out: float)
     """Files by split. Of each class a share `held_out` of the materials is for validation, as many for testing, one
     at least.
 
-    Both hands of a crystal are one material and stay together. ValueError for a class of fewer than three materials.
+    Both hands of a crystal are one material and stay together. ValueError for a class of fewer than three materials, and
+    for a material of two classes, which are split one by one.
     """
     of: dict[int, dict[str, list[Path]]] = {}
+    first: dict[str, int] = {}
     for path in paths:
         material, group = inspect(path, merge)
+        if (known := first.setdefault(material, group)) != group:
+            hands = merged(known, "enantiomorphs") == merged(group, "enantiomorphs")
+            out = (
+                "make the two hands of a crystal one class: --merge enantiomorphs"
+                if hands
+                else "give each its own attribute material, or put the files into folders training, validation and testing"
+            )
+            raise ValueError(f"{path}: {material} is of space group {group}, but also of {known}; {out}")
         of.setdefault(group, {}).setdefault(material, []).append(path)
     found: dict[str, list[Path]] = {split: [] for split in SPLITS}
     for group, materials in sorted(of.items()):
         if len(materials) < 3:
-            raise ValueError(f"space group {group}: {len(materials)} materials, and three splits need one each")
+            file = min(materials.values())[0]
+            raise ValueError(
+                f"{file}: space group {group}: {len(materials)} materials, and three splits need one each; add files of "
+                "others (of generated data: parameter materials), or remove those of the group"
+            )
         order = np.random.default_rng([seed, group]).permutation(sorted(materials))
         number = min(max(1, round(held_out * len(order))), (len(order) - 1) // 2)
         for split, part in zip(("testing", "validation", "training"), np.split(order, [number, 2 * number]), strict=True):
@@ -150,9 +166,7 @@ def job(todo: Job, out: Path) -> dict[str, Any]:
     if kept:
         flush()
     said = {**facts, "split": todo.split, "materials": materials, "classes": sorted(counts.items()), "shards": shards}
-    partial = note.with_suffix(".partial")
-    partial.write_text(json.dumps(said) + "\n")
-    partial.rename(note)
+    write_json(note, said)
     return said
 
 
@@ -180,9 +194,9 @@ def prepare(data: Path, out: Path, side: int, values: str, merge: str, held_out:
     if not 0 < held_out < 0.5:
         raise ValueError(f"--held-out {held_out}: a share above 0 and below 0.5 is needed")
     todo = list(jobs(data, side, values, merge, seed, held_out))
-    with ProcessPoolExecutor() as pool:
+    with ProcessPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         notes = list(pool.map(job, todo, [out] * len(todo)))
-    (out / "prepared.json").write_text(json.dumps(listing(data, notes, side, merge), indent=1) + "\n")
+    write_json(out / "prepared.json", listing(data, notes, side, merge), indent=1)
 
 
 def listing(data: Path, notes: list[dict[str, Any]], side: int, merge: str) -> dict[str, Any]:
@@ -198,7 +212,10 @@ def listing(data: Path, notes: list[dict[str, Any]], side: int, merge: str) -> d
     for one, other in (("training", "validation"), ("training", "testing"), ("validation", "testing")):
         both = sorted(materials[one] & materials[other])
         if both:
-            raise ValueError(f"{data}: materials of {one} are in {other} as well: {', '.join(both[:5])}")
+            raise ValueError(
+                f"{data}: materials of {one} are in {other} as well: {', '.join(both[:5])}; move the files of each into one "
+                "folder"
+            )
     sides = {shard["density"] for shard in shards}
     if len(sides) != 1:
         raise ValueError(f"{data}: densities of different sizes ({', '.join(map(str, sorted(sides)))}; 0 is none)")

@@ -95,7 +95,8 @@ def read_hdf5(path: Path, side: int) -> Iterator[Sample]:
                 density = None
                 if "density" in group:
                     density = group["density"][()].astype(np.float32)
-                    if density.shape[0] != 3 or density.ndim != 3 or not np.isfinite(density).all():
+                    square = density.ndim == 3 and density.shape[1] == density.shape[2] > 0
+                    if not square or density.shape[0] != 3 or not np.isfinite(density).all():
                         raise ValueError(f"{where}/density is {density.shape}, where (3, m, m) finite numbers are needed")
                     if (density.mean(axis=(1, 2)) <= 0).any():
                         raise ValueError(f"{where}/density has a mean of 0 or less, where electrons are expected")

@@ -20,6 +20,7 @@ from kit.stages.ml.ranks import join
 from kit.stages.stemdl.network import dense, resnet
 from kit.stages.stemdl.shards import Shards, places
 from kit.stages.stemdl.statistics import BASELINES, density_conclusions, group_conclusions
+from kit.stages.stemdl.whole import write_json, write_npz
 
 Array = NDArray[np.float32]
 BATCH = 64
@@ -143,9 +144,7 @@ def score_densities(data: Path, weights: Path, facts: dict[str, Any], units: lis
                 kept.append((image, one, other, group, units[number], number))
             number += 1
     keys = ("images", "found", "truth", "space_group", "unit", "number")
-    with (out / "densities.npz").open("wb") as file:
-        arrays: Any = {key: np.array([entry[place] for entry in kept]) for place, key in enumerate(keys)}
-        np.savez_compressed(file, **arrays)
+    write_npz(out / "densities.npz", {key: np.array([entry[place] for entry in kept]) for place, key in enumerate(keys)})
     return {**density_conclusions(sums), "per_unit": sums}
 
 
@@ -166,9 +165,7 @@ def score(data: Path, classifier: Path, reconstruction: Path, out: Path) -> None
         density = score_densities(data, reconstruction / "model.weights.h5", redrawn, units, out)
     else:
         density = {"stacks": 0, "reason": redrawn["reason"]}
-    with (out / "predictions.npz").open("wb") as file:
-        whole: Any = {"actual": actual, "unit": np.array(units), **called}
-        np.savez_compressed(file, **whole)
+    write_npz(out / "predictions.npz", {"actual": actual, "unit": np.array(units), **called})
     result = {
         "labels": labels,
         "merged": shards.listing["merged"],
@@ -179,6 +176,4 @@ def score(data: Path, classifier: Path, reconstruction: Path, out: Path) -> None
         "groups": {**group_conclusions(per_unit, labels), "per_unit": per_unit},
         "density": density,
     }
-    partial = out / "score.partial"
-    partial.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n")
-    partial.rename(out / "score.json")
+    write_json(out / "score.json", result, indent=1, allow_nan=False)

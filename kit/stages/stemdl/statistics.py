@@ -1,7 +1,7 @@
 """Scores from counts and sums, of which everything that is reported follows. NumPy alone.
 
 A unit is what stands and falls together: a material. Intervals come from drawing units anew (bootstrap), within each
-class, since patterns of one crystal are near to each other.
+class, since patterns of one crystal are near to each other. Units that cannot be drawn so are drawn together.
 """
 
 from __future__ import annotations
@@ -30,8 +30,12 @@ def system(space_group: int) -> str:
 
 def f1_scores(table: Array) -> Array:
     """F1 of each class, of confusion matrices (..., actual, called); 0 of a class that nobody was and nobody was called."""
-    right = np.diagonal(table, axis1=-2, axis2=-1)
-    both = table.sum(axis=-1) + table.sum(axis=-2)
+    return f1_of_sums(np.diagonal(table, axis1=-2, axis2=-1), table.sum(axis=-1), table.sum(axis=-2))
+
+
+def f1_of_sums(right: Array, actual: Array, called: Array) -> Array:
+    """F1 of each class, of the diagonal of a confusion matrix and the sums of its rows and columns."""
+    both = actual + called
     return np.asarray(np.divide(2 * right, both, out=np.zeros_like(both, dtype=float), where=both > 0))
 
 
@@ -40,15 +44,37 @@ def classification(table: Array) -> dict[str, float]:
     return {"f1": float(f1_scores(table).mean()), "accuracy": float(np.trace(table) / table.sum())}
 
 
-def tables(units: Mapping[str, Mapping[str, Mapping[str, int]]], labels: Sequence[int], who: str) -> Array:
-    """Confusion matrices (units, actual, called) of counts such as {"Si": {"network": {"227>225": 3}}}."""
+def tables(
+    units: Mapping[str, Mapping[str, Mapping[str, int]]], labels: Sequence[int], who: str
+) -> tuple[Array, tuple[Array, Array, Array]]:
+    """The confusion matrix (actual, called) of counts such as {"Si": {"network": {"227>225": 3}}}, and its diagonal and the
+    sums of its rows and columns for each unit (units, classes): a matrix for each would be 42 GB of 230 classes and
+    100,000 units.
+    """
     place = {str(label): number for number, label in enumerate(labels)}
-    found = np.zeros((len(units), len(labels), len(labels)))
+    whole = np.zeros((len(labels), len(labels)))
+    sums = tuple(np.zeros((len(units), len(labels))) for _ in range(3))
+    right, of_actual, of_called = sums
     for number, unit in enumerate(units.values()):
         for key, count in unit[who].items():
-            actual, called = key.split(">")
-            found[number, place[actual], place[called]] += count
-    return found
+            actual, called = (place[text] for text in key.split(">"))
+            whole[actual, called] += count
+            right[number, actual] += count if actual == called else 0
+            of_actual[number, actual] += count
+            of_called[number, called] += count
+    return whole, (right, of_actual, of_called)
+
+
+def strata(actual: Array) -> list[str]:
+    """The stratum of each unit, of its stacks of each class (units, classes): its class.
+
+    Units of several classes, and the only one of a class, are one stratum: alone in its stratum, a unit is in every draw
+    exactly once, and an interval of such units has no width.
+    """
+    several = (actual > 0).sum(axis=1) != 1
+    classes = actual.argmax(axis=1)
+    alone = np.bincount(classes[~several], minlength=actual.shape[1])[classes] < 2
+    return ["pooled" if apart else str(number) for number, apart in zip(classes, several | alone, strict=True)]
 
 
 def draws(strata: Sequence[Any], seed: int = 0) -> NDArray[np.int64]:
@@ -70,17 +96,14 @@ def interval(values: Array) -> list[float]:
 def group_conclusions(units: Mapping[str, Mapping[str, Any]], labels: Sequence[int]) -> dict[str, Any]:
     """All that follows of the space groups from the counts of each unit."""
     by_unit = {who: tables(units, labels, who) for who in CLASSIFIERS}
-    strata = ["+".join(map(str, np.flatnonzero(table.sum(axis=1)))) for table in by_unit["network"]]
-    taken = draws(strata)
+    _, (_, actual, _) = by_unit["network"]
+    taken = draws(strata(actual))
     drawn = {}
-    for who, of_units in by_unit.items():
-        flat = of_units.reshape(len(of_units), -1)
-        # In parts: a thousand matrices of two hundred classes squared at once would be 320 MB.
-        parts = [
-            f1_scores((part @ flat).reshape(-1, *of_units.shape[1:])).mean(axis=-1) for part in np.array_split(taken, 50)
-        ]
+    for who, (_, sums) in by_unit.items():
+        # In parts: the product makes the draws floating-point numbers, a copy of them.
+        parts = [f1_of_sums(*(part @ each for each in sums)).mean(axis=-1) for part in np.array_split(taken, 50)]
         drawn[who] = np.concatenate(parts)
-    whole = {who: of_units.sum(axis=0) for who, of_units in by_unit.items()}
+    whole = {who: table for who, (table, _) in by_unit.items()}
     found: dict[str, Any] = {
         who: {**classification(table), "f1_interval": interval(drawn[who])} for who, table in whole.items()
     }

@@ -14,12 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kit.stages.ml.options import Options
+from kit.stages.ml.ranks import join
 from kit.stages.ml.task import Tally, Target, Task
 from kit.stages.ml.train import train as train_task
 from kit.stages.stemdl.augment import Augment, Changing
 from kit.stages.stemdl.network import dense, dense_parameters, resnet, resnet_parameters
 from kit.stages.stemdl.shards import Shards, places
 from kit.stages.stemdl.statistics import classification
+from kit.stages.stemdl.whole import write_json
 
 NO_CHANGE = Augment()
 UNIT = "stacks"
@@ -98,7 +100,10 @@ def density_scale(training: Shards) -> tuple[float, float]:
     mean = total / count
     deviation = float(np.sqrt(squares / count - mean**2))
     if not deviation > 0:
-        raise ValueError("the densities of training are all alike: nothing to learn")
+        raise ValueError(
+            f"{training.paths[0].parent}: density: those of training are all alike, and there is nothing to learn; make or "
+            "fetch the data again, and prepare them again"
+        )
     return float(mean), deviation
 
 
@@ -158,6 +163,7 @@ def train(
 def reconstruct(data: Path, out: Path, options: Options, backend: str, growth: int, blocks: int) -> None:
     """Trains the reconstruction; where the data have no density, says so in train.json, and trains nothing."""
     if not json.loads((data / "prepared.json").read_text())["density"]:
-        (out / "train.json").write_text(json.dumps({"trained": False, "reason": "the data have no densities"}) + "\n")
+        if join(backend).rank == 0:  # every rank comes here
+            write_json(out / "train.json", {"trained": False, "reason": "the data have no densities"})
         return
     train_task(redraw(data, growth, blocks), out, options, backend)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,11 @@ import h5py
 import numpy as np
 import pytest
 
+from kit.benchmarks.stemdl import patterns as generating
 from kit.benchmarks.stemdl.crystals import chosen
 from kit.benchmarks.stemdl.patterns import DOSE, THICKNESS, generate, orientation
 from kit.core.errors import KitError
+from kit.stages.stemdl import prepare as preparing
 
 PARAMETERS: dict[str, Any] = {
     "space_groups": "225,216",
@@ -22,6 +25,9 @@ PARAMETERS: dict[str, Any] = {
     "raw_side": 32,
     "data_seed": 3,
 }
+
+
+OPTIONS: dict[str, Any] = {"side": 32, "values": "log", "merge": "none", "held_out": 0.2, "seed": 1}
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -54,6 +60,22 @@ def test_same_seed_same_bytes_whatever_the_processes(tmp_path: Path) -> None:
             assert density.shape == (3, 16, 16)
             assert density.min() > -0.05 * density.max()
             assert np.abs(density[:, 8, 8] - density[:, 6:11, 6:11].max(axis=(1, 2))).max() < 1e-6  # an atom in the middle
+
+
+@pytest.mark.parametrize("module", [generating, preparing])
+def test_work_is_shared_by_the_cores_of_the_job_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: Any) -> None:
+    asked = []
+
+    def pool(processes: int | None = None) -> None:
+        asked.append(processes)
+        raise InterruptedError
+
+    monkeypatch.setattr(module, "ProcessPoolExecutor", pool)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 5, 8})
+    monkeypatch.setattr(preparing, "jobs", lambda *_: [])
+    with pytest.raises(InterruptedError):
+        generate(tmp_path, PARAMETERS) if module is generating else preparing.prepare(tmp_path, tmp_path, **OPTIONS)
+    assert asked == [3]
 
 
 def test_counts_are_poissons() -> None:

@@ -19,6 +19,7 @@ from kit.stages.stemdl.augment import Augment, changed
 from kit.stages.stemdl.prepare import ENANTIOMORPHS, SPLITS, prepare
 from kit.stages.stemdl.read import area_mean, read, space_group, to_scale
 from kit.stages.stemdl.shards import Shards, places
+from kit.stages.stemdl.train import density_scale
 from kit.training.judge import splits_kept
 
 OPTIONS: dict[str, Any] = {"side": 16, "values": "log", "merge": "enantiomorphs", "held_out": 0.2, "seed": 1}
@@ -111,6 +112,8 @@ def test_npz_of_the_published_shape(tmp_path: Path) -> None:
         ({"dose": -1.0}, r"bad: the attribute dose is -1\.0, where more than 0 electrons are needed"),
         ({"dose": np.nan}, "the attribute dose is nan"),
         ({"density": np.ones((2, 8, 8))}, r"bad/density is \(2, 8, 8\)"),
+        ({"density": 1.0}, r"x\.h5: bad/density is \(\), where \(3, m, m\) finite numbers are needed"),
+        ({"density": np.ones((3, 8, 4))}, r"bad/density is \(3, 8, 4\)"),
         ({"density": np.full((3, 8, 8), np.nan)}, "finite numbers are needed"),
         ({"density": np.zeros((3, 8, 8))}, "has a mean of 0 or less"),
     ],
@@ -233,20 +236,38 @@ def test_splits_that_can_not_be_are_refused(data: Path, tmp_path: Path) -> None:
     (tmp_path / "two").mkdir()
     for path in sorted(data.iterdir())[-2:]:
         shutil.copy(path, tmp_path / "two")
-    expect("space group 216: 2 materials, and three splits need one each", tmp_path / "two")
+    said = r"crystal-\d+\.h5: space group 216: 2 materials, and three splits need one each; add .* parameter materials"
+    expect(said, tmp_path / "two")
+    expect(r"\.h5: .* is of space group 154, but also of 152; .*: --merge enantiomorphs", data, merge="none")
+    (tmp_path / "named").mkdir()
+    for group in ("14", "62"):
+        with h5py.File(tmp_path / f"named/{group}.h5", "w") as file:
+            write_group(file, "one", space_group=group, material="ice")
+    expect(r"62\.h5: ice is of space group 62, but also of 14; give each its own attribute material", tmp_path / "named")
     for split in ("training", "validation"):
         (tmp_path / "leak" / split).mkdir(parents=True)
         shutil.copy(min(data.iterdir()), tmp_path / "leak" / split)
     (tmp_path / "leak/testing").mkdir()
     expect(r"no samples \(\.h5, \.npz\) for testing", tmp_path / "leak")
     shutil.copy(max(data.iterdir()), tmp_path / "leak/testing")
-    expect(r"materials of training are in validation as well: SiO2 \(low quartz\)", tmp_path / "leak")
+    expect(r"materials of training are in validation as well: SiO2 \(low quartz\); move the files", tmp_path / "leak")
     (tmp_path / "silent").mkdir()
     with h5py.File(tmp_path / "silent/x.h5", "w") as file:
         write_group(file, "one")
     expect(r"x\.h5: does not say the material", tmp_path / "silent")
     np.savez(tmp_path / "silent/a.npz", data=stack(5), label=3)
     expect(r"a\.npz: npz does not say its material", tmp_path / "silent")
+
+
+def test_densities_that_are_all_alike_are_refused(tmp_path: Path) -> None:
+    class Alike:
+        paths = (tmp_path / "training/00000-0.npy",)
+
+    (tmp_path / "training").mkdir()
+    np.save(Alike.paths[0], np.ones(3, preparing.record(4, 2)))
+    alike: Any = Alike
+    with pytest.raises(ValueError, match=r"training: density: those of training are all alike.* prepare them again"):
+        density_scale(alike)
 
 
 def test_a_leak_is_refused_by_the_judge(data: Path, tmp_path: Path) -> None:

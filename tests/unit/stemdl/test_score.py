@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from sklearn import metrics, neighbors
 
+from kit.benchmarks.stemdl import consistency
 from kit.benchmarks.stemdl.consistency import RECONSTRUCT, SCORE, TRAIN, contradictions
 from kit.stages.stemdl.network import dense_parameters, resnet_parameters
 from kit.stages.stemdl.score import count_units, nearest, radial_profiles
@@ -22,7 +24,9 @@ from kit.stages.stemdl.statistics import (
     density_conclusions,
     draws,
     group_conclusions,
+    strata,
     system,
+    tables,
 )
 
 Table = dict[str, Any]
@@ -62,6 +66,32 @@ def test_scores_are_scikit_learns() -> None:
     assert classification(table.astype(float))["f1"] == pytest.approx(found["network"]["f1"])
 
 
+def test_memory_grows_with_units_times_classes_not_with_matrices() -> None:
+    """4,000 units of 230 classes: their matrices would be 1.7 GB for each classifier."""
+    labels = list(range(1, 231))
+    units = {f"m{n}": {who: {f"{1 + n % 230}>{1 + n % 7}": 1} for who in CLASSIFIERS} for n in range(4000)}
+    table, sums = tables(units, labels, "network")
+    assert table.sum() == 4000
+    assert all(each.shape == (4000, 230) for each in sums)
+    right, actual, of_called = (each.sum(axis=0) for each in sums)
+    assert (np.diagonal(table) == right).all()
+    assert (table.sum(axis=1) == actual).all()
+    assert (table.sum(axis=0) == of_called).all()
+
+
+def forged(table: Table, materials: int, classes: int) -> None:
+    unit = {who: {"1>1": 1} for who in CLASSIFIERS}
+    table.update(labels=list(range(1, classes + 1)))
+    table["groups"].update(per_unit=dict.fromkeys(map(str, range(materials)), unit))
+
+
+def test_more_than_fits_into_memory_is_not_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(consistency, "tables", None)  # what would be called to count
+    for materials, classes, said in ((25_001, 1, "has 25001 materials"), (20_000, 230, "20000 materials of 230 classes")):
+        ((_, problem),) = found(tmp_path, SCORE, functools.partial(forged, materials=materials, classes=classes))
+        assert said in problem
+
+
 def test_a_class_that_is_never_seen_counts_in_the_mean() -> None:
     """The list of labels is fixed: an F1 over the classes that happen to occur would be higher."""
     units, actual, who = predictions()
@@ -86,6 +116,19 @@ def test_draws_are_within_strata_and_narrow_with_more_materials() -> None:
         return float(high - low)
 
     assert width(160) < 0.6 * width(20)
+
+
+def test_units_that_are_alone_in_their_stratum_are_drawn_together() -> None:
+    """The only material of a class, and those of several, would else be in each draw, and intervals have no width."""
+    assert strata(np.array([[4, 0], [4, 0], [0, 2], [0, 2]])) == ["0", "0", "1", "1"]
+    found = strata(np.array([[4, 0, 0], [0, 3, 0], [4, 0, 0], [2, 0, 2], [0, 0, 1]]))
+    assert found == ["0", "pooled", "0", "pooled", "pooled"]
+    for actual in (np.arange(16) // 4, np.arange(16) % 4):
+        labels = np.array(LABELS)
+        who = {"network": labels[(actual + (np.arange(16) < 5)) % 4], "radial": labels[actual], "majority": labels[actual]}
+        units = count_units([f"m{number // 4}" for number in range(16)], labels[actual], who)
+        low, high = group_conclusions(units, LABELS)["network"]["f1_interval"]
+        assert high - low > 0.1
 
 
 def test_systems_of_the_space_groups() -> None:
@@ -152,6 +195,8 @@ def scored() -> Table:
         "labels": LABELS,
         "classes": {"training": training, "testing": testing},
         "imbalance": 4.0,
+        "materials_known": True,
+        "testing_materials": list(per_unit),
         "groups": {**group_conclusions(per_unit, LABELS), "per_unit": per_unit},
         "density": {**density_conclusions(densities), "per_unit": densities},
     }
@@ -161,7 +206,8 @@ def trained(metric: str, **facts: Any) -> Table:
     clocks = {"input": 1.0, "compute": 8.0, "exchange": 1.0}
     target = {"target": 0.9, "target_reached": 0, "target_best": 0.87, f"val_{metric}": 0.86}
     measured = {"samples_per_second": 2.0, "peak_memory_gb": 0.7, "seconds": 10.0}
-    return {"warm_seconds": clocks, "input_share": 0.1, **target, **measured, **facts}
+    materials = {"training_materials": ["other", "another"], "validation_materials": ["third"]}
+    return {"warm_seconds": clocks, "input_share": 0.1, **target, **measured, **materials, **facts}
 
 
 WRITTEN: dict[str, Callable[[], Table]] = {
@@ -202,10 +248,12 @@ def test_a_reconstruction_that_was_not_trained_agrees(tmp_path: Path) -> None:
         (SCORE, lambda t: t["groups"].update(margin=0.5), "groups.margin is 0.5"),
         (SCORE, lambda t: t["groups"].update(margin_interval=[0.5, 0.6]), "groups.margin_interval is"),
         (SCORE, lambda t: t["groups"].update(separation=0.5), "groups.separation is 0.5"),
+        (SCORE, lambda t: t["groups"].update(separation=t["groups"]["separation"] + 1e-6), "groups.separation is"),
         (SCORE, lambda t: t["groups"].update(best_baseline="majority"), "groups.best_baseline is 'majority'"),
         (SCORE, lambda t: t["groups"].update(system_accuracy=1.0), "groups.system_accuracy is 1.0"),
         (SCORE, lambda t: t["groups"]["per_class"]["225"].update(f1=1.0), "groups.per_class.225.f1 is 1.0"),
         (SCORE, lambda t: t["groups"].update(stacks=900), "groups.stacks is 900"),
+        (SCORE, lambda t: t["testing_materials"].pop(), "testing_materials are not those of groups.per_unit"),
         (SCORE, lambda t: t.update(imbalance=1.0), "imbalance is 1.0"),
         (SCORE, lambda t: t["classes"]["testing"].update({"225": 1}), "classes.testing is"),
         (SCORE, lambda t: t.update(labels=LABELS[1:]), "is not what a run leaves"),
@@ -240,3 +288,28 @@ def test_number_that_was_edited(tmp_path: Path, name: str, change: Callable[[Tab
     problems = found(tmp_path, name, change)
     assert {file for file, _ in problems} == {name}
     assert any(said in problem for _, problem in problems), problems
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "said"),
+    [
+        (TRAIN, lambda _: None, ""),
+        (TRAIN, lambda t: t.update(labels=[1, *LABELS[1:]]), "labels is [1, 167, 216, 225], but score/score.json has"),
+        (TRAIN, lambda t: t["training_materials"].append("material 3"), "training_materials has test materials"),
+        (RECONSTRUCT, lambda t: t["validation_materials"].append("material 3"), "score/score.json: material 3"),
+        (RECONSTRUCT, lambda t: t.pop("training_materials"), "is not what a run leaves"),
+    ],
+)
+def test_trainings_are_of_the_classes_of_the_score_and_of_other_materials(
+    tmp_path: Path, name: str, change: Callable[[Table], object], said: str
+) -> None:
+    files = {}
+    for number, (file, make) in enumerate(WRITTEN.items()):
+        table = copy.deepcopy(make())
+        if file == name:
+            change(table)
+        files[file] = tmp_path / f"{number}.json"
+        files[file].write_text(json.dumps(table))
+    problems = list(contradictions(files))
+    assert [file for file, _ in problems] == ([name] if said else [])
+    assert all(said in problem for _, problem in problems), problems
