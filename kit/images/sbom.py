@@ -12,6 +12,8 @@ from typing import Any
 from kit import __version__
 from kit.images.built import Built
 
+# Of Python packages that declare none in their metadata: what their own files say.
+UNDECLARED = {"hdf5plugin": "MIT; each filter has a licence of its own (doc/information.rst of its source)"}
 # Where the source of what is bundled can be had: Debian keeps it for every version it ships.
 DEBIAN_SOURCE = "apt-get source {name}={version}"
 
@@ -51,7 +53,8 @@ def sbom(built: Built) -> str:
         bom.components.add(component(name, version, text, purl, properties=[origin]))
     for name, version, license in lists.get("python", []):
         purl = PackageURL("pypi", None, name.lower(), version)
-        bom.components.add(component(name, version, [license] if license else [], purl))
+        found = license or UNDECLARED.get(name, "")
+        bom.components.add(component(name, version, [found] if found else [], purl))
     for name, version, digest, license in lists.get("sources", []):
         purl = PackageURL("deb", "debian", name, version, {"arch": "source"})
         origin = Property(name="kit:source", value=f"upstream archive of the Debian source package {name}")
