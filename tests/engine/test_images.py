@@ -159,12 +159,19 @@ def test_horovod_from_both_recipes() -> None:
     in_sif(path, RECIPES["horovod"].TEST)
 
 
+def let_in(folder: Path) -> None:
+    """Lets other users into a folder of the tests, which lies deeper where several processes share them."""
+    for parent in (folder, *folder.parents):
+        if parent == Path(tempfile.gettempdir()):
+            return
+        parent.chmod(0o755)
+
+
 def test_an_ordinary_user_can_run_an_image(tmp_path: Path, ordinary_user: pwd.struct_passwd) -> None:
     image = built_sif(load_image("relion-basic"))
     copy = tmp_path / "image.sif"
     shutil.copy(image, copy)
-    for parent in (tmp_path, *tmp_path.parents[:2]):
-        parent.chmod(0o755)
+    let_in(tmp_path)
     who = {
         "user": ordinary_user.pw_uid,
         "group": ordinary_user.pw_gid,
@@ -185,8 +192,7 @@ def test_an_ordinary_user_can_build_an_image(tmp_path: Path, ordinary_user: pwd.
     """
     checkout, image = tmp_path / "kit", load_image("relion-basic")
     subprocess.run(["git", "clone", "--quiet", ROOT, checkout], check=True)
-    for parent in (tmp_path, *tmp_path.parents[:2]):
-        parent.chmod(0o755)
+    let_in(tmp_path)
     subprocess.run(["chown", "-R", f"{ordinary_user.pw_uid}:{ordinary_user.pw_gid}", checkout], check=True)
     groups = []
     if source == "recipe":
