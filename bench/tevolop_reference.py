@@ -6,9 +6,9 @@ batch out of mapped series when they are asked for. Both take the same network w
 optimiser, in turns, so that what else the machine does meets both; of each turn an epoch counts that is not the first, for
 which `fit` copies its arrays. Beside it stand the bytes that all windows have, and those of the series.
 
-    PYTHONPATH=$PWD python bench/tevolop_reference.py DATA [--days 6000] [--pixels 40] [--batch-size 64] [--steps 100]
+    PYTHONPATH=$PWD python bench/tevolop_reference.py DATA [--days 14610] [--pixels 40] [--batch-size 64] [--steps 100]
 
-DATA is a folder that `kit data make tevolop` filled, with at least as many days. It prints one line of JSON.
+DATA is a folder that `kit data make tevolop --size tiny` filled, which has as many days. It prints one line of JSON.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def ours(series: Path, batch: int, steps: int) -> Any:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
     parser.add_argument("data", type=Path)
-    parser.add_argument("--days", type=int, default=6000)
+    parser.add_argument("--days", type=int, default=14610)
     parser.add_argument("--pixels", type=int, default=40)
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--steps", type=int, default=100)
