@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from kit.core.errors import KitError
 from kit.core.files import read_table
 from kit.images.render import load_image
@@ -67,3 +69,26 @@ def contradictions(said: Mapping[str, Any], metric: str, higher: bool = True) ->
     for key in ("samples_per_second", "peak_memory_gb", "seconds"):
         if not said[key] > 0:
             yield f"{key} is {said[key]!r}, where more than 0 is needed"
+
+
+def differing(
+    said: Any, again: Any, label: str = "", close: float = 1e-9, within: Mapping[str, float] = {}
+) -> Iterator[tuple[str, Any, Any]]:
+    """(label, said, computed) of every value that differs: numbers by more than `close`, or `within` of their label.
+
+    Ends of intervals may differ by a tenth of their width more: versions of NumPy may draw other numbers from one seed.
+    Raises TypeError and ValueError for an interval that is none.
+    """
+    if isinstance(again, dict):
+        for key, value in again.items():
+            there = said.get(key) if isinstance(said, dict) else None
+            yield from differing(there, value, f"{label}.{key}" if label else key, close, within)
+    elif "interval" in label:
+        ends, found = np.asarray(again, dtype=float), np.asarray(said, dtype=float)
+        if found.shape != ends.shape or not np.abs(found - ends).max() <= 0.1 * float(np.ptp(ends)) + close:
+            yield label, said, again
+    elif isinstance(again, float):
+        if not isinstance(said, int | float) or not abs(said - again) <= within.get(label, close):
+            yield label, said, again
+    elif said != again:
+        yield label, said, again

@@ -14,6 +14,8 @@ from kit.training import judge
 
 SCORE, SST, TRAIN = "score/score.json", "sst/sst.json", "train/train.json"
 MOST_SCENES = 10_000
+# By which what follows from the ends of intervals may differ, which are drawn.
+WITHIN = {"separation": 0.01}
 
 
 def contradictions(files: Mapping[str, Path]) -> Iterator[tuple[str, str]]:
@@ -51,7 +53,7 @@ def of_score(said: dict[str, Any]) -> Iterator[str]:
             ):
                 yield f"per_scene.{name}.{against}: its masks are not of the same pixels"
                 return
-    for label, found, again in differing(said, conclusions(scenes)):
+    for label, found, again in judge.differing(said, conclusions(scenes), within=WITHIN):
         yield f"{label} is {found!r}, but the counts of its scenes say {again!r}"
     bins = said["calibration"]["bins"]
     error = sum(part["pixels"] * abs(part["found"] - part["said"]) for part in bins) / sum(part["pixels"] for part in bins)
@@ -80,24 +82,3 @@ def of_sst(said: dict[str, Any]) -> Iterator[str]:
 
 def of_train(said: dict[str, Any]) -> Iterator[str]:
     yield from judge.contradictions(said, metric="val_accuracy")
-
-
-def differing(said: Any, again: Any, label: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """(label, said, computed) of every value that differs.
-
-    Ends of intervals may differ by a tenth of their width: versions of NumPy may draw other numbers from one seed.
-    """
-    if isinstance(again, dict):
-        for key, value in again.items():
-            there = said.get(key) if isinstance(said, dict) else None
-            yield from differing(there, value, f"{label}.{key}" if label else key)
-    elif label.endswith("interval") or label == "separation":
-        ends, found = np.atleast_1d(again), np.atleast_1d(np.asarray(said, dtype=float))
-        allowed = 0.1 * float(np.ptp(ends)) + 1e-9 if len(ends) > 1 else 0.01
-        if found.shape != ends.shape or not np.abs(found - ends).max() <= allowed:
-            yield label, said, again
-    elif isinstance(again, float):
-        if not isinstance(said, int | float) or not abs(said - again) <= 1e-9:
-            yield label, said, again
-    elif said != again:
-        yield label, said, again

@@ -19,10 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kit.benchmarks import Parameters
-from kit.benchmarks.cloudmask.consistency import SCORE, differing
+from kit.benchmarks.cloudmask.consistency import SCORE, WITHIN
 from kit.core import paths
 from kit.core.errors import KitError
 from kit.core.files import plain_file, read_table
+from kit.training import judge
 
 MASKS = "masks.npy"
 # Share of the pixels of a scene by which counts may differ where the data made here are not, byte for byte, those of the
@@ -48,7 +49,7 @@ def score_again(
     """(rule, file, what is wrong) of a run's masks and of the score that is said to be theirs.
 
     On the bytes that the run had, everything but the calibration comes out the same: counts exactly, what follows from them
-    to 1e-9 (`differing`). On other bytes only the counts of each scene are compared, to `ROUNDED`.
+    to 1e-9 (`judge.differing`). On other bytes only the counts of each scene are compared, to `ROUNDED`.
     """
     name = f"evidence/{MASKS}"
     try:
@@ -71,7 +72,7 @@ def score_again(
         yield from (("evidence-score", SCORE, problem) for problem in roughly(said, again))
         return
     del again["calibration"]
-    for label, found, wanted in differing(said, again):
+    for label, found, wanted in judge.differing(said, again, within=WITHIN):
         yield "evidence-score", SCORE, f"{label} is {found!r}, but the masks of the evidence come to {wanted!r}"
 
 

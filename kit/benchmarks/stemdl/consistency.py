@@ -83,7 +83,9 @@ def of_score(said: dict[str, Any]) -> Iterator[str]:
         yield f"imbalance is {said['imbalance']!r}, but the classes of training say {max(present) / min(present)!r}"
     if said["materials_known"] and set(said["testing_materials"]) != set(units):
         yield "testing_materials are not those of groups.per_unit"
-    for label, found, again in differing(groups, {**group_conclusions(units, labels), **own_separation(groups)}, "groups"):
+    for label, found, again in judge.differing(
+        groups, {**group_conclusions(units, labels), **own_separation(groups)}, "groups"
+    ):
         yield f"{label} is {found!r}, but the counts of its materials say {again!r}"
     if said["density"]["stacks"]:
         yield from of_density(said["density"], actual["network"].sum(axis=1), list(units))
@@ -105,7 +107,7 @@ def of_density(said: dict[str, Any], stacks: np.ndarray[Any, Any], names: list[s
     if not np.isfinite(sums).all() or (sums[:, :3] < 0).any() or (np.abs(sums[:, 3]) > sums[:, 4] + 1e-9).any():
         yield "density.per_unit holds what is no sum of squares or of correlations"
         return
-    for label, found, again in differing(said, density_conclusions(units), "density"):
+    for label, found, again in judge.differing(said, density_conclusions(units), "density"):
         yield f"{label} is {found!r}, but the sums of its materials say {again!r}"
 
 
@@ -121,22 +123,3 @@ def of_reconstruct(said: dict[str, Any]) -> Iterator[str]:
     yield from judge.contradictions(said, metric="val_correlation")
     if said["parameters"] != (wanted := dense_parameters(said["growth"], said["blocks"])):
         yield f"parameters is {said['parameters']!r}, but growth and blocks say {wanted}"
-
-
-def differing(said: Any, again: Any, label: str, close: float = 1e-9) -> Iterator[tuple[str, Any, Any]]:
-    """(label, said, computed) of every value that differs, by more than `close`.
-
-    Ends of intervals may differ by a tenth of their width: versions of NumPy may draw other numbers from one seed.
-    """
-    if isinstance(again, dict):
-        for key, value in again.items():
-            yield from differing(said.get(key) if isinstance(said, dict) else None, value, f"{label}.{key}", close)
-    elif label.endswith("interval"):
-        ends, found = np.asarray(again, dtype=float), np.asarray(said, dtype=float)
-        if found.shape != ends.shape or not np.abs(found - ends).max() <= 0.1 * float(np.ptp(ends)) + close:
-            yield label, said, again
-    elif isinstance(again, float):
-        if not isinstance(said, int | float) or not abs(said - again) <= close:
-            yield label, said, again
-    elif said != again:
-        yield label, said, again

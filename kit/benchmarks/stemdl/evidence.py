@@ -18,10 +18,11 @@ from typing import Any
 import numpy as np
 
 from kit.benchmarks import Parameters
-from kit.benchmarks.stemdl.consistency import SCORE, differing, own_separation
+from kit.benchmarks.stemdl.consistency import SCORE, own_separation
 from kit.core import paths
 from kit.core.errors import KitError
 from kit.core.files import plain_file, read_table
+from kit.training import judge
 
 CALLED = "called.npy"
 CLOSE = 1e-6  # relative: sums of squares, added in another order
@@ -71,12 +72,12 @@ def score_again(
         yield "evidence-score", SCORE, f"labels are {said['labels']}, but the data have {labels}"
         return
     kept = units if same_data else {unit: {"network": counts["network"]} for unit, counts in units.items()}
-    for label, found, wanted in differing(said["groups"]["per_unit"], kept, "groups.per_unit"):
+    for label, found, wanted in judge.differing(said["groups"]["per_unit"], kept, "groups.per_unit"):
         yield "evidence-score", SCORE, f"{label} is {found!r}, but the evidence comes to {wanted!r}"
     again = {**group_conclusions(units, labels), **own_separation(said["groups"])}
     if not same_data:
         del again["best_baseline"]  # of two that are near to each other, a few stacks decide
-    for label, found, wanted in differing(said["groups"], again, "groups", 1e-9 if same_data else ROUNDED):
+    for label, found, wanted in judge.differing(said["groups"], again, "groups", 1e-9 if same_data else ROUNDED):
         yield "evidence-score", SCORE, f"{label} is {found!r}, but the evidence comes to {wanted!r}"
     if not same_data:
         if bool(sums) != bool(said["density"]["stacks"]):
@@ -84,7 +85,9 @@ def score_again(
         elif sums:
             # The sums of the network are the run's own; its margin over the baseline is of the data made here.
             mixed = {unit: {**said["density"]["per_unit"][unit], **values} for unit, values in sums.items()}
-            for label, found, wanted in differing(said["density"], density_conclusions(mixed), "density", ROUNDED_DENSITY):
+            for label, found, wanted in judge.differing(
+                said["density"], density_conclusions(mixed), "density", ROUNDED_DENSITY
+            ):
                 yield "evidence-score", SCORE, f"{label} is {found!r}, but the data say {wanted!r}"
         return
     for unit, values in sums.items():

@@ -56,7 +56,7 @@ def together(tables: Mapping[str, dict[str, Any]]) -> Iterator[tuple[str, str]]:
             )
     if SCORE in tables:
         wanted = prepared["splits"]["test"]["missing"]
-        for label, found, again in differing(tables[SCORE]["missing"], wanted, "missing"):
+        for label, found, again in judge.differing(tables[SCORE]["missing"], wanted, "missing", ROUNDED):
             yield SCORE, f"{label} is {found!r}, but {PREPARED} has {again!r}"
         if tables[SCORE]["split"] != prepared["split"]:
             yield SCORE, f"split is {tables[SCORE]['split']!r}, but {PREPARED} has {prepared['split']!r}"
@@ -129,27 +129,9 @@ def of_infer(said: dict[str, Any]) -> Iterator[str]:
 CHECKS = {PREPARED: of_prepared, TRAIN: of_train, INFER: of_infer, SCORE: of_score}
 
 
-def differing(said: Any, again: Any, label: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """(label, said, computed) of every value that differs.
-
-    Ends of intervals may differ by a tenth of their width: versions of NumPy may draw other numbers from one seed. The
-    verdict is that of the interval which is said.
-    """
-    if isinstance(again, dict):
-        for key, value in again.items():
-            there = said.get(key) if isinstance(said, dict) else None
-            if (label, key) == ("", "verdict"):
-                value = verdict_of(said, again)
-            yield from differing(there, value, f"{label}.{key}" if label else key)
-    elif "interval" in label:
-        ends, found = np.asarray(again, dtype=float), np.asarray(said, dtype=float)
-        if found.shape != ends.shape or not np.abs(found - ends).max() <= 0.1 * float(np.ptp(ends)) + ROUNDED:
-            yield label, said, again
-    elif isinstance(again, float):
-        if not isinstance(said, int | float) or not abs(said - again) <= ROUNDED:
-            yield label, said, again
-    elif said != again:
-        yield label, said, again
+def differing(said: Any, again: Any) -> Iterator[tuple[str, Any, Any]]:
+    """As that of every training; the verdict is that of the interval which is said."""
+    yield from judge.differing(said, {**again, "verdict": verdict_of(said, again)}, close=ROUNDED)
 
 
 def verdict_of(said: Mapping[str, Any], again: Mapping[str, Any]) -> str:

@@ -121,7 +121,7 @@ def of_score(said: dict[str, Any]) -> Iterator[str]:
         yield f"per_group: the answer of mean is {low:.6g} to {high:.6g}, where it is one for all groups"
     if said["rows"] != rows:
         yield f"rows is {said['rows']!r}, but the groups have {rows:g}"
-    for label, found, again in differing(said, conclusions(groups)):
+    for label, found, again in judge.differing(said, conclusions(groups)):
         yield f"{label} is {found!r}, but the sums of its groups say {again!r}"
     for kind, share in said["shared"].items():
         if not 0 <= share <= 1 or (kind == said["split"] and share > 0):
@@ -144,23 +144,3 @@ def of_train(said: dict[str, Any]) -> Iterator[str]:
 
 
 CHECKS = {TRAIN: of_train, SCORE: of_score}
-
-
-def differing(said: Any, again: Any, label: str = "", rounded: float = 1e-9) -> Iterator[tuple[str, Any, Any]]:
-    """(label, said, computed) of every value that differs, a number by more than `rounded`.
-
-    Ends of intervals may differ by a tenth of their width: versions of NumPy may draw other numbers from one seed.
-    """
-    if isinstance(again, dict):
-        for key, value in again.items():
-            there = said.get(key) if isinstance(said, dict) else None
-            yield from differing(there, value, f"{label}.{key}" if label else key, rounded)
-    elif label.endswith("interval"):
-        ends, found = np.asarray(again), np.atleast_1d(np.asarray(said, dtype=float))
-        if found.shape != ends.shape or not np.abs(found - ends).max() <= 0.1 * float(np.ptp(ends)) + rounded:
-            yield label, said, again
-    elif isinstance(again, float):
-        if not isinstance(said, int | float) or not abs(said - again) <= rounded:
-            yield label, said, again
-    elif said != again:
-        yield label, said, again

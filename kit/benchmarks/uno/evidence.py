@@ -16,17 +16,18 @@ from typing import Any
 import numpy as np
 
 from kit.benchmarks import Parameters
-from kit.benchmarks.uno.consistency import SCORE, differing
+from kit.benchmarks.uno.consistency import SCORE
 from kit.benchmarks.uno.responses import FILE
 from kit.core import paths
 from kit.core.errors import KitError
 from kit.core.files import plain_file, read_table
+from kit.training import judge
 
 PREDICTIONS = "predictions.npy"
 SOLVED = 1e-4  # of the R2 of the ridge
 # By how much a score, a baseline or a margin may differ where the data made here are not, byte for byte, those of the run:
 # another processor or library rounds otherwise. That is far below what the areas of a test differ by, and above what a
-# feature that is rounded otherwise moves a ridge by. Ends of intervals, see `differing`.
+# feature that is rounded otherwise moves a ridge by. Ends of intervals, see `judge.differing`.
 ROUNDED = 1e-3
 
 
@@ -91,7 +92,7 @@ def scored(data: Path, answers: Any, parameters: Parameters) -> dict[str, Any]:
 def compared(said: dict[str, Any], again: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
     """(label, said, computed) of what differs; of the ridge, and of what it decides, by more than its solution may."""
     loose = {"ridge", "margin", "margin_interval", "ridge_penalty", "per_group"}
-    yield from differing(said, {key: value for key, value in again.items() if key not in loose})
+    yield from judge.differing(said, {key: value for key, value in again.items() if key not in loose})
     for label, one, other in (
         ("ridge.r2", said["ridge"]["r2"], again["ridge"]["r2"]),
         ("margin", said["margin"], again["margin"]),
@@ -116,4 +117,4 @@ def nearly(said: dict[str, Any], again: dict[str, Any]) -> Iterator[tuple[str, A
         if said.get(key) != again[key]:
             yield key, said.get(key), again[key]
     loose = {"ridge_penalty", "per_group", "best_baseline", *exact}
-    yield from differing(said, {key: value for key, value in again.items() if key not in loose}, rounded=ROUNDED)
+    yield from judge.differing(said, {key: value for key, value in again.items() if key not in loose}, close=ROUNDED)
