@@ -61,6 +61,13 @@ def test_what_a_run_leaves_agrees(tmp_path: Path, name: str) -> None:
     assert found(tmp_path, name) == []
 
 
+def test_a_score_without_groups_is_refused_beside_its_training(tmp_path: Path) -> None:
+    files = {TRAIN: tmp_path / "train.json", SCORE: tmp_path / "score.json"}
+    files[TRAIN].write_text(json.dumps({**trained(), "split": "random", "first_answer": 0.47}))
+    files[SCORE].write_text(json.dumps({**scored(), "per_group": {}}))
+    assert list(contradictions(files)) == [(SCORE, "has 0 groups, where 1 to 100000 are expected")]
+
+
 def sums(table: Table, answer: str = "network") -> list[float]:
     values: list[float] = table["per_group"]["GEN.0"][answer]
     return values
