@@ -23,7 +23,12 @@ DATA_PARAMETERS = (
 
 
 class CloudMask(Code):
-    GENERATOR = ("benchmarks/cloudmask/scenes.py", "stages/cloudmask/products.py", "stages/cloudmask/matchups.py")
+    GENERATOR = (
+        "benchmarks/cloudmask/scenes.py",
+        "benchmarks/cloudmask/writing.py",
+        "stages/cloudmask/products.py",
+        "stages/cloudmask/matchups.py",
+    )
     DATA_SEED = "data_seed"
     # The convolutions of the U-Net (kit/stages/cloudmask/network.py) over a patch of 256 x 256, 17.4e9, and twice as many
     # for the gradients; a quarter of it, because Winograd's algorithm for 3 x 3 needs no more (arXiv:1509.09308).

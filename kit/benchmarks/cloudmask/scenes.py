@@ -1,4 +1,4 @@
-"""Synthetic Sentinel-3 SLSTR scenes with a known cloud mask, written as products (`products.write`).
+"""Synthetic Sentinel-3 SLSTR scenes with a known cloud mask, written as products (`writing.py`).
 
 Beside the products stand truth.h5 with what no product has, the optical thickness of the cloud and the true mask, and
 matchups.csv, sea-surface temperatures of buoys and of the satellite whose true difference is known.
@@ -19,12 +19,14 @@ Physics, simple but of the right kind:
 from __future__ import annotations
 
 import csv
+import functools
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kit.benchmarks.cloudmask import writing
 from kit.stages.cloudmask import products
 from kit.stages.cloudmask.matchups import COLUMNS, RETRIEVALS
 from kit.stages.cloudmask.products import IRRADIANCE, SOLAR, THERMAL, WAVELENGTH
@@ -134,20 +136,25 @@ def scene(rng: np.random.Generator, rows: int, columns: int, day: bool, label_er
     texture = 1 + 0.1 * fractal(rng, *fine, 2.0)
     gain = products.gains(baseline)
     radiance = {}
+    lit, glitter, water = cosine > 0, doubled(glint), sum(taus[:-1])
+
+    @functools.cache  # channels are alike in it
+    def clouds(ice: float, low: bool) -> tuple[Array, Array]:
+        """Reflectance of the cloud, and what light is left after both ways through it."""
+        scatter = (1 - ASYMMETRY) * (water + taus[-1] * ice if low else taus[-1] * ice)
+        cloud = scatter / (2 + scatter)
+        return cloud, (1 - cloud) ** 2
+
     for band in SOLAR:
-        sea = ALBEDO["sea"][band - 1] + doubled(glint) * (band != 4)
+        sea = ALBEDO["sea"][band - 1] + glitter * (band != 4)
         surface = np.where(land, ALBEDO["land"][band - 1] * texture, sea)
         surface = np.where(ice, ALBEDO["ice"][band - 1], surface)
         # Water vapour hides everything low at 1.375 um.
-        scattering = [
-            tau * (ICE_ABSORPTION.get(band, 1.0) if kind.ice else 1.0) for kind, tau in zip(LAYERS, taus, strict=True)
-        ]
-        scatter: Array = (1 - ASYMMETRY) * (scattering[-1] if band == 4 else np.sum(scattering, axis=0))
-        cloud = scatter / (2 + scatter)
-        reflectance = cloud + (1 - cloud) ** 2 * surface / (1 - cloud * surface)
+        cloud, left = clouds(ICE_ABSORPTION.get(band, 1.0), band != 4)
+        reflectance = cloud + left * surface / (1 - cloud * surface)
         reflectance += NOISE["reflectance"] * rng.standard_normal(fine, dtype=np.float32)
         light = reflectance * (IRRADIANCE[band] / np.pi / gain[band]) * cosine
-        radiance[band] = np.where(cosine > 0, light, np.nan).astype(np.float32)
+        radiance[band] = np.where(lit, light, np.nan).astype(np.float32)
 
     land_1km, ice_1km = coarse(land) > 0.5, coarse(ice) > 0.5
     taus = [coarse(tau) for tau in taus]
@@ -193,7 +200,8 @@ def scene(rng: np.random.Generator, rows: int, columns: int, day: bool, label_er
     summary = (temperature[8] < 268) | (bright & (zenith < 90))
     for band in temperature:
         temperature[band] = np.where(seen, temperature[band], np.nan)
-    radiance = {band: np.where(doubled(seen), field, np.nan) for band, field in radiance.items()}
+    seen_500m = doubled(seen)
+    radiance = {band: np.where(seen_500m, field, np.float32(np.nan)) for band, field in radiance.items()}
     north = some((68, 80)) if polar else some((-50, 50))
     return {
         "radiance": radiance,
@@ -288,17 +296,18 @@ def make(job: tuple[Path, np.random.SeedSequence, dict[str, Any], int]) -> tuple
         label_error=float(parameters["label_error"]),
         baseline=products.parse_name(folder.name).baseline,
     )
-    products.write(folder, fields)
+    writing.write(folder, fields)
     found = match_ups(rng, folder.name, fields, int(parameters["matchups_per_scene"]))
     return {key: fields[key] for key in ("truth", "tau", "seen", "day")}, found
 
 
-def generate(folder: Path, parameters: dict[str, Any]) -> None:
+def generate(folder: Path, parameters: dict[str, Any], processes: int | None = None) -> None:
     """Writes `training/` and `inference/` products, truth.h5 with a group a scene and, of the scenes for inference,
     matchups.csv. `folder` must exist.
 
     Parameters: rows, columns (1 km grid), training_scenes (a multiple of 3, the granules of an orbit), inference_scenes,
-    label_error (share of pixels), matchups_per_scene, data_seed. The same parameters give the same bytes.
+    label_error (share of pixels), matchups_per_scene, data_seed. The same parameters give the same bytes, by any number of
+    `processes` (not given: one for each core that this process may use).
     """
     import os
     from concurrent.futures import ProcessPoolExecutor
@@ -317,7 +326,7 @@ def generate(folder: Path, parameters: dict[str, Any]) -> None:
         (folder / split).mkdir(exist_ok=True)
         jobs.append((folder / split / product_name(index), seed, parameters, index))
     with (
-        ProcessPoolExecutor(len(os.sched_getaffinity(0))) as pool,
+        ProcessPoolExecutor(processes or len(os.sched_getaffinity(0))) as pool,
         h5py.File(folder / "truth.h5", "w") as truth,
         (folder / "matchups.csv").open("w", newline="") as table,
     ):

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from kit.benchmarks.cloudmask import scenes
+from kit.benchmarks.cloudmask import scenes, writing
 from kit.stages.cloudmask import convert, extract, hdf, patches, products
 from kit.stages.cloudmask.products import ProductError
 
@@ -280,7 +280,7 @@ def test_a_known_reflectance_comes_back(tmp_path: Path, baseline: int) -> None:
         band: np.where(np.isnan(field), np.nan, 0.4 / np.pi * products.IRRADIANCE[band] * sun / factors[band])
         for band, field in fields["radiance"].items()
     }
-    products.write(tmp_path / name, fields)
+    writing.write(tmp_path / name, fields)
     convert.convert(tmp_path / name, tmp_path / "x.hdf")
     with h5py.File(tmp_path / "x.hdf") as file:
         assert file.attrs["baseline"] == baseline

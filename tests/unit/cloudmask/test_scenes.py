@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from synthetic import PARAMETERS
 
-from kit.benchmarks.cloudmask import scenes
-from kit.stages.cloudmask import patches, score
+from kit.benchmarks.cloudmask import scenes, writing
+from kit.stages.cloudmask import patches, products, score
 
 
 def hashes(folder: Path) -> dict[str, str]:
@@ -23,12 +23,44 @@ def hashes(folder: Path) -> dict[str, str]:
 
 
 def test_same_seed_same_bytes(tmp_path: Path) -> None:
+    """By any number of processes."""
     small = {**PARAMETERS, "rows": 64, "columns": 80, "training_scenes": 3, "inference_scenes": 1}
-    for name, seed in (("one", 5), ("two", 5), ("three", 6)):
+    for name, seed, processes in (("one", 5, 1), ("two", 5, 3), ("three", 6, 3)):
         (tmp_path / name).mkdir()
-        scenes.generate(tmp_path / name, {**small, "data_seed": seed})
+        scenes.generate(tmp_path / name, {**small, "data_seed": seed}, processes)
     assert hashes(tmp_path / "one") == hashes(tmp_path / "two")
     assert hashes(tmp_path / "one") != hashes(tmp_path / "three")
+
+
+def test_a_product_is_netcdf(data: Path) -> None:
+    """Its files are opened by the library of NetCDF itself, and named dimensions are shared by the variables of a file."""
+    import netCDF4
+
+    product = sorted((data / "training").iterdir())[0]
+    for path in sorted(product.iterdir()):
+        with netCDF4.Dataset(path) as file:
+            assert file.variables
+            assert not set(file.variables) & set(file.dimensions)
+            used = {name for variable in file.variables.values() for name in variable.dimensions}
+            assert used == set(file.dimensions)
+    with netCDF4.Dataset(product / "S1_radiance_an.nc") as file:
+        radiance = file["S1_radiance_an"]
+        assert radiance.dimensions == ("rows", "columns")
+        assert radiance.shape == (2 * PARAMETERS["rows"], 2 * PARAMETERS["columns"])
+        assert np.ma.getmaskarray(radiance[:]).any()  # beyond the swath
+
+
+@pytest.mark.parametrize("offset", [0.0, 283.73])
+def test_packing_is_undone_by_reading(tmp_path: Path, offset: float) -> None:
+    values = np.linspace(-20, 20, 1000).reshape(20, 50) + offset
+    values[3, 4] = np.nan
+    with h5py.File(tmp_path / "x.nc", "w") as file:
+        writing.add(file, "x", writing.packed(values, "K", "toa_brightness_temperature", 0.01, offset))
+    read, attributes, _ = products.read(tmp_path, "x.nc", "x")
+    assert np.isnan(read[3, 4])
+    assert np.isnan(read).sum() == 1
+    assert np.nanmax(np.abs(read - values)) <= 0.005 + 1e-9
+    assert attributes["units"] == "K"
 
 
 def test_an_orbit_on_both_sides_is_refused(tmp_path: Path) -> None:
