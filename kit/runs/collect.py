@@ -15,7 +15,6 @@ from kit.core.tables import table
 from kit.data.isolated import PACK
 from kit.doctor.outcome import FILE as DOCTOR
 from kit.doctor.outcome import NAME, carry
-from kit.plan import plan_of
 from kit.runs import evidence
 from kit.runs.plausibility import CLOCKS, contained, too_fast
 from kit.runs.plausibility import evidence as in_order
@@ -35,7 +34,6 @@ from kit.runs.record import (
 from kit.runs.states import Unanswered, become, current_state, remembered
 from kit.runs.system import describe
 from kit.schedulers import SCHEDULERS
-from kit.training.report import evaluate as evaluate_scaling
 
 # The files of a run that go into a submission, besides those that metrics were read from.
 CARRIED = ("job.sh", "job.out", "stages.jsonl", f"{RANKS}.jsonl", "benchmark.json", "site.json", DATA, PACK, SBOM, DOCTOR)
@@ -123,6 +121,9 @@ def judge_results(
     directory: Path, run: Run, benchmark: Benchmark, attempts: list[StageRecord]
 ) -> tuple[State, list[MetricRecord]]:
     """The state of a run whose stages all ended well, and its metrics."""
+    from kit.plan import plan_of
+    from kit.training.report import evaluate as evaluate_scaling
+
     judged = time.time()
     try:
         contained(directory, run)
@@ -135,6 +136,8 @@ def judge_results(
         return fast, []
     try:
         if run.scaling:
+            from kit.training.report import evaluate as evaluate_scaling
+
             evaluate_scaling(directory)
         else:
             benchmark.code.evaluate(directory, run.ranks)
@@ -157,6 +160,8 @@ def judge_results(
     if trial:
         return State(name="finished", reason=trial), metrics
     try:
+        from kit.plan import plan_of
+
         plan = plan_of(directory, run)
         if plan.lacks_gpus:
             reason = f"image {plan.image.name} computes on GPUs, and the site names none: a trial, not a result"

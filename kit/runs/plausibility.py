@@ -6,15 +6,16 @@ import json
 import os
 import stat
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kit.benchmark import RANKS, Benchmark
 from kit.core.checksums import plain_digest
 from kit.core.errors import KitError
 from kit.core.files import kind, open_plain, read_json
-from kit.plan import Plan
 from kit.runs.record import FILE, SBOM, Run, StageRecord, State, directory_name
-from kit.script.render import commands
+
+if TYPE_CHECKING:
+    from kit.plan import Plan
 
 CLOCKS = 30.0  # seconds by which the clocks of a file system and a node may differ
 
@@ -53,6 +54,8 @@ def evidence(directory: Path, plan: Plan, run: Run, attempts: list[StageRecord],
     verdict began: what it writes itself is newer. Times of files come from the file system and those of stages from the
     node, so that they may differ by `CLOCKS`.
     """
+    from kit.script.render import commands
+
     if run.image.digest:
         bill = directory / SBOM
         if plain_digest(directory, SBOM) != run.image.sbom:

@@ -6,6 +6,7 @@ on without end: a log of any content is searched in a time that grows with its l
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -34,11 +35,16 @@ class Pattern:
 
     kind: str
     mark: bytes
-    regex: re.Pattern[bytes]
+    expression: bytes
+
+    @functools.cached_property
+    def regex(self) -> re.Pattern[bytes]:
+        """Compiled when it is needed, which takes longer than all else here, and most texts hold no mark."""
+        return re.compile(self.expression)
 
 
 def pattern(kind: str, mark: str, rest: bytes, before: bytes = START) -> Pattern:
-    return Pattern(kind, mark.encode(), re.compile(before + re.escape(mark.encode()) + rest))
+    return Pattern(kind, mark.encode(), before + re.escape(mark.encode()) + rest)
 
 
 # The forms of tokens are those that their makers publish: AWS "IAM identifiers", GitHub "About authentication to GitHub",
@@ -57,7 +63,7 @@ SECRETS = (
 )
 # Of any case: they are searched where their mark is in the text in small letters.
 WORDS = tuple(
-    Pattern("a password or token", word, re.compile(rb"(?i)" + word + ASSIGNED))
+    Pattern("a password or token", word, rb"(?i)" + word + ASSIGNED)
     for word in (b"password", b"passwd", b"secret", b"token", b"api_key", b"apikey")
 )
 HOMES = (
@@ -66,7 +72,7 @@ HOMES = (
 )
 MARKED = (*SECRETS, *HOMES)
 DOMAIN = rb"@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){0,5}\.[A-Za-z]{2,24}(?![A-Za-z0-9-])"
-ADDRESS = Pattern("address", b"@", re.compile(DOMAIN))
+ADDRESS = Pattern("address", b"@", DOMAIN)
 LOCAL_PART = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._%+-]{0,63}\Z")
 
 
@@ -99,8 +105,10 @@ def leaks(sub: Submission) -> Iterator[Finding]:
 def hidden(text: str) -> str:
     """A text of ours that may quote a stranger's, without what looks like a credential."""
     data = text.encode(errors="backslashreplace")
+    lower = data.lower()
     for wanted in (*SECRETS, *WORDS):
-        data = wanted.regex.sub(lambda match: match[0][:4] + b"...", data)
+        if wanted.mark.lower() in lower:
+            data = wanted.regex.sub(lambda match: match[0][:4] + b"...", data)
     return data.decode()
 
 

@@ -3,11 +3,14 @@
 A check does this with the kit of the commit that the run names. Where that is not the one that checks, its tree is taken
 from the history of this checkout, and this module of it answers: `python -m kit.submissions.rerender` reads a question, as
 JSON, and prints what it came to.
+
+What a commit answered to a question is kept in the cache: packing asks, and so do the checks before and in a pull request.
 """
 
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 import os
 import re
@@ -17,7 +20,7 @@ import sys
 import tarfile
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ConfigDict
 
@@ -26,18 +29,17 @@ from kit.benchmark import Benchmark
 from kit.core import paths
 from kit.core.checksums import digest_of, text_digest
 from kit.core.errors import KitError
-from kit.core.files import json_text
+from kit.core.files import json_text, read_json, write_atomic
 from kit.core.schema import Digest, Model, parse
 from kit.data.isolated import Pack
-from kit.images.built import runtime_here
-from kit.images.render import Image, load_image
-from kit.plan import Plan, make_plan, request_of
 from kit.runs.record import Run, State, directory_name
-from kit.runtimes import RUNTIMES
-from kit.script.render import commands, rendered
 from kit.site import Site
 from kit.submissions.submitter import Submitter
-from kit.submissions.texts import derived, documents
+
+# What renders is imported where it is used: a check whose answer is known does not wait for it.
+if TYPE_CHECKING:
+    from kit.images.render import Image
+    from kit.plan import Plan
 
 
 class Question(Model):
@@ -70,6 +72,9 @@ DONE: dict[str, Any] = {"state": State(name="rendered"), "stages": [], "metrics"
 
 def again(question: Question) -> Answer:
     """Renders a run with this kit; KitError if the kit could not have made it."""
+    from kit.script.render import commands
+    from kit.submissions.texts import derived, documents
+
     run, site = question.run, question.site
     asked = question.model_copy(update={"run": run.model_copy(update=DONE), "runs": [], "submitter": None, "pictures": None})
     final, script = script_of(asked.model_dump_json())
@@ -101,6 +106,11 @@ def again(question: Question) -> Answer:
 @functools.lru_cache(maxsize=4)
 def script_of(asked: str) -> tuple[Plan, str]:
     """The plan and the job script of a question in JSON. Kept: composing a workflow starts a program for each job."""
+    from kit.images.render import load_image
+    from kit.plan import make_plan, request_of
+    from kit.runtimes import RUNTIMES
+    from kit.script.render import rendered
+
     question = Question.model_validate_json(asked)
     run, site = question.run, question.site
     source = run.rendering
@@ -134,6 +144,9 @@ def script_of(asked: str) -> tuple[Plan, str]:
 
 def composing(image: Image, benchmark: Benchmark) -> tuple[Image, str]:
     """A local image of the same version as `image`, which writes a workflow's commands as it does, and a runtime."""
+    from kit.images.built import runtime_here
+    from kit.images.render import load_image
+
     same = [load_image(name) for name in benchmark.images]
     for candidate in (image, *(other for other in same if other.source.VERSION == image.source.VERSION)):
         runtime = runtime_here(candidate)
@@ -158,9 +171,27 @@ def answer(question: Question, allow_dirty: bool) -> Answer:
             f"run.json: commit is {commit}: files of the kit were changed, and nobody else has them; commit them and run "
             "again (--allow-dirty accepts it for a trial of your own)"
         )
-    if commit == paths.commit() or commit.endswith("-dirty"):
-        return in_process(question.model_dump_json())
-    return elsewhere(question.model_dump_json(), tree(commit))
+    asked = question.model_dump_json()
+    if commit.endswith("-dirty"):  # nobody knows of which code, so nothing of it is kept
+        return in_process(asked)
+    kept = kept_answer(commit, asked)
+    if kept.is_file():
+        try:
+            return parse(Answer, read_json(kept), kept)
+        except KitError:  # a full disk, or an older kit, left something else
+            kept.unlink(missing_ok=True)
+    found = in_process(asked) if commit == paths.commit() else elsewhere(asked, tree(commit))
+    try:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(kept, found.model_dump_json())
+    except OSError:
+        pass  # it is only quicker the next time
+    return found
+
+
+def kept_answer(commit: str, asked: str) -> Path:
+    """Where the cache holds what a commit answers to a question in JSON, or would."""
+    return paths.cache() / "answers" / f"{commit}-{hashlib.sha256(asked.encode()).hexdigest()}.json"
 
 
 @functools.lru_cache(maxsize=4)

@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 from conftest import files, kit, rewritten
 
+from kit.core import paths
 from kit.core.checksums import digest
-from kit.submissions import survey
+from kit.core.errors import KitError
+from kit.submissions import rerender, survey
 from kit.submissions.check import check, report
 from kit.submissions.layout import REQUIRED
 
@@ -43,6 +45,69 @@ def test_every_file_broken_or_missing_is_named(submission: Path) -> None:
             }
             assert any(part.endswith(name) for part in named), (name, broken, check(submission))
             path.write_bytes(content)
+    assert check(submission) == []
+
+
+def forgotten() -> None:
+    """As a process that starts anew: only the cache is left."""
+    rerender.in_process.cache_clear()
+    rerender.script_of.cache_clear()
+
+
+def kept() -> list[Path]:
+    return files(paths.cache() / "answers")
+
+
+def unrendered(question: rerender.Question) -> rerender.Answer:
+    raise KitError("rendered")
+
+
+def test_a_question_is_answered_once(submission: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a commit rendered for a run is kept; every file is still held against it."""
+    forgotten()
+    assert check(submission) == []
+    (answer,) = kept()
+    assert answer.name.startswith("1" * 40)
+    forgotten()
+    monkeypatch.setattr(rerender, "again", unrendered)
+    assert check(submission) == []
+    script = submission / "run/job.sh"
+    script.write_text(script.read_text() + "true\n")
+    assert "[script-differs]" in problems(submission)
+
+
+def test_another_question_is_asked_anew(submission: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    forgotten()
+    assert check(submission) == []
+    run = json.loads((submission / "run.json").read_text())
+    edited(submission, ranks=run["ranks"] + 1)
+    monkeypatch.setattr(rerender, "again", unrendered)
+    assert "run.json: rendered [not-rendered]" in problems(submission)
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[1]"])
+def test_a_damaged_answer_is_rendered_anew(submission: Path, content: str) -> None:
+    forgotten()
+    assert check(submission) == []
+    (answer,) = kept()
+    whole = answer.read_bytes()
+    answer.write_text(content)
+    forgotten()
+    assert check(submission) == []
+    assert answer.read_bytes() == whole
+
+
+def test_no_answer_of_changed_files_is_kept(submission: Path) -> None:
+    forgotten()
+    edited(submission, commit="1" * 40 + "-dirty")
+    check(submission, allow_dirty=True)
+    assert kept() == []
+
+
+def test_a_cache_that_cannot_be_written_stops_no_check(submission: Path) -> None:
+    forgotten()
+    paths.cache().mkdir(exist_ok=True)
+    (paths.cache() / "answers").write_text("no folder")
     assert check(submission) == []
 
 
