@@ -18,6 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from kit.core import paths
 from kit.core.checksums import SUMS, sha256, write_sums
 from kit.submissions.together import folders
 
@@ -27,10 +28,15 @@ FILES, RESULTS = 10_000, 1_000
 LOG = b"iteration 12 of 25: 3.4 s, class 2, resolution 8.31 A\n"
 
 
-def measured(command: list[str], runs: int = 5) -> dict[str, float]:
-    """Seconds of a command by the clock on the wall and of the processor, and the peak memory of any child so far."""
+def measured(command: list[str], runs: int = 5, forget: bool = False) -> dict[str, float]:
+    """Seconds of a command by the clock on the wall and of the processor, and the peak memory of any child so far.
+
+    To `forget` is to remove, before each run, what the kit has kept of rendering runs again.
+    """
     walls, processors = [], []
     for _ in range(runs + 1):
+        if forget:
+            shutil.rmtree(paths.cache() / "answers", ignore_errors=True)
         before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
         subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT)
         walls.append(time.perf_counter() - began)
@@ -103,10 +109,13 @@ def main() -> None:
     submission = there[0]
     with tempfile.TemporaryDirectory() as name:
         base = Path(name)
+        check = [KIT, "submission", "check", str(submission), "--allow-trial", "--allow-dirty"]
         result = {
             "unit": "second (wall clock of a whole process; processor: of the processor), byte",
             "submission": "/".join(submission.parts[-4:]),
-            "check": measured([KIT, "submission", "check", str(submission), "--allow-trial", "--allow-dirty"]),
+            # Promised for the second and every further check of CloudMask: less than 0.5 s of the processor.
+            "check_first": measured(check, forget=True),
+            "check": measured(check),
             "check_of_10000_files": many_files(submission, base),
             "verify": hashing(submission, base),
             "leaderboard_of_1000": leaderboard(submission, base),
