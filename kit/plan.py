@@ -239,17 +239,21 @@ def request_of(run: Run) -> Request:
     )
 
 
-def key_of(plan: Plan) -> Key:
-    """What a trial has to be of, to say something of a plan."""
+def key_of(request: Request) -> Key:
+    """What a trial has to be of, to say something of a request."""
+    benchmark, site = load_benchmark(request.benchmark), load_site(request.site)
+    benchmark.size(request.size)  # or it is not known
+    image = load_image(benchmark.image(request.image), request.arguments)
+    name, partition = site.partition(request.partition)
     return Key(
-        benchmark=plan.benchmark.name,
-        size=plan.size_name,
-        image=plan.image.name,
-        recipe=plan.image.recipe_digest,
-        site=plan.site.name,
-        partition=plan.partition_name,
-        processor=store.processor_of(plan.site, plan.partition),
-        cores=plan.placement.cores,
+        benchmark=benchmark.name,
+        size=request.size,
+        image=image.name,
+        recipe=image.recipe_digest,
+        site=site.name,
+        partition=name,
+        processor=store.processor_of(site, partition),
+        cores=partition.usable_cores or this_machine()[0],
     )
 
 
@@ -259,8 +263,8 @@ def tuned(request: Request, swept: Iterable[str] = ()) -> tuple[Request, str]:
     A trial finds ranks, threads and parameters together. If one of them is given, or among the parameters that are `swept`,
     all of it is left to the request.
     """
-    plan = make_plan(request)
-    found, why_not = store.find(key_of(plan))
+    key = key_of(request)
+    found, why_not = store.find(key)
     if found is None:
         said = {"--site": request.site, "--partition": request.partition, "--image": request.image, "--size": request.size}
         words = " ".join(f"{flag} {value}" for flag, value in said.items() if value)
@@ -268,17 +272,18 @@ def tuned(request: Request, swept: Iterable[str] = ()) -> tuple[Request, str]:
     given = {text.partition("=")[0] for text in (*request.parameters, *swept)} & found.choice.parameters.keys()
     flags = [f"--{key}" for key in ("ranks", "threads", "gpus") if getattr(request, key) is not None] + sorted(given)
     if flags:
-        return request, f"the tuning of site {plan.site.name} is not used: {', '.join(flags)} is given"
+        return request, f"the tuning of site {key.site} is not used: {', '.join(flags)} is given"
     if found.kept:
         return dataclasses.replace(request, tuning=found), ""
+    nodes = request.nodes or load_benchmark(request.benchmark).size(request.size).nodes
     chosen = dataclasses.replace(
         request,
         tuning=found,
-        ranks=found.choice.ranks_on(plan.placement.nodes),
+        ranks=found.choice.ranks_on(nodes),
         threads=found.choice.threads,
         parameters=(*request.parameters, *(f"{key}={value}" for key, value in found.choice.parameters.items())),
     )
-    return chosen, f"tuned for site {plan.site.name}: {found.choice} on a node (kit tune); --no-tuning leaves it to the size"
+    return chosen, f"tuned for site {key.site}: {found.choice} on a node (kit tune); --no-tuning leaves it to the size"
 
 
 def check_tuning(plan: Plan) -> None:

@@ -99,7 +99,7 @@ def plan(
         raise unknown("benchmark with something to tune", benchmark, tunable())
     asked = Request(benchmark, size, site, partition, image, arguments, nodes=1, minutes=minutes or MINUTES)
     default = make_plan(asked)
-    trial = Trial(key=key_of(default), choices=chosen(default), order=in_turn(chosen(default), repeats))
+    trial = Trial(key=key_of(asked), choices=chosen(default), order=in_turn(chosen(default), repeats))
     room = most(trial.choices)
     nothing = Card(objective="", formula="", score="", dataset="", baseline="")
     count = Metric(name="measured", description="", unit="1", direction="none", stage=NODE.name, file=FILE, label="measured")
