@@ -24,6 +24,7 @@ from kit.plan import Plan, Request, key_of, make_plan, placed
 from kit.runs import launch
 from kit.runs.record import DATA, SBOM, Run, State, directory_name, save_run
 from kit.script.render import job_script
+from kit.site import load_site
 from kit.tune.store import NAME, Choice, Key
 
 FILE = "trial.json"
@@ -97,6 +98,12 @@ def plan(
     """The plan of a trial on one node, and what it measures; KitError for a benchmark with nothing to tune."""
     if benchmark in benchmark_names() and benchmark not in tunable():
         raise unknown("benchmark with something to tune", benchmark, tunable())
+    name, found = load_site(site).partition(partition)
+    if found.min_nodes > 1:
+        raise KitError(
+            f"site {site}: kit tune measures one node, and partition {name} takes jobs of {found.min_nodes} nodes or more; "
+            "--partition names another"
+        )
     asked = Request(benchmark, size, site, partition, image, arguments, nodes=1, minutes=minutes or MINUTES)
     default = make_plan(asked)
     trial = Trial(key=key_of(asked), choices=chosen(default), order=in_turn(chosen(default), repeats))

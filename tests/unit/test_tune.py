@@ -358,6 +358,12 @@ def test_refused(words: list[str], message: str, code: int) -> None:
     assert message in kit("tune", *words, "--dry-run", code=code).stderr
 
 
+def test_a_partition_of_large_jobs_is_refused(site: str) -> None:
+    Path(site).write_text(SITE.replace("cores = 2", "cores = 2\nmin_nodes = 4\nmax_nodes = 8"))
+    with pytest.raises(KitError, match="measures one node, and partition main takes jobs of 4 nodes or more; --partition"):
+        job.plan("relion", "particles", site)
+
+
 def test_a_dry_run_leaves_nothing(tmp_path: Path) -> None:
     result = kit("tune", "relion", "--dry-run", cwd=tmp_path)
     assert result.stdout.startswith("#!/bin/bash\n")
