@@ -204,9 +204,9 @@ def test_the_command_stores_and_a_run_uses_it(tune: Callable[..., tuple[int, str
 def test_an_interrupted_trial_stores_nothing_and_goes_on(
     tune: Callable[..., tuple[int, str, str]], site: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ctrl-C, or a time limit: what was measured stays, the measurement that was cut off is repeated."""
+    """By a signal, as at a time limit: what was measured stays, the measurement that was cut off is repeated."""
     marker = tmp_path / "cut"
-    kill = "until [ -s job.pid ]; do sleep 0.1; done; kill -INT $(cat job.pid); sleep 60"
+    kill = "until [ -s job.pid ]; do sleep 0.1; done; kill -TERM $(cat job.pid); sleep 60"
     cut_off = f"[ -e {marker} ] || {{ touch {marker}; {kill}; }}"
     monkeypatch.setenv("POOL_10", cut_off)
     directory = prepared(site, tmp_path / "runs")
