@@ -26,6 +26,7 @@ from typing import Any
 
 from kit.benchmarks.relion import phantom
 from kit.benchmarks.relion.star import read_star
+from kit.benchmarks.relion.tuning import FIELD, JOBS, POOLS
 from kit.core.files import write_json
 from kit.core.host import processor
 from kit.core.paths import cache
@@ -38,31 +39,16 @@ SWEEP = int(os.environ.get("SWEEP", "60"))
 BOXES = [int(box) for box in os.environ.get("BOXES", "128 256").split()]
 PAIRS = int(os.environ.get("PAIRS", "3"))
 CORES = int(os.environ.get("CORES", len(os.sched_getaffinity(0))))
-FIELD = 340.0  # angstrom: the side of the box, whatever its pixels
-
-COMMON = (
-    "--ctf --particle_diameter 310 --flatten_solvent --zero_mask --oversampling 1 --norm --scale "
-    "--dont_combine_weights_via_disc --random_seed 1"
-)
-START = "--ref data/reference.mrc --firstiter_cc --ini_high 40 --sym C1"
-# The parameters of RELION's standard benchmark, with fewer classes and iterations.
-JOBS = {
-    "class2d": f"{COMMON} --iter 2 --K 20 --tau2_fudge 2 --psi_step 6 --offset_range 5 --offset_step 2",
-    "class3d": f"{COMMON} {START} --iter 2 --K 2 --tau2_fudge 4 --healpix_order 2 --offset_range 5 --offset_step 2",
-    "refine3d": f"{COMMON} {START} --auto_refine --split_random_halves --auto_iter_max 2 --low_resol_join_halves 40 "
-    "--healpix_order 2 --auto_local_healpix_order 4 --offset_range 5 --offset_step 2",
-}
 ACCELERATION = {"relion-basic": "", "relion-accelerated": "--cpu"}
 Choice = tuple[int, int, int]  # ranks, threads, pool
 
 
 def choices(job: str) -> list[Choice]:
     """Ranks, threads and pool that use all cores; the first of several ranks only hands out work."""
-    pools = (3, 10, 30)
     if job == "refine3d":  # at least a leader and one rank for each half
-        return [(3, max(1, CORES // 2), pool) for pool in pools]
-    one = [(1, CORES, pool) for pool in pools]
-    return [*one, *[(CORES + 1, 1, pool) for pool in pools[1:]]] if CORES > 1 else one
+        return [(3, max(1, CORES // 2), pool) for pool in POOLS]
+    one = [(1, CORES, pool) for pool in POOLS]
+    return [*one, *[(CORES + 1, 1, pool) for pool in POOLS[1:]]] if CORES > 1 else one
 
 
 def data(box: int) -> Path:

@@ -133,6 +133,7 @@ class Stage(Model):
     memory_gb: float = Field(default=0.0, ge=0)  # roughly what it needs on a node; 0: unknown
     note: str = ""  # its share of the nodes, as a comment in the script
     ranks: int = Field(default=0, ge=0)  # ranks that `launch` starts in this stage; 0: those of the run
+    threads: int = Field(default=0, ge=0)  # of each of these ranks, where `ranks` are given; 0: those of the run
     halves: bool = False  # its ranks are a leader and two halves: an odd number, three at least
     always: bool = False  # in each job anew, though it was done in an earlier one: it looks at the job, and is not timed
 

@@ -18,6 +18,8 @@ from kit.placement import Placement, placement
 from kit.runs.record import Run, load_run, resolved
 from kit.site import Partition, Site, load_site
 from kit.training import scaling
+from kit.tune import store
+from kit.tune.store import Key, Tuning
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class Request:
     minutes: int | None = None  # of one job; None: what the size needs
     allow_cpu: bool = False  # an image for GPUs where there are none
     challenge: Challenge | None = None  # decides the seeds of generated data and of the stages
+    tuning: Tuning | None = None  # the trial that chose ranks, threads and parameters; the script names it
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,7 @@ def make_plan(
     if request.isolated is not None and pack is None:
         pack = fitting_pack(request.isolated, request)
     plan = placed(request, benchmark, image, site, here or this_machine(), pack)
+    check_tuning(plan)
     if plan.lacks_gpus and not request.allow_cpu:
         raise KitError(
             f"site {site.name}: image {image.name} computes on GPUs, and the partition {plan.partition_name} has none (key "
@@ -231,4 +235,63 @@ def request_of(run: Run) -> Request:
         parameters=tuple(f"{key}={value}" for key, value in source.parameters.items()) if source else (),
         gpus=source.gpus if source else None,
         minutes=source.minutes if source else None,
+        tuning=source.tuning if source else None,
     )
+
+
+def key_of(request: Request) -> Key:
+    """What a trial has to be of, to say something of a request."""
+    benchmark, site = load_benchmark(request.benchmark), load_site(request.site)
+    benchmark.size(request.size)  # or it is not known
+    image = load_image(benchmark.image(request.image), request.arguments)
+    name, partition = site.partition(request.partition)
+    return Key(
+        benchmark=benchmark.name,
+        size=request.size,
+        image=image.name,
+        recipe=image.recipe_digest,
+        site=site.name,
+        partition=name,
+        processor=store.processor_of(site, partition),
+        cores=partition.usable_cores or this_machine()[0],
+    )
+
+
+def tuned(request: Request, swept: Iterable[str] = ()) -> tuple[Request, str]:
+    """The request with what a trial on its site found (kit tune), and what has to be said of that.
+
+    A trial finds ranks, threads and parameters together. If one of them is given, or among the parameters that are `swept`,
+    all of it is left to the request.
+    """
+    key = key_of(request)
+    found, why_not = store.find(key)
+    if found is None:
+        said = {"--site": request.site, "--partition": request.partition, "--image": request.image, "--size": request.size}
+        words = " ".join(f"{flag} {value}" for flag, value in said.items() if value)
+        return request, why_not and f"{why_not}; kit tune {request.benchmark} {words} measures for this run"
+    given = {text.partition("=")[0] for text in (*request.parameters, *swept)} & found.choice.parameters.keys()
+    flags = [f"--{key}" for key in ("ranks", "threads", "gpus") if getattr(request, key) is not None] + sorted(given)
+    if flags:
+        return request, f"the tuning of site {key.site} is not used: {', '.join(flags)} is given"
+    if found.kept:
+        return dataclasses.replace(request, tuning=found), ""
+    nodes = request.nodes or load_benchmark(request.benchmark).size(request.size).nodes
+    chosen = dataclasses.replace(
+        request,
+        tuning=found,
+        ranks=found.choice.ranks_on(nodes),
+        threads=found.choice.threads,
+        parameters=(*request.parameters, *(f"{key}={value}" for key, value in found.choice.parameters.items())),
+    )
+    return chosen, f"tuned for site {key.site}: {found.choice} on a node (kit tune); --no-tuning leaves it to the size"
+
+
+def check_tuning(plan: Plan) -> None:
+    """KitError for a tuning whose choice is not what runs: the script would tell of another."""
+    tuning, placed = plan.request.tuning, plan.placement
+    if tuning is None or tuning.kept:
+        return
+    parameters = {key: plan.size.parameters.get(key) for key in tuning.choice.parameters}
+    runs = (placed.ranks, placed.threads, parameters)
+    if runs != (tuning.choice.ranks_on(placed.nodes), tuning.choice.threads, tuning.choice.parameters):
+        raise KitError(f"key 'tuning': its choice is {tuning.choice}, and that is not what this run has")

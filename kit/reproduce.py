@@ -114,6 +114,7 @@ def new_plan(
         threads=submitted.threads,
         seed=same.seed if seed == "same" else chosen_seed(submitted.seed, seed),
         isolated=isolated,
+        tuning=None,  # its choice stands in ranks, threads and parameters, and its seconds are of another site
     )
     remarks = kits(submitted, paths.commit())
     try:

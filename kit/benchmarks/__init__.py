@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 from kit.core.errors import KitError
 
 if TYPE_CHECKING:
-    from kit.benchmark import Stage
+    from kit.benchmark import Size, Stage
     from kit.images.render import Image
     from kit.plan import Plan
+    from kit.tune.store import Choice
 
 Parameters = Mapping[str, int | float | str]
 # Writes a piece of evidence: (directory of the run, the file to write).
@@ -32,6 +33,8 @@ class Code(Protocol):
     DATA_SEED: str = ""
     # Floating-point operations that are behind one unit of a throughput, at the very least, by the name of the metric.
     FLOP: Mapping[str, float] = {}
+    # The work of a trial of kit tune for each core of a node, in particles or the like; 0: there is nothing to tune.
+    TUNED: int = 0
 
     @abstractmethod
     def generate(self, folder: Path, parameters: Parameters) -> None:
@@ -88,6 +91,22 @@ class Code(Protocol):
         What can be computed from them again is computed again. Some may be missing, and none can be trusted.
         """
         return ()
+
+    def choices(self, size: Size, cores: int, gpus: int) -> list[Choice]:
+        """What kit tune tries beside the default on a node with so many cores, and GPUs if the image computes on them."""
+        return []
+
+    def trial_parameters(self, parameters: Parameters) -> Parameters:
+        """The parameters of the generated data of a trial, for a size with these parameters."""
+        return parameters
+
+    def trial_files(self, data: Path, directory: Path, amount: int) -> None:
+        """Writes what a trial reads beside its data into its directory, for so much work."""
+        return None
+
+    def trial_command(self, choice: Choice, plan: Plan) -> str:
+        """The shell of one measurement: it ends with an error if the choice does not work, and writes below out/."""
+        raise KitError(f"benchmark {plan.benchmark.name}: has nothing to tune")
 
     def evidence(self, stages: Collection[str]) -> Mapping[str, Writer]:
         """What the scores of a run with these stages can be computed from again: how to write each file, by its name.

@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 
 from kit import __version__
-from kit.cli import bundle, card, compare, data, groups, image, listing, report, reproduce, run, site, submission
+from kit.cli import bundle, card, compare, data, groups, image, listing, report, reproduce, run, site, submission, tune
 from kit.cli.output import say
 from kit.core.errors import KitError
 
@@ -48,6 +48,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "doctor": listing.doctor,
     "run": run.run,
     "scaling": run.scaling,
+    "tune": tune.tune,
     "status": run.status,
     "logs": run.logs,
     "resume": run.resume,

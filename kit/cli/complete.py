@@ -41,6 +41,13 @@ def scalable() -> list[str]:
     return [name for name in benchmark_names() if load_benchmark(name).scaling]
 
 
+@quiet
+def tunable() -> list[str]:
+    from kit.benchmark import benchmark_names, load_benchmark
+
+    return [name for name in benchmark_names() if load_benchmark(name).code.TUNED]
+
+
 def chosen(ctx: typer.Context) -> list[str]:
     """The benchmark of this command line, all where none was given yet."""
     # An option that still waits for its value ends the parser's work, and leaves the arguments where they are.

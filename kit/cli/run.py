@@ -75,6 +75,9 @@ def run(
     allow_cpu: Annotated[
         bool, typer.Option("--allow-cpu", help="Run an image for GPUs where there are none: a trial, never a result.")
     ] = False,
+    tuning: Annotated[
+        bool, typer.Option("--tuning/--no-tuning", help="Use the ranks, threads and parameters that kit tune found.")
+    ] = True,
     dry_run: DryRun = False,
     wait: Wait = None,
     resume: Annotated[Path | None, typer.Option(metavar="RUN", help="The same as kit resume RUN.")] = None,
@@ -85,7 +88,7 @@ def run(
     Several runs (--repeat, --sweep) are one array of jobs where the site has arrays.
     """
     from kit.cli.progress import working
-    from kit.plan import Request, swept
+    from kit.plan import Request, swept, tuned
     from kit.runs import launch
 
     runs = runs or paths.runs()
@@ -114,6 +117,10 @@ def run(
         isolated=isolated,
         allow_cpu=allow_cpu,
     )
+    if tuning:
+        request, remark = tuned(request, sweep)
+        if remark:
+            say(f"kit: {remark}")
     plans = swept(request, repeat, sweep)
     launch.check_jobs(plans[0], jobs)
     if dry_run:

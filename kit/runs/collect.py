@@ -34,6 +34,7 @@ from kit.runs.record import (
 from kit.runs.states import Unanswered, become, current_state, remembered
 from kit.runs.system import describe
 from kit.schedulers import SCHEDULERS
+from kit.tune.store import NAME as TRIAL
 
 # The files of a run that go into a submission, besides those that metrics were read from.
 CARRIED = ("job.sh", "job.out", "stages.jsonl", f"{RANKS}.jsonl", "benchmark.json", "site.json", DATA, PACK, SBOM, DOCTOR)
@@ -54,6 +55,8 @@ def collect(directory: Path, ended: bool = False, store: str = "") -> Run:
         )
     if run.benchmark == NAME:
         raise KitError(f"{directory}: tries a site, and is no run of a benchmark; its outcome: kit doctor {directory}")
+    if run.benchmark == TRIAL:
+        raise KitError(f"{directory}: a trial, and no run of a benchmark; what it came to: kit tune {directory}")
     benchmark, site = resolved(directory)
     attempts = read_stages(directory)
     launched = run.job and run.state.name != "rendered"
@@ -121,9 +124,6 @@ def judge_results(
     directory: Path, run: Run, benchmark: Benchmark, attempts: list[StageRecord]
 ) -> tuple[State, list[MetricRecord]]:
     """The state of a run whose stages all ended well, and its metrics."""
-    from kit.plan import plan_of
-    from kit.training.report import evaluate as evaluate_scaling
-
     judged = time.time()
     try:
         contained(directory, run)

@@ -102,6 +102,7 @@ def rendering(plan: Plan, directory: Path, data: Path) -> Rendering:
         cores=cores,
         memory_gb=memory_gb,
         machine=RUNTIMES[plan.site.container.runtime].facts(plan.image),
+        tuning=plan.request.tuning,
     )
 
 

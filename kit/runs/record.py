@@ -19,6 +19,7 @@ from kit.core.files import open_plain, plain_file, read_json, write_json
 from kit.core.schema import Digest, Model, Name, OneLine, parse
 from kit.schedulers import SCHEDULERS
 from kit.site import Site
+from kit.tune.store import Tuning
 
 # In the order of the road. Only `valid` is a result.
 StateName = Literal["rendered", "submitted", "running", "failed", "incomplete", "finished", "valid"]
@@ -70,6 +71,7 @@ class Rendering(Model):
     cores: int = Field(ge=1, le=100_000)  # of the machine that rendered it, and its memory: for a site that does not say
     memory_gb: float = Field(ge=0, le=1e6)
     machine: dict[str, str] = {}  # the facts of the container runtime
+    tuning: Tuning | None = None  # the trial that chose ranks, threads and parameters
 
 
 class ImageRecord(Model):

@@ -13,7 +13,7 @@ from typing import Any
 import jinja2
 
 from kit import __version__
-from kit.benchmark import RANKS, Stage
+from kit.benchmark import RANKS, Benchmark, Stage
 from kit.core.errors import KitError
 from kit.images.render import Image
 from kit.launchers import LAUNCHERS, Ranks
@@ -81,20 +81,24 @@ def looked_at(plan: Plan) -> Plan:
     return plan.composed(plan.benchmark.model_copy(update={"stages": [look, *plan.benchmark.stages]}))
 
 
-def launcher(plan: Plan, ranks: int) -> list[str]:
-    """The words that start this many ranks. srun uses as few nodes as hold them, mpirun all nodes in turn."""
+def launcher(plan: Plan, ranks: int, threads: int = 0) -> list[str]:
+    """The words that start this many ranks. srun uses as few nodes as hold them, mpirun all nodes in turn.
+
+    `threads` are those of each rank, where they are not those of the plan.
+    """
     placement, partition, container = plan.placement, plan.partition, plan.site.container
     per_node = min(ranks, placement.ranks_per_node)
+    threads = threads or placement.threads
     wanted = Ranks(
         count=ranks,
         per_node=per_node,
         spread=placement.nodes if ranks == placement.ranks else 0,
-        threads=placement.threads,
+        threads=threads,
         cores=placement.cores,
         gpus=placement.gpus,
         gpu_each=placement.gpu_each,
         order=placement.order,
-        bind=placement.bind,
+        bind=placement.bind and per_node * threads <= placement.cores,
         pmi=partition.pmi,
         hardware_threads=partition.hardware_threads,
         hyperthreads=partition.hyperthreads,
@@ -274,7 +278,7 @@ def facts(plan: Plan, source: Rendering) -> dict[str, Any]:
     texts = commands(plan)
     for stage in benchmark.stages:
         text, outputs = texts[stage.name]
-        more = {"record": json.dumps(text), "launcher": launcher(plan, stage.ranks) if stage.ranks else []}
+        more = {"record": json.dumps(text), "launcher": launcher(plan, stage.ranks, stage.threads) if stage.ranks else []}
         stages.append({**stage.model_dump(), "command": text, "outputs": outputs, **more})
     problem = SCHEDULERS[partition.scheduler].problem(directory)
     if problem:
@@ -290,7 +294,9 @@ def facts(plan: Plan, source: Rendering) -> dict[str, Any]:
     )
     return dict(
         benchmark=benchmark,
+        functions=called_functions(benchmark),
         challenge=plan.request.challenge,
+        tuning=plan.request.tuning.lines if plan.request.tuning else [],
         image=plan.image,
         size_name=plan.size_name,
         site=site,
@@ -309,6 +315,15 @@ def facts(plan: Plan, source: Rendering) -> dict[str, Any]:
         job_name=re.sub(r"[^A-Za-z0-9]", "", f"kit{benchmark.name}")[:15],
         **{**vars(plan.placement), **asked(plan)},
     )
+
+
+def called_functions(benchmark: Benchmark) -> str:
+    """The shell functions of a benchmark, if a stage calls one of them."""
+    names = re.findall(r"^(\w+)\(\)", benchmark.functions, re.MULTILINE)
+    called = any(
+        re.search(rf"\b{name}\b", f"{stage.resume}\n{stage.command}") for stage in benchmark.stages for name in names
+    )
+    return benchmark.functions.strip() if called else ""
 
 
 @functools.cache

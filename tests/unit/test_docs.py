@@ -182,6 +182,7 @@ def test_ci_calls_the_readmes_test_command() -> None:
 def test_every_command_explains_itself() -> None:
     for words in (
         ["run"],
+        ["tune"],
         ["collect"],
         ["status"],
         ["cancel"],

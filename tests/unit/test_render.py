@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from kit.placement import placement
 from kit.plan import Request, make_plan
 from kit.runs import launch
 from kit.site import load_site, site_files
+from kit.tune.store import Choice, Tuning
 
 GOLDEN = ROOT / "tests/golden"
 # Stages that RELION composes need its image; those of particles are the kit's own text.
@@ -44,7 +46,12 @@ def usual(benchmark: str, site: str, name: str | None) -> dict[str, Any]:
 
 
 def script(
-    benchmark: str, site: str, monkeypatch: pytest.MonkeyPatch, runtime: str = "apptainer", partition: str | None = None
+    benchmark: str,
+    site: str,
+    monkeypatch: pytest.MonkeyPatch,
+    runtime: str = "apptainer",
+    partition: str | None = None,
+    **more: Any,
 ) -> str:
     """A script without what differs between machines: the user's identity, the cache, the recipe's hash."""
     monkeypatch.setattr("os.sched_getaffinity", lambda pid: {0, 1})
@@ -56,7 +63,7 @@ def script(
     if runtime != "apptainer":
         monkeypatch.setenv("KIT_RUNTIME", runtime)
     request = Request(
-        benchmark, SIZES.get(benchmark, "tiny"), site, partition, minutes=30, **usual(benchmark, site, partition)
+        benchmark, SIZES.get(benchmark, "tiny"), site, partition, minutes=30, **usual(benchmark, site, partition), **more
     )
     text = launch.script(make_plan(request), Path("/work/run"), Path("/work/data"))
     text = re.sub(r"\S*/images/([a-z-]+)-[0-9a-f]{12}(\.recipe)?\.sif", r"/images/\1.sif", text)
@@ -90,6 +97,24 @@ def test_golden_script(
     text = script(benchmark, site, monkeypatch, runtime)
     accepted(text)
     same(text, GOLDEN / f"{benchmark}-{site}-{runtime}.sh", request)
+
+
+def test_golden_script_of_a_tuned_run(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    tuning = Tuning(
+        date=datetime(2026, 11, 27, 12, tzinfo=UTC),
+        processor="Example CPU",
+        choice=Choice(ranks=15, threads=4, parameters={"pool": 10}),
+        seconds=6.5,
+        default=Choice(ranks=3, threads=1, parameters={"pool": 30}),
+        default_seconds=41.25,
+        spread=0.4,
+    )
+    chosen = {"tuning": tuning, "ranks": 15, "threads": 4, "parameters": ("pool=10",)}
+    text = script("relion", "example-slurm", monkeypatch, **chosen)
+    accepted(text)
+    same(text, GOLDEN / "relion-example-slurm-apptainer-tuned.sh", request)
+    plain = script("relion", "example-slurm", monkeypatch, ranks=15, threads=4, parameters=("pool=10",))
+    assert [line for line in text.splitlines() if line not in plain.splitlines()] == [f"# {line}" for line in tuning.lines]
 
 
 @pytest.mark.parametrize(("site", "benchmark"), HEADS)

@@ -13,9 +13,10 @@ from kit.benchmarks import Code, Parameters, Writer
 from kit.core.errors import KitError
 
 if TYPE_CHECKING:
-    from kit.benchmark import Stage
+    from kit.benchmark import Size, Stage
     from kit.images.render import Image
     from kit.plan import Plan
+    from kit.tune.store import Choice
 
 
 def maker(parameters: Parameters) -> Any:
@@ -28,6 +29,7 @@ def maker(parameters: Parameters) -> Any:
 class Relion(Code):
     GENERATOR = ("benchmarks/relion/phantom.py", "benchmarks/relion/movies.py", "benchmarks/relion/6zu5.csv.gz")
     DATA_SEED = "seed"
+    TUNED = 60
 
     def data_parameters(self, parameters: Parameters) -> Parameters:
         return {key: value for key, value in parameters.items() if key in maker(parameters).Settings.__dataclass_fields__}
@@ -80,6 +82,26 @@ class Relion(Code):
         from kit.benchmarks.relion.agreement import pair
 
         return pair(first, second)
+
+    def choices(self, size: Size, cores: int, gpus: int) -> list[Choice]:
+        from kit.benchmarks.relion.tuning import choices
+
+        return choices(size, cores, gpus)
+
+    def trial_parameters(self, parameters: Parameters) -> Parameters:
+        from kit.benchmarks.relion.tuning import trial_parameters
+
+        return trial_parameters(parameters)
+
+    def trial_files(self, data: Path, directory: Path, amount: int) -> None:
+        from kit.benchmarks.relion.tuning import trial_files
+
+        trial_files(data, directory, amount)
+
+    def trial_command(self, choice: Choice, plan: Plan) -> str:
+        from kit.benchmarks.relion.tuning import command
+
+        return command(choice, plan)
 
     def contradictions(self, files: Mapping[str, Path]) -> Iterable[tuple[str, str]]:
         from kit.benchmarks.relion.consistency import contradictions
