@@ -47,6 +47,22 @@ class Step:
         self.gradients, self.validate = gradients, validate
 
 
+def updating(model: Any, optimizer: Any) -> Any:
+    """A function that moves the network by the sums of all ranks: gradients, and the count by which they are divided.
+
+    Keras compiles its optimisers on GPUs alone. On a processor each of their dozen operations goes through all parameters,
+    gradients and moments; compiled, one loop does it all, which took a third of the time with Uno's 16 million parameters.
+    """
+    import tensorflow as tf
+
+    @tf.function(jit_compile=None if tf.config.get_visible_devices("GPU") else True)
+    def update(gradients: Any, count: Any) -> None:
+        mean = [gradient / tf.maximum(count, 1.0) for gradient in gradients]
+        optimizer.apply_gradients(zip(mean, model.trainable_variables, strict=True))
+
+    return update
+
+
 def average(variables: Iterable[Any], ranks: Any) -> None:
     """Sets floating-point variables that no gradient changes to their means over the ranks; without any, does nothing.
 
@@ -126,7 +142,7 @@ def train(task: Task, out: Path, options: Options, backend: str) -> None:
         raise ValueError(f"the network has {parameters} parameters, not the reference's {task.parameters}")
     optimizer = task.optimizer(options.learning_rate)
     optimizer.build(model.trainable_variables)
-    step = Step(task, model, options.xla)
+    step, update = Step(task, model, options.xla), updating(model, optimizer)
     done, best, best_epoch = (tf.Variable(value) for value in (0, np.float64(np.inf), 0))
     parts = {"model": model, "optimizer": optimizer, "done": done, "best": best, "best_epoch": best_epoch}
     checkpoint = tf.train.Checkpoint(**parts, **{name: tf.Variable(value) for name, value in task.marks.items()})
@@ -143,10 +159,6 @@ def train(task: Task, out: Path, options: Options, backend: str) -> None:
                 )
         checkpoint.restore(manager.latest_checkpoint).assert_existing_objects_matched()
     ranks.broadcast([*model.variables, *optimizer.variables, done, best, best_epoch])
-
-    @tf.function
-    def apply(gradients: Any) -> None:
-        optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
 
     history = out / "epochs.jsonl"
     records: list[dict[str, Any]] = []
@@ -189,7 +201,7 @@ def train(task: Task, out: Path, options: Options, backend: str) -> None:
             *gradients, count = ranks.sum([*gradients, count])
             marks.append(time.perf_counter())
             optimizer.learning_rate.assign(learning_rate(options, epoch * steps + number, steps, global_batch))
-            apply([gradient / tf.maximum(count, 1.0) for gradient in gradients])
+            update(gradients, count)
             marks.append(time.perf_counter())
             read, computed, exchanged, applied = np.diff(marks).tolist()
             for name, seconds in zip(CLOCKS, (read, computed + applied, exchanged), strict=True):

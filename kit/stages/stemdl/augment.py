@@ -41,22 +41,25 @@ class Augment(NamedTuple):
 
 def changed(images: NDArray[Any], how: Augment, rng: np.random.Generator) -> NDArray[Any]:
     """Images (n, side, side, 3), each changed on its own."""
-    found = images.copy()
-    side = images.shape[1]
-    axis = np.arange(side) - side // 2
+    number, side = images.shape[:2]
+    middle = side // 2
+    axis = np.arange(side) - middle
+    # Where each row and column of each projection comes from: (n, 2, 3, side).
+    factors = 1 + rng.uniform(-how.zoom, how.zoom, number)
+    places = np.broadcast_to(np.rint(axis / factors[:, None]).astype(int)[:, None, None], (number, 2, 3, side))
+    if how.mirror:
+        # About the middle pixel: the first row of an even number has no mirror image, and stays.
+        turned = np.concatenate([places[..., :1], places[..., :0:-1]], axis=-1)
+        places = np.where(rng.integers(2, size=(number, 2, 3, 1)) == 1, turned, places)
+    places = places + middle
+    inside = (places >= 0) & (places < side)
+    rows, columns = np.moveaxis(np.clip(places, 0, side - 1), 1, 0)
+    found: NDArray[Any] = images[
+        np.arange(number)[:, None, None, None], rows[:, :, :, None], columns[:, :, None, :], np.arange(3)[:, None, None]
+    ].transpose(0, 2, 3, 1)
+    # What lies outside of the pattern is dark.
+    found = np.where((inside[:, 0, :, :, None] & inside[:, 1, :, None, :]).transpose(0, 2, 3, 1), found, 0).astype(images.dtype)
     for image in found:
-        if how.zoom:
-            places = np.rint(axis / (1 + rng.uniform(-how.zoom, how.zoom))).astype(int) + side // 2
-            inside = (places >= 0) & (places < side)
-            places = np.clip(places, 0, side - 1)
-            # What lies outside of the pattern is dark.
-            image[...] = np.where(np.outer(inside, inside)[..., None], image[places][:, places], 0)
-        if how.mirror:
-            for projection in range(3):
-                for turned in (image[..., projection], image[..., projection].T):
-                    if rng.integers(2):
-                        # About the middle pixel: the first row of an even number has no mirror image, and stays.
-                        turned[1:] = turned[:0:-1].copy()
         if rng.random() < how.erase:
             area = rng.uniform(*ERASED) * side**2
             high = int(np.clip(np.sqrt(area * np.exp(rng.uniform(-1, 1))), 1, side))
@@ -78,12 +81,4 @@ class Changing(Shards):
         return (changed(images, self.how, np.random.default_rng([self.seed, *numbers.tolist()])), *others)
 
     def batches(self, numbers: NDArray[np.int64]) -> Any:
-        import tensorflow as tf
-
-        def read(row: Any) -> tuple[Any, ...]:
-            values = tf.numpy_function(self.read_changed, [row], [tf.as_dtype(field.base) for field in self.fields()])
-            for value, field in zip(values, self.fields(), strict=True):
-                value.set_shape((None, *field.shape))
-            return tuple(values)
-
-        return tf.data.Dataset.from_tensor_slices(numbers).map(read, num_parallel_calls=1).prefetch(2)
+        return self.ahead(numbers, self.read_changed)
