@@ -21,6 +21,7 @@ from conftest import ROOT, in_docker, kit
 from kit.benchmarks.relion import phantom
 from kit.core import paths
 from kit.core.errors import KitError
+from kit.images import build
 from kit.images.build import build_docker, build_sif
 from kit.images.built import built_sif, docker_client, docker_has, inspect
 from kit.images.recipes import RECIPES, parts
@@ -300,6 +301,7 @@ def test_wrong_checksum_shows_both_sums(monkeypatch: pytest.MonkeyPatch) -> None
 def test_failed_build_shows_its_log_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(paths, "cache", lambda: tmp_path)
     monkeypatch.setattr(RECIPES["relion-basic"], "TEST", "/no/such/test")
+    monkeypatch.setattr(build, "SQUASHFS", "-comp zstd -Xcompression-level 1")
     with pytest.raises(KitError) as error:
         build_sif(load_image("relion-basic"))
     assert "/no/such/test" in str(error.value)
