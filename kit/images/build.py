@@ -28,7 +28,8 @@ from kit.images.render import Image, bases, context_files, context_root, load_im
 if TYPE_CHECKING:
     import tarfile
 
-SQUASHFS = "-comp zstd -Xcompression-level 12"
+# Of 127 MB of Debian, level 12 makes 0.3 % less than 9, and takes three times as long.
+SQUASHFS = "-comp zstd -Xcompression-level 9"
 
 
 @contextlib.contextmanager
@@ -168,12 +169,14 @@ def build_sif(image: Image, source: str = "docker", force: bool = False) -> Path
 def make_sif(image: Image, source: str, archive: str | None, partial: Path, client: list[str]) -> None:
     """Writes a SIF that has passed its own %test to `partial`."""
     log = build_log(image, "sif")
-    options = ["--force", "--mksquashfs-args", SQUASHFS]
+    # A cache would keep the layers of every image of the past.
+    options = ["--force", "--disable-cache", "--mksquashfs-args", SQUASHFS]
     if archive:
         run_build([*client, "build", *options, str(partial), archive], image, log, None)
     elif source == "docker":
         build_docker(image)
-        run_build([*client, "build", *options, str(partial), f"docker-daemon:{image.tag}"], image, log, None)
+        with layers(image, log) as (folder, uri):
+            run_build([*client, "build", *options, str(partial), uri], image, log, folder)
     else:
         with contextlib.suppress(KitError):  # then the registry is asked, and reports its own error
             ensure_base(image)
@@ -182,6 +185,24 @@ def make_sif(image: Image, source: str, archive: str | None, partial: Path, clie
             run_build([*client, "build", "--fakeroot", *options, str(partial), "image.def"], image, log, folder)
     if source != "recipe":  # a conversion runs no %test of its own
         run_build([*client, "exec", *no_privileges(), str(partial), image.source.TEST], image, log, None)
+
+
+@contextlib.contextmanager
+def layers(image: Image, log: Path) -> Iterator[tuple[Path | None, str]]:
+    """What Apptainer reads the Docker image from: a folder to start it in, and a name.
+
+    Apptainer packs the layers of an engine with gzip before it unpacks them again, at a level that takes as long as making
+    the SIF. It leaves alone what is packed already, which skopeo does as fast as gzip can; without skopeo, Apptainer asks
+    the engine.
+    """
+    if not shutil.which("skopeo"):
+        yield None, f"docker-daemon:{image.tag}"
+        return
+    with tempfile.TemporaryDirectory(prefix=f"kit-{image.name}-") as name:
+        options = ["--dest-compress-format", "gzip", "--dest-compress-level", "1"]
+        copy = ["skopeo", "copy", "-q", *options, f"docker-daemon:{image.tag}", f"oci:{name}/{image.name}"]
+        run_build(copy, image, log, None)
+        yield Path(name), f"oci:{image.name}"
 
 
 def record(image: Image, file: Path, target: Path) -> None:

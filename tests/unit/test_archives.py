@@ -1,4 +1,4 @@
-"""Archives of images: what kind one is, and whose image it holds, before Apptainer unpacks it."""
+"""What Apptainer unpacks: archives, by their kind and the image they hold, and the layers of an engine, packed or not."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from kit.core.errors import KitError
+from kit.images import build
 from kit.images.build import archive_uri
 from kit.images.render import load_image
 
@@ -80,3 +81,24 @@ def test_what_is_no_image_is_refused(files: dict[str, Any], message: str, tmp_pa
     path = written(tmp_path / "image.tar", files)
     with pytest.raises(KitError, match=message):
         archive_uri(path, IMAGE)
+
+
+def test_layers_are_packed_fast_where_there_is_skopeo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Into a folder that is gone afterwards, and whose path is not in the name that the SIF keeps."""
+    ran: list[list[str]] = []
+    monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(build, "run_build", lambda command, image, log, cwd: ran.append(command))
+    with build.layers(IMAGE, tmp_path / "log") as (folder, uri):
+        assert folder is not None
+        assert folder.is_dir()
+        assert uri == "oci:relion-basic"
+        (command,) = ran
+        assert command[-2:] == [f"docker-daemon:{IMAGE.tag}", f"oci:{folder}/relion-basic"]
+        assert command[command.index("--dest-compress-level") + 1] == "1"
+    assert not folder.exists()
+
+
+def test_apptainer_asks_the_engine_where_there_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    with build.layers(IMAGE, tmp_path / "log") as found:
+        assert found == (None, f"docker-daemon:{IMAGE.tag}")
