@@ -91,6 +91,22 @@ def test_size(name: str) -> None:
     assert inspect(load_image(name), "sif")["size"] < RECIPES[name].MEGABYTES * 1e6
 
 
+IMPORTED = """
+import os, sys, tensorflow
+files = [m for m in list(sys.modules.values()) if (getattr(m, "__file__", None) or "").startswith("/opt/venv/")]
+files = [m for m in files if m.__file__.endswith(".py")]
+print(len(files), [m.__name__ for m in files if not os.path.isfile(m.__cached__)])
+"""
+
+
+@pytest.mark.parametrize("name", ["horovod", "horovod-cuda", "keras"], indirect=True)
+def test_what_a_rank_imports_is_compiled(name: str) -> None:
+    """Where it is not, each rank compiles it before it begins."""
+    count, _, missing = in_sif(built_sif(load_image(name)), f"/opt/venv/bin/python3 -c '{IMPORTED}'").partition(" ")
+    assert int(count) > 1000
+    assert missing.strip() == "[]"
+
+
 def test_licences_are_in_the_image(name: str) -> None:
     sif = built_sif(load_image(name))
     assert int(in_sif(sif, "ls /usr/share/doc/*/copyright | wc -l")) > 50
