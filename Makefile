@@ -5,9 +5,11 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 
 KIT := .venv/bin/kit
-# What the tests need; the others are built on demand. Asked when a recipe runs: before `make setup` there is no kit.
-IMAGES = $$($(KIT) image list --names --tested)
+# Asked when a recipe runs: before `make setup` there is no kit.
 ALL_IMAGES = $$($(KIT) image list --names)
+# Runs each line that it reads as a command of kit, two at once: what one installs, unpacks or packs takes one core. One that
+# fails makes it fail, once the others have ended. Two that write to one terminal write lines, and turn no wheels.
+TOGETHER = xargs --max-lines=1 --max-procs=2 $(KIT) 2>&1 | cat
 # The others on demand: make submission BENCHMARKS="stemdl uno tevolop"
 BENCHMARKS ?= relion cloudmask
 SIZE ?= tiny
@@ -36,7 +38,8 @@ recipes: .venv/.done ## write containers/*/Dockerfile and recipes/*.def from kit
 	@$(KIT) image recipe
 
 images: setup ## build the images that the tests need, as Docker images and SIFs (about 20 minutes from nothing on 2 cores)
-	@$(KIT) image build $(IMAGES)
+	@# The last first: relion-basic takes most of its stages from relion-accelerated, once that has built them.
+	@$(KIT) image list --names --tested | tac | sed 's/^/image build /' | $(TOGETHER)
 
 images/all: setup ## build every image (the CUDA ones: about another hour, 20 GB of disk)
 	@$(KIT) image build $(ALL_IMAGES)
@@ -45,10 +48,12 @@ image/%: setup ## build one image: make image/relion-cuda; kit image list names 
 	@$(KIT) image build $*
 
 submission: setup ## run BENCHMARKS="relion cloudmask" at SIZE=tiny on SITE=local and leave checked folders below submissions/
+	@for benchmark in $(BENCHMARKS); do \
+	    read -r image < <($(KIT) image list --names --for $$benchmark); \
+	    echo "image build $$image"; \
+	done | sort --unique | cat - <(printf 'data make %s --size $(SIZE)\n' $(BENCHMARKS)) | $(TOGETHER)
 	@folders=(); runs=(); \
 	for benchmark in $(BENCHMARKS); do \
-	    read -r image < <($(KIT) image list --names --for $$benchmark); \
-	    $(KIT) image build $$image; \
 	    echo "== $$benchmark, size $(SIZE), site $(SITE) (about 6 minutes at size tiny)"; \
 	    run=$$($(KIT) run $$benchmark --size $(SIZE) --site $(SITE) --wait); \
 	    $(KIT) collect $$run; \

@@ -21,6 +21,7 @@ from conftest import ROOT, in_docker, kit
 from kit.benchmarks.relion import phantom
 from kit.core import paths
 from kit.core.errors import KitError
+from kit.images import build
 from kit.images.build import build_docker, build_sif
 from kit.images.built import built_sif, docker_client, docker_has, inspect
 from kit.images.recipes import RECIPES, parts
@@ -88,6 +89,22 @@ def test_no_build_tools(name: str) -> None:
 
 def test_size(name: str) -> None:
     assert inspect(load_image(name), "sif")["size"] < RECIPES[name].MEGABYTES * 1e6
+
+
+IMPORTED = """
+import os, sys, tensorflow
+files = [m for m in list(sys.modules.values()) if (getattr(m, "__file__", None) or "").startswith("/opt/venv/")]
+files = [m for m in files if m.__file__.endswith(".py")]
+print(len(files), [m.__name__ for m in files if not os.path.isfile(m.__cached__)])
+"""
+
+
+@pytest.mark.parametrize("name", ["horovod", "horovod-cuda", "keras"], indirect=True)
+def test_what_a_rank_imports_is_compiled(name: str) -> None:
+    """Where it is not, each rank compiles it before it begins."""
+    count, _, missing = in_sif(built_sif(load_image(name)), f"/opt/venv/bin/python3 -c '{IMPORTED}'").partition(" ")
+    assert int(count) > 1000
+    assert missing.strip() == "[]"
 
 
 def test_licences_are_in_the_image(name: str) -> None:
@@ -300,6 +317,7 @@ def test_wrong_checksum_shows_both_sums(monkeypatch: pytest.MonkeyPatch) -> None
 def test_failed_build_shows_its_log_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(paths, "cache", lambda: tmp_path)
     monkeypatch.setattr(RECIPES["relion-basic"], "TEST", "/no/such/test")
+    monkeypatch.setattr(build, "SQUASHFS", "-comp zstd -Xcompression-level 1")
     with pytest.raises(KitError) as error:
         build_sif(load_image("relion-basic"))
     assert "/no/such/test" in str(error.value)

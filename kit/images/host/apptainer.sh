@@ -21,11 +21,13 @@ if [ "$(id -u)" -ne 0 ]; then
     exit 1
 fi
 export DEBIAN_FRONTEND=noninteractive
+# Somebody else may be installing something, which takes minutes and not for ever.
+debian() { apt-get -o DPkg::Lock::Timeout=600 install -y -qq --no-install-recommends "$@" >/dev/null; }
 echo "apptainer: installing (about 1 minute)"
 apt-get update -qq
 # squashfuse and fuse2fs let an ordinary user mount an image instead of unpacking it on every start.
-apt-get install -y -qq --no-install-recommends squashfs-tools squashfuse fuse2fs uidmap mmdebstrap patchelf >/dev/null
-if ! apt-get install -y -qq --no-install-recommends apptainer >/dev/null 2>&1; then
+debian squashfs-tools squashfuse fuse2fs uidmap mmdebstrap patchelf
+if ! debian apptainer 2>/dev/null; then
     # shellcheck disable=SC2016
     mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Component: main' 'Origin: Debian' | head -n 1)
     rm -rf "$root"

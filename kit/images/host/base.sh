@@ -6,6 +6,9 @@ set -euo pipefail
 suite=${1:?usage: base.sh SUITE}
 image=debian:$suite-slim
 
+# One at a time: two images that are built at once may need one base. (Some shared file systems lock nothing.)
+exec 9<"$0"
+flock 9 || true
 if docker image inspect "$image" >/dev/null 2>&1; then
     echo "base: $image is there"
     exit 0
@@ -20,7 +23,7 @@ fi
 echo "base: no registry can be reached; making $image from this machine's Debian mirror (about 30 s)"
 apt-get update -qq
 command -v mmdebstrap >/dev/null ||
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends mmdebstrap >/dev/null
+    DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=600 install -y -qq --no-install-recommends mmdebstrap >/dev/null
 # The machine's mirror, as apt itself resolves it: the first repository that carries Debian's main section.
 # shellcheck disable=SC2016
 mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Component: main' 'Origin: Debian' | head -n 1)

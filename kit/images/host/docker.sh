@@ -3,13 +3,17 @@
 # both are there.
 set -euo pipefail
 
+# Somebody else may be installing something, which takes minutes and not for ever.
+export DEBIAN_FRONTEND=noninteractive
+debian() { apt-get -o DPkg::Lock::Timeout=600 install -y -qq --no-install-recommends "$@" >/dev/null; }
+
 # A docker command may be on the PATH without an engine behind it, so the engine is asked, not the PATH.
 engine_answers() { docker version --format '{{.Server.Version}}' >/dev/null 2>&1; }
 
 if [ "$(id -u)" -eq 0 ] && ! command -v skopeo >/dev/null; then
     echo "docker: installing skopeo"
     apt-get update -qq
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends skopeo >/dev/null
+    debian skopeo
 fi
 if engine_answers; then
     echo "docker: engine $(docker version --format '{{.Server.Version}}') is running"
@@ -22,7 +26,7 @@ fi
 if ! command -v dockerd >/dev/null; then
     echo "docker: installing docker.io (about 1 minute)"
     apt-get update -qq
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends docker.io iptables >/dev/null
+    debian docker.io iptables
 fi
 log=/var/log/dockerd.log
 if [ -d /run/systemd/system ]; then

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -66,13 +67,22 @@ mic.mrc 1
 """
 
 
-@pytest.fixture
-def my_project(tmp_path: Path) -> RelionProject:
-    movies.generate(tmp_path, SETTINGS)
-    project = RelionProject(tmp_path, load_image("relion-basic"))
-    (tmp_path / "JobFiles").mkdir()
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The movie, and the jobs that a laboratory has for it: what each test begins with."""
+    folder = tmp_path_factory.mktemp("recorded")
+    movies.generate(folder, SETTINGS)
+    (folder / "JobFiles").mkdir()
     for kind, options in OPTIONS.items():
-        write_job_star(tmp_path / f"JobFiles/{kind}_job.star", kind, options, project.numbered)
+        write_job_star(folder / f"JobFiles/{kind}_job.star", kind, options, numbered=True)
+    return folder
+
+
+@pytest.fixture
+def my_project(recorded: Path, tmp_path: Path) -> RelionProject:
+    shutil.copytree(recorded, tmp_path, dirs_exist_ok=True)
+    project = RelionProject(tmp_path, load_image("relion-basic"))
+    assert project.numbered
     return project
 
 

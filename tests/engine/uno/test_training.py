@@ -20,9 +20,9 @@ TRAIN = (*CODE, "train", "--data", "rows", "--batch-size", "8", "--learning-rate
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def walked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A run of size tiny, collected, and the submission that was packed of it."""
-    base = tmp_path_factory.mktemp("made")
+    base = tmp_path_factory.mktemp("walked")
     env = {"KIT_RUNS": str(base / "runs")}
     kit("run", "uno", "--size", "tiny", "--wait", env=env)
     (run,) = (base / "runs/uno").iterdir()
@@ -54,29 +54,29 @@ def epochs(folder: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (folder / "epochs.jsonl").read_text().splitlines()]
 
 
-def test_a_run_is_accepted(made: dict[str, Path]) -> None:
-    result = kit("submission", "check", str(made["submission"]), "--allow-trial", "--deep")
-    assert f"{made['submission']}: accepted" in result.stdout
+def test_a_run_is_accepted(walked: dict[str, Path]) -> None:
+    result = kit("submission", "check", str(walked["submission"]), "--allow-trial", "--deep")
+    assert f"{walked['submission']}: accepted" in result.stdout
     for name in ("responses", "residuals", "training"):
-        assert (made["run"] / f"figures/{name}.png").is_file()
+        assert (walked["run"] / f"figures/{name}.png").is_file()
 
 
-def test_the_network_learned_what_adding_cannot(made: dict[str, Path]) -> None:
+def test_the_network_learned_what_adding_cannot(walked: dict[str, Path]) -> None:
     """Better than the ridge on the same features by far more than chance, and below what the noise allows."""
-    score, trained = facts(made["run"] / "score/score.json"), facts(made["run"] / "train/train.json")
+    score, trained = facts(walked["run"] / "score/score.json"), facts(walked["run"] / "train/train.json")
     assert trained["parameters"] == 16_224_001
     assert (trained["ranks"], trained["devices"]) == (2, ["CPU", "CPU"])
     assert score["margin_interval"][0] > 0
     assert score["network"]["r2"] < score["ceiling"] + 0.01
     assert trained["peak_memory_gb"] < 2
     # Counted once each: what the trainer says of the split is what NumPy says of it.
-    assert trained["val_loss"] == min(epoch["val_loss"] for epoch in epochs(made["run"] / "train"))
+    assert trained["val_loss"] == min(epoch["val_loss"] for epoch in epochs(walked["run"] / "train"))
 
 
-def test_labels_that_are_shuffled_end_at_chance(made: dict[str, Path], tmp_path: Path) -> None:
+def test_labels_that_are_shuffled_end_at_chance(walked: dict[str, Path], tmp_path: Path) -> None:
     """The same training, of areas that belong to other rows: it explains nothing of the test. Not a correlation of zero:
     what is said is a function of 100 cell lines and 60 drugs, and so few may happen to agree, or not: r was -0.17."""
-    shutil.copytree(made["run"] / "rows", tmp_path / "rows")
+    shutil.copytree(walked["run"] / "rows", tmp_path / "rows")
     for name in ("training", "validation"):
         rows = np.load(tmp_path / f"rows/{name}.npy")
         rows["auc"] = np.random.default_rng(1).permutation(rows["auc"])
@@ -86,7 +86,7 @@ def test_labels_that_are_shuffled_end_at_chance(made: dict[str, Path], tmp_path:
     stage(tmp_path, 2, *CODE, "infer", "--data", "rows", "--model-file", "train/model.weights.h5", "--out", "answers")
     said, test = np.load(tmp_path / "answers/predictions.npy"), np.load(tmp_path / "rows/test.npy")
     assert 1 - ((said - test["auc"]) ** 2).mean() / test["auc"].var() < 0.1
-    assert epochs(made["run"] / "train")[0]["val_r2"] > 0.3
+    assert epochs(walked["run"] / "train")[0]["val_r2"] > 0.3
 
 
 NETWORK = """
