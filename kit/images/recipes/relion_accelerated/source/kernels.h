@@ -66,6 +66,7 @@ struct Grid {
     double *field;             // [z][kx][real, imaginary][y], z from 0 to n / 2, and up to Table::row(1) more
     const double *kernel;      // over the squared distance in the padded map; zero from kernel_size on
     int kernel_size;           // kernel has one more
+    double *face[3], *turned[3];  // [kz][ky], [kz][kx], [ky][kx] of what makes the kernel uneven; null if nothing does
 };
 
 // A map in the middle of a padded one, and the sphere that is wanted of its transform. Both are centred.
@@ -113,10 +114,11 @@ struct Table {
     void (*line_free)(void *line);
     long (*row)(long numbers);
 
-    // One step of the convolution, in this order, each for all planes kx, or all z from 0 to n / 2; the last divides the
-    // densities by the convolution of weight x density.
+    // One step of the convolution, in this order, each for all planes kx, all z from 0 to n / 2, or the three faces; the
+    // last divides the densities by the convolution of weight x density.
     void (*plane_to_real)(const Grid &, int kx);
     void (*convolve)(const Grid &, int z);
+    void (*turn_face)(const Grid &, int face);
     void (*plane_from_real)(const Grid &, int kx);
 
     // From the transform to the map: first all ky, then all z. And back: first all z, then all ky.

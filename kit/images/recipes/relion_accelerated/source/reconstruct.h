@@ -284,6 +284,12 @@ static inline void grid(BackProjector &b, long radius, int iterations, RFLOAT no
 	for (long r2 = 0; r2 < g.kernel_size; r2++)
 		kernel[r2] = b.tab_ftblob(sqrt((RFLOAT)r2) / size) / b.tab_ftblob(0.) / ((double)n * n * n);
 	g.kernel = kernel.data();
+	const bool uneven = n / 2 < reach;
+	const Zeros faces(uneven ? 9 * (n + table.row(1)) * g.row : 1);
+	for (int face = 0; face < 3; face++) {
+		g.face[face] = uneven ? faces.get() + 3 * face * (n + table.row(1)) * g.row : NULL;
+		g.turned[face] = g.face[face] + n * g.row;
+	}
 	inThreads(-radius, radius + 1, [&](long k) {
 		const long plane = (k < 0 ? k + n : k) * g.row;
 		inTiles(radius, [&](long i, long j) {
@@ -298,6 +304,7 @@ static inline void grid(BackProjector &b, long radius, int iterations, RFLOAT no
 	for (int iteration = 0; iteration < iterations; iteration++) {
 		inThreads(0, radius, [&](long kx) { table.plane_to_real(g, kx); });
 		inThreads(0, h + 1, [&](long z) { table.convolve(g, z); });
+		inThreads(0, uneven ? 3 : 0, [&](long face) { table.turn_face(g, face); });
 		inThreads(0, radius, [&](long kx) { table.plane_from_real(g, kx); });
 	}
 	inThreads(-radius, radius + 1, [&](long k) {
