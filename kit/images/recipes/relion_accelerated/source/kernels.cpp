@@ -9,6 +9,7 @@
 namespace kernels {
 
 static const Table *chosen;
+int threads = 1;
 
 const Table &table() { return *chosen; }
 

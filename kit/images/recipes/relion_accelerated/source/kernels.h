@@ -55,6 +55,35 @@ struct Jobs {
     const unsigned long *orientation, *shift, *first, *count;
 };
 
+// The weights of a reconstruction, whose convolution with a blob is wanted within a sphere of the padded transform. They
+// are real and even, and so is their transform in every direction: of x and kx half is kept, of z after its transform too.
+struct Grid {
+    const void *line;  // of Table::line_new, of the odd padded size n
+    int planes;        // kx from 0 to the radius, which it does not reach
+    int max_r2;        // radius squared
+    long row;          // doubles of a row, Table::row(n)
+    double *weight, *density;  // [kx][kz][ky], frequencies in the order of a transform
+    double *field;             // [z][kx][real, imaginary][y], z from 0 to n / 2, and up to Table::row(1) more
+    const double *kernel;      // over the squared distance in the padded map; zero from kernel_size on
+    int kernel_size;           // kernel has one more
+    double *face[3], *turned[3];  // [kz][ky], [kz][kx], [ky][kx] of what makes the kernel uneven; null if nothing does
+};
+
+// A map in the middle of a padded one, and the sphere that is wanted of its transform. Both are centred.
+struct Window {
+    const void *line;   // of the padded size
+    int radius, max_r2; // of the sphere: the largest frequency, and the largest distance squared
+    int box;            // of the map
+    double *transform;  // complex, x >= 0 only, rows and planes of this many complex numbers, origin in y and z
+    long row_size, plane_size;
+    int origin;
+    int columns;        // radius + 1
+    long row;           // Table::row(columns)
+    double *half;       // [z of the map][ky from -radius to radius][real, imaginary][kx]: transformed in two directions
+    double *map;
+    double scale;
+};
+
 struct Table {
     const char *name;
 
@@ -79,7 +108,28 @@ struct Table {
 
     // Ascending.
     void (*sort)(const float *in, unsigned long number, float *out);
+
+    // Transforms of one length in double precision, and the doubles that a row of that many numbers takes.
+    void *(*line_new)(int length);
+    void (*line_free)(void *line);
+    long (*row)(long numbers);
+
+    // One step of the convolution, in this order, each for all planes kx, all z from 0 to n / 2, or the three faces; the
+    // last divides the densities by the convolution of weight x density.
+    void (*plane_to_real)(const Grid &, int kx);
+    void (*convolve)(const Grid &, int z);
+    void (*turn_face)(const Grid &, int face);
+    void (*plane_from_real)(const Grid &, int kx);
+
+    // From the transform to the map: first all ky, then all z. And back: first all z, then all ky.
+    void (*window_z)(const Window &, int ky);
+    void (*window_xy)(const Window &, int z);
+    void (*pad_xy)(const Window &, int z);
+    void (*pad_z)(const Window &, int ky);
 };
+
+// Of the reconstruction; 0 leaves it to RELION's own code.
+extern int threads;
 
 // The table for this processor.
 const Table &table();

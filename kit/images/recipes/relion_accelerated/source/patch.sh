@@ -63,3 +63,17 @@ tensor=$source/src/jaz/tensor2x2.h
 sed -i '/^        out\.\(xz\|yz\|zz\) = v0\./d' "$tensor"
 [ "$(grep -c '^        out\...  *= v0\.' "$tensor")" = 3 ] ||
     { echo "patch.sh: no dyadicProduct of six members in $tensor" >&2; exit 1; }
+
+# 8. Reconstruction, and the transform of a reference, with the threads of --j (reconstruct.h). RELION's own code remains, to
+#    compare with: in relion_refine without --cpu, in relion_reconstruct with --j 0.
+cp "$here"/reconstruct.h "$source/src/acc/cpu/cpu_kernels/"
+code() { # FILE HEADER FUNCTION LINE CODE: includes the header, and puts the code behind such a line of the function
+    grep -q "cpu_kernels/$2" "$source/src/$1" || sed -i "0,/^#include/ s@^#include@#ifdef ALTCPU\n#include \"src/acc/cpu/cpu_kernels/$2\"\n#endif\n&@" "$source/src/$1"
+    sed -i "/^$3(/,/^}/ s@^$4.*@&\n#ifdef ALTCPU\n\t$5\n#endif@" "$source/src/$1"
+    [ "$(grep -cF "$5" "$source/src/$1")" = 1 ] || { echo "patch.sh: no place for $5 in $1" >&2; exit 1; }
+}
+code backprojector.cpp reconstruct.h 'void BackProjector::reconstruct' '	const int max_r2 = ' 'if (reconstruction::reconstruct(*this, vol_out, max_iter_preweight, do_map, tau2, tau2_fudge, normalise, minres_map, weight_out != 0)) return;'
+code projector.cpp reconstruct.h 'void Projector::computeFourierTransformMap' '	bool do_fourier_mask = ' 'if (reconstruction::transform(*this, vol_in, power_spectrum, current_size, do_gridding, min_ires, do_fourier_mask || !do_heavy)) return;'
+code projector.cpp reconstruct.h 'void Projector::griddingCorrect' '	vol_in.setXmippOrigin' 'if (reconstruction::correct(*this, vol_in)) return;'
+code ml_optimiser.cpp kernels.h 'void MlOptimiser::initialiseGeneral' '{' 'kernels::threads = do_cpu ? nr_threads : 0;'
+code reconstructor.cpp kernels.h 'void Reconstructor::read' '	skip_gridding = ' 'kernels::threads = textToInteger(parser.getOption("--j", "Threads; 0: the code of RELION itself", "1"));'

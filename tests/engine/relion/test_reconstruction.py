@@ -1,0 +1,114 @@
+"""relion-accelerated reconstructs the map that RELION's own code does, whatever its threads; and another one is noticed.
+
+relion_reconstruct does what the maximisation of Class3D and Refine3D does, from known angles: nothing is random in it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import mrcfile
+import numpy as np
+import pytest
+from conftest import in_docker
+from numpy.typing import NDArray
+
+from kit.benchmarks.relion import phantom
+from kit.benchmarks.relion.maps import fsc
+from kit.benchmarks.relion.star import read_star
+
+BOX = 48
+# Padded sizes 99, 59 and 35 (3^2 x 11, a prime, 5 x 7); symmetry, what replaces the iterations, the term of the prior, and
+# another padding.
+CASES = {
+    "plain": "",
+    "coarse": "--maxres 25",
+    "coarser": "--maxres 44",
+    "symmetric": "--sym D2",
+    "nearest": "--NN",
+    "skipped": "--skip_gridding",
+    "prior": "--fsc data/fsc.star",
+    "unpadded": "--pad 1",
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Maps of particles from their true angles: of relion-basic, and with 0 (RELION's own code), 1 and 2 threads."""
+    folder = tmp_path_factory.mktemp("reconstruction")
+    (folder / "data").mkdir()
+    (folder / "out").mkdir()
+    phantom.generate(folder / "data", phantom.Settings(particles=60, box=BOX, pixel_size=7.1))
+    shells = "\n".join(f"{shell} {1 / (1 + (shell / 12) ** 4):.4f}" for shell in range(BOX // 2 + 1))
+    head = "data_\n\nloop_\n_rlnSpectralIndex\n_rlnFourierShellCorrelationReference\n"
+    (folder / "data/fsc.star").write_text(f"{head}{shells}\n")
+    command = "relion_reconstruct --i data/truth.star --ctf --verb 0"
+    threads = {f"{number}": f"--j {number}" for number in (0, 1, 2)}
+    for image, options in {"relion-basic": {"basic": ""}, "relion-accelerated": threads}.items():
+        cases = {"plain": ""} if image == "relion-basic" else CASES
+        script = [
+            f"{command} {case} {option} --o out/{name}-{which}.mrc"
+            for name, case in cases.items()
+            for which, option in options.items()
+        ]
+        in_docker(image, " && ".join(script), folder)
+    return folder
+
+
+def density(path: Path) -> NDArray[np.float64]:
+    with mrcfile.open(path) as file:
+        return file.data.astype(float)
+
+
+def difference(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+    """Root mean square of the difference over that of the first."""
+    return float(np.sqrt(((one - other) ** 2).sum() / (one**2).sum()))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_map_is_that_of_relions_own_code(folder: Path, case: str) -> None:
+    own, *threads = (density(folder / f"out/{case}-{which}.mrc") for which in (0, 1, 2))
+    assert np.isfinite(own).all()
+    assert own.std() > 0
+    # Maps are written in single precision, of which this is a few units.
+    assert [difference(own, map) < 1e-6 for map in threads] == [True, True]
+
+
+def test_the_map_is_that_of_relion_basic(folder: Path) -> None:
+    """Two compilers round differently, and where few images meet, the iterations enlarge that: only the plain case here."""
+    basic, accelerated = (density(folder / f"out/plain-{which}.mrc") for which in ("basic", 2))
+    assert fsc(basic, accelerated)[: BOX // 3].min() > 0.999
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_threads_do_not_change_the_map(folder: Path, case: str) -> None:
+    one, two = ((folder / f"out/{case}-{threads}.mrc") for threads in (1, 2))
+    assert (density(one) == density(two)).all()
+
+
+def test_another_map_is_noticed(folder: Path) -> None:
+    """Every case differs from the plain one by far more than is allowed between images, the iterations left out too."""
+    plain = density(folder / "out/plain-2.mrc")
+    for case in CASES.keys() - {"plain"}:
+        assert difference(plain, density(folder / f"out/{case}-2.mrc")) > 1e-4, case
+
+
+def test_a_class_is_that_of_relion_basic(folder: Path) -> None:
+    """In Class3D: the prior's term, the transform of the reference and the spectra come in; kernels are single precision."""
+    command = (
+        "relion_refine --i data/particles.star --o out/IMAGE --ctf --particle_diameter 310 --flatten_solvent --zero_mask "
+        "--norm --scale --K 1 --iter 3 --ref data/reference.mrc --firstiter_cc --ini_high 60 --healpix_order 1 "
+        "--offset_range 3 --random_seed 1 --j 2"
+    )
+    images = {"relion-basic": "", "relion-accelerated": "--cpu"}
+    for image, option in images.items():
+        in_docker(image, f"{command.replace('IMAGE', image)} {option}", folder)
+    basic, accelerated = (read_star(folder / f"out/{image}_it003_model.star") for image in images)
+    resolution = float(basic["model_general"]["rlnCurrentResolution"])
+    assert float(accelerated["model_general"]["rlnCurrentResolution"]) == pytest.approx(resolution)
+    shell = round(BOX * 7.1 / resolution)
+    assert shell > 2
+    one, other = (density(folder / f"out/{image}_it003_class001.mrc") for image in images)
+    assert fsc(one, other)[: shell + 1].min() > 0.999
+    spectra = [np.array(model["model_class_1"]["rlnSsnrMap"], float)[1 : shell + 1] for model in (basic, accelerated)]
+    np.testing.assert_allclose(*spectra, rtol=0.01)
