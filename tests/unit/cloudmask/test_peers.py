@@ -61,6 +61,13 @@ def test_operations_of_training_are_three_times_as_many_but_for_the_first_input(
     assert peers.flops(8, 8, training=True) == 3 * forward - 2 * 9 * 9 * 32 * 64
 
 
+def test_operations_of_the_kits_form_are_a_fifth_fewer(peers: ModuleType) -> None:
+    # Of the 9 taps of the three convolutions that read a doubled field, 5 are saved: pixels times channels into and out of.
+    saved = 2 * 5 * (32 * 256 * 128 + 128 * 128 * 64 + 512 * 64 * 32)
+    assert peers.flops(16, 32) - peers.flops(16, 32, fused=True) == saved
+    assert peers.flops(256, 256, fused=True) / peers.flops(256, 256) == pytest.approx(0.8126, abs=1e-4)
+
+
 def answers(weights: list[Any]) -> dict[str, Any]:
     field = np.random.default_rng(1).normal(0, 0.3, (16, 16, 9))
     return {"patches": by_hand(weights, field)[None], "losses": np.array([0.7, 0.6])}
@@ -111,9 +118,11 @@ def test_rates_and_shares_follow_from_seconds(peers: ModuleType, monkeypatch: py
     assert set(found["Other"]) == {"version", "apart", "infer patches"}
     infer = found["Other"]["infer patches"]
     assert (infer["patches_per_second"], infer["processor_seconds_per_patch"], infer["kit_against_it"]) == (4.0, 0.5, 0.5)
-    assert infer["share"] == pytest.approx(1.0)
-    operations = peers.flops(256, 256, training=True) / peers.flops(256, 256)
-    assert found["kit"]["train"]["share"] == pytest.approx(0.5 * operations / 4.0)
+    assert infer["kit_against_it_processor"] == 0.5
+    assert infer["share"] == infer["share_executed"] == pytest.approx(2.0 / 4.0)
+    operations = [peers.flops(256, 256, True, fused) / peers.flops(256, 256) for fused in (False, True)]
+    kit = found["kit"]["train"]
+    assert [kit["share"], kit["share_executed"]] == pytest.approx([8 / 30 * each / 4.0 for each in operations])
 
 
 @pytest.mark.parametrize(("words", "script"), [((), "cloudmask"), (("PEERS=1",), "peers")])
