@@ -126,8 +126,8 @@ bench/submissions: .venv/.done ## what checking, verifying and publishing costs,
 bench/relion: images ## relion-basic against relion-accelerated (build/bench/relion.json; hours: PARTICLES=300 BOXES=128 is quick)
 	@.venv/bin/python bench/relion.py
 
-bench/cloudmask: images ## CloudMask against the ancestor's scheme: train, infer, convert, memory (build/bench/cloudmask.json)
-	@.venv/bin/python bench/cloudmask.py
+bench/cloudmask: images ## CloudMask against the ancestor's scheme (build/bench/cloudmask.json); PEERS=1: against PyTorch, JAX and others (peers.json)
+	@.venv/bin/python bench/$(if $(PEERS),peers,cloudmask).py
 
 bench/science: images ## STEMDL, CANDLE-UNO and TEvolOp against their references' schemes (build/bench/science.json)
 	@.venv/bin/python bench/science.py
