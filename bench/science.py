@@ -1,15 +1,18 @@
 """What networks of MLCommons Science gain on their references' schemes: `make bench/science`, build/bench/science.json.
 
-Each `bench/NAME_reference.py` has a plain port of its reference's scheme, and runs it and the kit's in turn in one process
-of the image, on generated data of size `tiny`; its docstring says what it compares. Environment: BENCHMARKS (all that have
-one, with spaces between them), CORES (how many a process computes on; all).
+In turn, a seed at a time: a run of size tiny as anyone makes it (`kit run NAME --seed S`), and a plain port of the
+reference's scheme in the same image, on the same data, cores and epochs (`bench/NAME_reference.py` says what the scheme
+is). Both train to the end: samples a second are those of whole epochs but the first, and scores are those of the
+best epoch on the validation samples. Environment: BENCHMARKS (all that have a port, with spaces between them) and SEEDS.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import statistics
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,30 +22,69 @@ from kit.core.host import processor
 from kit.data.generated import make
 from kit.images.built import built_sif, no_privileges, singularity
 from kit.images.render import load_image
+from kit.runs.record import load_run
 
 ROOT = Path(__file__).parent.parent
 PORTS = {path.stem.removesuffix("_reference"): path for path in sorted((ROOT / "bench").glob("*_reference.py"))}
-CORES = os.environ.get("CORES", str(len(os.sched_getaffinity(0))))
+SCORES = {"stemdl": "val_f1", "tevolop": "val_nnse", "uno": "val_r2"}
+SEEDS = os.environ.get("SEEDS", "1 2 3 4 5").split()
+
+
+def said(words: list[str], name: str) -> str:
+    result = subprocess.run(words, capture_output=True, text=True, timeout=7200)
+    if result.returncode:
+        raise SystemExit(f"{name}:\n{result.stdout[-2000:]}{result.stderr[-2000:]}")
+    return result.stdout
+
+
+def ours(name: str, seed: str, runs: Path) -> tuple[Path, dict[str, float]]:
+    """The directory of a run, and what its training came to."""
+    words = [sys.executable, "-m", "kit", "run", name, "--size", "tiny", "--seed", seed, "--runs", str(runs), "--wait"]
+    directory = Path(said(words, name).splitlines()[-1])
+    run = load_run(directory)
+    if run.state.name not in ("ended", "finished", "valid"):
+        raise SystemExit(f"{directory}: {run.state}")
+    facts = json.loads((directory / "train/train.json").read_text())
+    found = {"samples_per_second": facts["samples_per_second"], "score": facts[SCORES[name]], "seconds": facts["elapsed"]}
+    return directory, {**found, "input_share": facts["input_share"], "peak_memory_gb": facts["peak_memory_gb"]}
+
+
+def theirs(name: str, seed: str, data: Path, directory: Path) -> dict[str, Any]:
+    """What the port printed, as JSON."""
+    binds = f"{ROOT},{data},{directory}"
+    command = [*singularity(), "exec", *no_privileges(), "--no-home", "--bind", binds, "--pwd", str(ROOT)]
+    command += ["--env", f"PYTHONPATH={ROOT},OMP_NUM_THREADS={len(os.sched_getaffinity(0))},TF_CPP_MIN_LOG_LEVEL=2"]
+    sizes = json.dumps(dict(load_benchmark(name).sizes["tiny"].parameters))
+    words = ["/opt/venv/bin/python3", str(PORTS[name]), str(data), str(directory), seed, sizes]
+    printed = said([*command, str(built_sif(load_image("horovod"))), *words], PORTS[name].name)
+    return dict(json.loads(printed.splitlines()[-1]))
 
 
 def compared(name: str) -> dict[str, Any]:
-    """What the port of a benchmark printed, as JSON."""
     data = make(load_benchmark(name), "tiny")
-    command = [*singularity(), "exec", *no_privileges(), "--no-home", "--bind", f"{ROOT},{data}", "--pwd", str(ROOT)]
-    command += ["--env", f"PYTHONPATH={ROOT},OMP_NUM_THREADS={CORES}", str(built_sif(load_image("horovod")))]
-    words = ["/opt/venv/bin/python3", str(PORTS[name]), str(data)]
-    result = subprocess.run([*command, *words], capture_output=True, text=True, timeout=7200)
-    if result.returncode:
-        raise SystemExit(f"{PORTS[name].name}:\n{result.stdout[-2000:]}{result.stderr[-2000:]}")
-    return json.loads(result.stdout[result.stdout.index("{") :])
+    rounds = []
+    for seed in SEEDS:
+        directory, own = ours(name, seed, ROOT / "build/bench/science")
+        rounds.append({"seed": int(seed), "kit": own, "reference": theirs(name, seed, data, directory)})
+        print(f"{name}: {json.dumps(rounds[-1])}", file=sys.stderr, flush=True)
+    ratios = [entry["kit"]["samples_per_second"] / entry["reference"]["samples_per_second"] for entry in rounds]
+    scores = {way: [entry[way]["score"] for entry in rounds] for way in ("kit", "reference")}
+    return {
+        "score": SCORES[name],
+        "speed_up": statistics.median(ratios),
+        "ratios": ratios,
+        "scores": scores,
+        "means": {way: statistics.mean(values) for way, values in scores.items()},
+        "deviations": {way: statistics.stdev(values) if len(values) > 1 else None for way, values in scores.items()},
+        "rounds": rounds,
+    }
 
 
 def main() -> None:
     found = {name: compared(name) for name in os.environ.get("BENCHMARKS", " ".join(PORTS)).split()}
     target = ROOT / "build/bench/science.json"
     target.parent.mkdir(parents=True, exist_ok=True)
-    write_json(target, {"processor": processor(), "cores": int(CORES), **found})
-    print(json.dumps(found, indent=1))
+    write_json(target, {"processor": processor(), "cores": len(os.sched_getaffinity(0)), **found})
     print(f"{target}: written")
 
 

@@ -1,107 +1,78 @@
-"""What STEMDL gains on the reference's scheme, in one process on the same files: stacks a second in training, warm.
+"""The reference's scheme of STEMDL, written anew, for `make bench/science`.
 
-    python bench/stemdl_reference.py DATA [ROUNDS] [BATCH]
-
-It runs where TensorFlow is (in the image, with kit/ on the path), on a folder of generated data. The reference's
-scheme (at-aaims/stemdl-benchmark, and its port by STFC), written anew for Keras: each stack is opened, scaled and
-averaged again whenever it is trained on, one after the other, and the framework's own loop does the rest. The kit's
-prepares shards once, whose time is stated beside, and trains from them in its own loop. Both train the same network
-in single precision, without changes to the stacks. Rounds alternate; the speed-up is the median of their ratios.
-Prints JSON.
+In the reference (at-aaims/stemdl-benchmark, and its port by STFC) each stack is opened, scaled and averaged again whenever
+it is trained on, one after the other, in batches of 32, with random erasing, and the framework's own loop does the rest. The
+kit prepares shards once, and trains from them in its own loop.
 """
 
 from __future__ import annotations
 
 import json
-import statistics
-import subprocess
-import sys
-import tempfile
-import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from references import fitted, given, scaled
 
-from kit.stages.stemdl.prepare import files_in as all_files
-from kit.stages.stemdl.prepare import prepare, split_by_material
+from kit.stages.stemdl.augment import Augment, changed
+from kit.stages.stemdl.network import resnet
+from kit.stages.stemdl.prepare import files_in, split_by_material
 from kit.stages.stemdl.read import area_mean, to_scale
+from kit.stages.stemdl.statistics import classification
+from kit.stages.stemdl.train import adamw
 
-SIDE, DEPTH, WIDTH = 64, 14, 16
+BATCH = 32
 
 
-def reference(files: list[Path], labels: list[int], batch: int) -> float:
-    """Stacks a second of the second epoch of a Keras fit that reads each stack from its file."""
+def main() -> None:
     import h5py
     import tensorflow as tf
 
-    from kit.stages.stemdl.network import resnet
+    of = given()
+    size = of.size
+    tf.keras.utils.set_random_seed(of.seed)
+    labels = json.loads((of.run / "prepared/prepared.json").read_text())["labels"]
+    files = split_by_material(files_in(of.data), size["merge"], int(size["data_seed"]), float(size["held_out"]))
 
-    samples: list[tuple[Path, str]] = []
-    for path in files:
-        with h5py.File(path, locking=False) as file:
-            samples += [(path, name) for name in file]
+    def names(split: str) -> list[tuple[Path, str]]:
+        found = []
+        for path in files[split]:
+            with h5py.File(path, locking=False) as file:
+                found += [(path, name) for name in file]
+        return found
 
     def load(sample: tuple[Path, str]) -> tuple[Any, int]:
         with h5py.File(sample[0], locking=False) as file:
             group = file[sample[1]]
-            image = area_mean(to_scale(group["cbed_stack"][()]), SIDE).transpose(1, 2, 0)
+            image = area_mean(to_scale(group["cbed_stack"][()]), int(size["side"])).transpose(1, 2, 0)
             return image, labels.index(int(group.attrs["space_group"]))
 
-    class Stacks(tf.keras.utils.Sequence):  # type: ignore[misc]
-        def __len__(self) -> int:
-            return len(samples) // batch
+    training, validation = names("training"), names("validation")
+    rng = np.random.default_rng(of.seed)
+    how = Augment(mirror=size["mirror"] == "yes", zoom=float(size["zoom"]), erase=float(size["erase"]))
 
-        def __getitem__(self, number: int) -> tuple[Any, Any]:
-            read = [load(sample) for sample in samples[number * batch : (number + 1) * batch]]
-            return np.stack([image for image, _ in read]), np.array([label for _, label in read])
+    def batches() -> Iterator[Any]:
+        while True:
+            for part in rng.permutation(len(training))[: len(training) // BATCH * BATCH].reshape(-1, BATCH):
+                read = [load(training[number]) for number in part]
+                # A stack at a time, as the reference changes them.
+                images = [changed(image[None], how, rng)[0] for image, _ in read]
+                yield np.stack(images), tf.one_hot([label for _, label in read], len(labels))
 
-    times: list[float] = []
+    held = [load(sample) for sample in validation]
+    images, actual = np.stack([image for image, _ in held]), np.array([label for _, label in held])
 
-    class Clock(tf.keras.callbacks.Callback):  # type: ignore[misc]
-        def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-            self.began = time.perf_counter()
+    def f1(model: Any) -> float:
+        called = model.predict(images, batch_size=BATCH, verbose=0).argmax(axis=1)
+        table = np.zeros((len(labels), len(labels)))
+        np.add.at(table, (actual, called), 1)
+        return float(classification(table)["f1"])
 
-        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-            times.append(time.perf_counter() - self.began)
-
-    tf.keras.utils.set_random_seed(1)
-    model = resnet(DEPTH, WIDTH, len(labels), SIDE)
-    loss = tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(tf.keras.optimizers.AdamW(1e-3, weight_decay=5e-5), loss)
-    model.fit(Stacks(), epochs=2, verbose=0, callbacks=[Clock()])
-    return len(samples) // batch * batch / times[-1]
-
-
-def ours(prepared: Path, out: Path, batch: int) -> float:
-    """Stacks a second of the kit's training, warm."""
-    words = ["train", "--data", str(prepared), "--out", str(out), "--backend", "single", "--epochs", "2"]
-    words += ["--batch-size", str(batch), "--depth", str(DEPTH), "--width", str(WIDTH)]
-    subprocess.run([sys.executable, "-m", "kit.stages.stemdl", *words], check=True, capture_output=True)
-    return float(json.loads((out / "train.json").read_text())["samples_per_second"])
-
-
-def main() -> None:
-    data = Path(sys.argv[1])
-    rounds, batch = (int(sys.argv[place]) if len(sys.argv) > place else other for place, other in ((2, 3), (3, 16)))
-    with tempfile.TemporaryDirectory() as folder:
-        prepared = Path(folder) / "prepared"
-        prepared.mkdir()
-        began = time.perf_counter()
-        prepare(data, prepared, SIDE, "log", "none", 0.2, 1)
-        seconds = time.perf_counter() - began
-        labels = json.loads((prepared / "prepared.json").read_text())["labels"]
-        files = split_by_material(all_files(data), "none", 1, 0.2)["training"]
-        found: list[dict[str, float]] = []
-        for number in range(rounds):
-            ways = {"reference": lambda: reference(files, labels, batch)}
-            out = Path(folder) / f"train{number}"
-            ways["kit"] = lambda out=out: ours(prepared, out, batch)  # type: ignore[misc]
-            order = list(ways) if number % 2 else list(ways)[::-1]
-            found.append({name: ways[name]() for name in order})
-    ratios = [entry["kit"] / entry["reference"] for entry in found]
-    result = {"prepare_seconds": seconds, "rounds": found, "ratios": ratios, "speed_up": statistics.median(ratios)}
-    print(json.dumps(result, indent=1))
+    model = resnet(int(size["depth"]), int(size["width"]), len(labels), int(size["side"]))
+    loss = tf.keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=float(size["smoothing"]))
+    model.compile(adamw(scaled(size, BATCH)), loss)
+    fitted(model, batches(), len(training) // BATCH, BATCH, int(size["epochs"]), f1)
 
 
 if __name__ == "__main__":

@@ -1,37 +1,35 @@
-"""Samples a second in training: the scheme of the reference against the kit's, on the same data, in one process.
+"""The reference's scheme of CANDLE-UNO, written anew, for `make bench/science`.
 
-The reference (ECP-CANDLE/Benchmarks, Pilot1/Uno, --use_exported_data) has Keras' `model.fit` read each batch from the pandas
-store when it is needed, whole rows of features from the table of the file. This is that scheme, written anew: a generator
-over the HDF5 tables, Keras' own dropout, and `fit`. The kit gathers from tables of cell lines and drugs. Both take the same
-network, batch and optimiser, in turns, so that what else the machine does meets both.
+The reference (ECP-CANDLE/Benchmarks, Pilot1/Uno, --use_exported_data) has Keras' `model.fit` read each batch of 32 from the
+pandas store when it is needed, whole rows of features from the table of the file, and Keras' own dropout. The kit gathers
+from tables of cell lines and drugs, takes a larger batch, and moves the 16 million parameters in one loop.
 
-    PYTHONPATH=$PWD python bench/uno_reference.py DATA [--batch-size 32] [--steps 20] [--rounds 3]
-
-DATA is a folder that `kit data make uno` filled. It prints one line of JSON.
+Beside it stands what reading costs the kit: samples a second of its step on batches that are read, over those of the same
+step on one batch that is in memory, in turns in one process.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
-import tempfile
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from references import fitted, given, scaled
 
 from kit.benchmarks.uno.responses import FILE
 from kit.stages.ml import dropout
-from kit.stages.ml.train import Step
+from kit.stages.ml.train import Step, updating
 from kit.stages.uno.network import DESCRIPTORS, GENES
-from kit.stages.uno.prepare import prepare
 from kit.stages.uno.train import adamax, task
 
+BATCH = 32  # uno_auc_model.txt
 
-def reference_network() -> Any:
+
+def network() -> Any:
     import tensorflow as tf
 
     layers = tf.keras.layers
@@ -46,35 +44,8 @@ def reference_network() -> Any:
     return tf.keras.Model(inputs, layers.Dense(1)(stack(joined, 5)))
 
 
-def reference(data: Path, batch: int, steps: int) -> Any:
-    """A function that trains `steps` steps as the reference does, and returns its seconds."""
-    import h5py
-
-    model = reference_network()
-    model.compile(loss="mean_squared_error", optimizer=adamax(1e-4), metrics=["mae"])
-    file = h5py.File(data / FILE, "r")
-
-    def batches() -> Iterator[Any]:
-        rows = len(file["y_train/table"])
-        start = 0
-        while True:
-            here = slice(start, start + batch)
-            x = tuple(file[f"x_train_{place}/table"][here]["values_block_0"] for place in (0, 1))
-            yield x, file["y_train/table"][here]["values_block_0"][:, 0]
-            start = start + batch if start + 2 * batch <= rows else 0
-
-    given = batches()
-
-    def run() -> float:
-        began = time.perf_counter()
-        model.fit(given, steps_per_epoch=steps, epochs=1, verbose=0)
-        return time.perf_counter() - began
-
-    return run
-
-
-def ours(rows: Path, batch: int, steps: int) -> Any:
-    """The same with the kit's network, records and step."""
+def streamed(rows: Path, batch: int, steps: int = 20, rounds: int = 3) -> float:
+    """Samples a second from disk over those from memory, the median of the rounds."""
     import tensorflow as tf
 
     of = task(rows)
@@ -82,68 +53,49 @@ def ours(rows: Path, batch: int, steps: int) -> Any:
     dropout.number(model, 1, 0)
     optimizer = adamax(1e-4)
     optimizer.build(model.trainable_variables)
-    step = Step(of, model)
+    step, update = Step(of, model), updating(model, optimizer)
+    order = np.random.default_rng(1).permutation(len(of.training))[: steps * batch].reshape(-1, batch)
+    fields = [tf.constant(field) for field in of.training.read(order[0])]
 
-    @tf.function
-    def apply(gradients: Any) -> None:
-        optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
-
-    def run() -> float:
-        order = np.random.default_rng(1).permutation(len(of.training))[: steps * batch]
+    def seconds(batches: Any) -> float:
         began = time.perf_counter()
-        for fields in of.training.batches(order.reshape(-1, batch)):
-            gradients, count, _ = step.gradients(*fields)
-            apply([gradient / count for gradient in gradients])
+        for each in batches:
+            gradients, count, _ = step.gradients(*each)
+            update(gradients, count)
         return time.perf_counter() - began
 
-    return run
-
-
-def in_memory(rows: Path, batch: int, steps: int) -> Any:
-    """The same step on one batch that is in memory already: what reading costs is the difference."""
-    import tensorflow as tf
-
-    of = task(rows)
-    fields = [tf.constant(field) for field in of.training.read(np.arange(batch))]
-    whole = ours(rows, batch, steps)
-    records = of.training.__class__
-    kept = records.batches
-
-    def run() -> float:
-        records.batches = lambda self, numbers: [fields] * len(numbers)  # type: ignore[method-assign]
-        try:
-            return float(whole())
-        finally:
-            records.batches = kept  # type: ignore[method-assign]
-
-    return run
+    seconds([fields])  # traces the graphs
+    return statistics.median(seconds([fields] * len(order)) / seconds(of.training.batches(order)) for _ in range(rounds))
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--batch-size", type=int, default=32)
-    parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--rounds", type=int, default=3)
-    given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        rows = Path(folder)
-        prepare(given.data / FILE, rows, "random", 1)
-        ways = {
-            "reference": reference(given.data, given.batch_size, given.steps),
-            "kit": ours(rows, given.batch_size, given.steps),
-            "kit_in_memory": in_memory(rows, given.batch_size, given.steps),
-        }
-        seconds: dict[str, list[float]] = {name: [] for name in ways}
-        for turn in range(given.rounds + 1):
-            for name, run in ways.items():
-                took = run()
-                if turn:  # the first traces graphs
-                    seconds[name].append(took)
-    samples = given.steps * given.batch_size
-    rates = {name: samples / statistics.median(took) for name, took in seconds.items()}
-    best = {name: samples / min(took) for name, took in seconds.items()}  # where others use the machine as well
-    print(json.dumps({"unit": "samples/s", "median": rates, "best": best}))
+    import h5py
+    import tensorflow as tf
+
+    of = given()
+    tf.keras.utils.set_random_seed(of.seed)
+    model = network()
+    model.compile(loss="mean_squared_error", optimizer=adamax(scaled(of.size, BATCH)))
+    file = h5py.File(of.data / FILE, "r")
+    rows = len(file["y_train/table"])
+    order = np.random.default_rng(of.seed)
+
+    def batches() -> Iterator[Any]:
+        while True:
+            for number in order.permutation(rows // BATCH):
+                here = slice(number * BATCH, (number + 1) * BATCH)
+                x = tuple(file[f"x_train_{place}/table"][here]["values_block_0"] for place in (0, 1))
+                yield x, file["y_train/table"][here]["values_block_0"][:, 0]
+
+    held = [file[f"x_val_{place}/table"][:]["values_block_0"] for place in (0, 1)]
+    wanted = file["y_val/table"][:]["values_block_0"][:, 0]
+
+    def r2(model: Any) -> float:
+        found = model.predict(held, batch_size=256, verbose=0)[:, 0]
+        return float(1 - ((found - wanted) ** 2).sum() / ((wanted - wanted.mean()) ** 2).sum())
+
+    print(f"streamed: {streamed(of.run / 'rows', int(of.size['batch_size'])):.3f} of what it is in memory", file=sys.stderr)
+    fitted(model, batches(), rows // BATCH, BATCH, int(of.size["epochs"]), r2)
 
 
 if __name__ == "__main__":

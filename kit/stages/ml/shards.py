@@ -47,16 +47,16 @@ class Shards:
         files = np.searchsorted(self.ends, numbers, side="right")
         for number in np.unique(files):
             places = np.flatnonzero(files == number)
-            wanted = numbers[places] - (int(self.ends[number - 1]) if number else 0)
+            rows = numbers[places] - (int(self.ends[number - 1]) if number else 0)
             path, head = self.paths[number], self.header(int(number))
             kind, offset = head["dtype"], head["offset"]
-            if len(wanted) == 1:  # as in most batches; a fifth of what mapping the file takes
-                records, wanted = np.fromfile(path, kind, 1, offset=offset + int(wanted[0]) * kind.itemsize), [0]
+            if len(rows) == 1:  # as in most batches; a fifth of what mapping the file takes
+                chosen = np.fromfile(path, kind, 1, offset=offset + int(rows[0]) * kind.itemsize)
             else:
                 # Mapped and let go: what was read does not pile up in the memory of the rank.
-                records = np.memmap(path, mode="r", **head)
+                chosen = np.memmap(path, mode="r", **head)
             for values, name in zip(found, self.record.names or (), strict=True):
-                values[places] = records[name][wanted]
+                values[places] = chosen[name] if len(rows) == 1 else chosen[name][rows]
         return found
 
     def header(self, number: int) -> dict[str, Any]:
@@ -88,7 +88,9 @@ class Shards:
 
         options = tf.data.Options()
         options.threading.private_threadpool_size = 1
-        return tf.data.Dataset.from_tensor_slices(numbers).map(fields, num_parallel_calls=1).prefetch(4).with_options(options)
+        return (
+            tf.data.Dataset.from_tensor_slices(numbers).map(fields, num_parallel_calls=1).prefetch(4).with_options(options)
+        )
 
 
 def shares(samples: int, batch_size: int, size: int, seed: int, epoch: int) -> NDArray[np.int64]:

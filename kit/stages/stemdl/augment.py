@@ -45,8 +45,8 @@ def changed(images: NDArray[Any], how: Augment, rng: np.random.Generator) -> NDA
     middle = side // 2
     axis = np.arange(side) - middle
     # Where each row and column of each projection comes from: (n, 2, 3, side).
-    factors = 1 + rng.uniform(-how.zoom, how.zoom, number)
-    places = np.broadcast_to(np.rint(axis / factors[:, None]).astype(int)[:, None, None], (number, 2, 3, side))
+    factors = 1 + rng.uniform(-how.zoom, how.zoom, (number, 1))
+    places = np.broadcast_to(np.rint(axis / factors).astype(int)[:, None, None], (number, 2, 3, side))
     if how.mirror:
         # About the middle pixel: the first row of an even number has no mirror image, and stays.
         turned = np.concatenate([places[..., :1], places[..., :0:-1]], axis=-1)
@@ -58,7 +58,9 @@ def changed(images: NDArray[Any], how: Augment, rng: np.random.Generator) -> NDA
         np.arange(number)[:, None, None, None], rows[:, :, :, None], columns[:, :, None, :], np.arange(3)[:, None, None]
     ].transpose(0, 2, 3, 1)
     # What lies outside of the pattern is dark.
-    found = np.where((inside[:, 0, :, :, None] & inside[:, 1, :, None, :]).transpose(0, 2, 3, 1), found, 0).astype(images.dtype)
+    found = np.where((inside[:, 0, :, :, None] & inside[:, 1, :, None, :]).transpose(0, 2, 3, 1), found, 0).astype(
+        images.dtype
+    )
     for image in found:
         if rng.random() < how.erase:
             area = rng.uniform(*ERASED) * side**2
