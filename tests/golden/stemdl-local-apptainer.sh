@@ -100,12 +100,12 @@ run_stage prepare '"in_image /opt/venv/bin/python3 -m kit.stages.stemdl prepare 
 
 stage_train() {
     launch /opt/venv/bin/python3 -m kit.stages.stemdl train --data prepared --out train --backend horovod \
-        --epochs 14 --batch-size 8 --learning-rate 0.002 \
+        --epochs 14 --batch-size 16 --learning-rate 0.002 \
         --reference-batch 16 --warmup-epochs 1 --schedule cosine --patience 0 \
         --precision auto --depth 14 --width 16 --smoothing 0.1 --mirror \
         --zoom 0.1 --erase 0.3 --seed 1234
 }
-run_stage train '"launch /opt/venv/bin/python3 -m kit.stages.stemdl train --data prepared --out train --backend horovod \\\n    --epochs 14 --batch-size 8 --learning-rate 0.002 \\\n    --reference-batch 16 --warmup-epochs 1 --schedule cosine --patience 0 \\\n    --precision auto --depth 14 --width 16 --smoothing 0.1 --mirror \\\n    --zoom 0.1 --erase 0.3 --seed 1234"' train/model.weights.h5 train/train.json
+run_stage train '"launch /opt/venv/bin/python3 -m kit.stages.stemdl train --data prepared --out train --backend horovod \\\n    --epochs 14 --batch-size 16 --learning-rate 0.002 \\\n    --reference-batch 16 --warmup-epochs 1 --schedule cosine --patience 0 \\\n    --precision auto --depth 14 --width 16 --smoothing 0.1 --mirror \\\n    --zoom 0.1 --erase 0.3 --seed 1234"' train/model.weights.h5 train/train.json
 
 stage_reconstruct() {
     launch /opt/venv/bin/python3 -m kit.stages.stemdl reconstruct --data prepared --out reconstruct --backend horovod \

@@ -100,11 +100,11 @@ run_stage prepare '"in_image /opt/venv/bin/python3 -m kit.stages.uno prepare --d
 
 stage_train() {
     launch /opt/venv/bin/python3 -m kit.stages.uno train --data rows --out train --backend horovod \
-        --epochs 5 --batch-size 32 --learning-rate 0.0005 \
+        --epochs 8 --batch-size 128 --learning-rate 0.001 \
         --reference-batch 64 --warmup-epochs 0.5 --schedule cosine \
         --patience 0 --precision auto --seed 2018
 }
-run_stage train '"launch /opt/venv/bin/python3 -m kit.stages.uno train --data rows --out train --backend horovod \\\n    --epochs 5 --batch-size 32 --learning-rate 0.0005 \\\n    --reference-batch 64 --warmup-epochs 0.5 --schedule cosine \\\n    --patience 0 --precision auto --seed 2018"' train/model.weights.h5 train/train.json
+run_stage train '"launch /opt/venv/bin/python3 -m kit.stages.uno train --data rows --out train --backend horovod \\\n    --epochs 8 --batch-size 128 --learning-rate 0.001 \\\n    --reference-batch 64 --warmup-epochs 0.5 --schedule cosine \\\n    --patience 0 --precision auto --seed 2018"' train/model.weights.h5 train/train.json
 
 stage_infer() {
     launch /opt/venv/bin/python3 -m kit.stages.uno infer --data rows --model-file train/model.weights.h5 --out answers \
