@@ -15,7 +15,6 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -127,156 +126,109 @@ def particle_box(settings: Settings) -> int:
     return pixels + pixels % 2
 
 
-def generate(folder: Path, settings: Settings = Settings(), processes: int | None = None) -> None:
+def generate(folder: Path, settings: Settings = Settings()) -> None:
     """Writes movies/*.mrcs (8 bit), gain.mrc, truth.star (one row a particle) and truth.json into an existing folder.
 
-    Positions and defocus are those of the first frame. Every micrograph draws from a stream of random numbers of its own, so
-    that several are made at once: the same settings give the same bytes on the same machine, by any number of `processes`
-    (not given: one for each core that this process may use). ValueError for particles that do not fit.
+    Positions and defocus are those of the first frame. The same settings give the same bytes on the same machine.
     """
-    import os
-    from concurrent.futures import ProcessPoolExecutor
-
     import mrcfile
     import pandas as pd
-    from threadpoolctl import threadpool_limits
 
-    session, *seeds = np.random.SeedSequence(settings.seed).spawn(1 + settings.micrographs)
-    rng = np.random.default_rng(session)
+    rng = np.random.default_rng(settings.seed)
+    species = list(phantom.load_species().values())
     labels = phantom.mixture(rng, settings.micrographs * settings.particles, settings.fractions)
-    gain = 1 + settings.gain * rng.standard_normal((settings.size, settings.size), dtype=np.float32)
-    gain = np.clip(gain, 0.5, 1.5).astype(np.float32)
+
+    pixel, size, box = settings.pixel_size, settings.size, particle_box(settings)
+    gain = np.clip(1 + settings.gain * rng.standard_normal((size, size)), 0.5, 1.5).astype(np.float32)
     with mrcfile.new(folder / "gain.mrc") as file:
         file.set_data(gain)
-        file.voxel_size = settings.pixel_size
+        file.voxel_size = pixel
 
     (folder / "movies").mkdir()
-    names = [f"movies/micrograph{number + 1:02d}.mrcs" for number in range(settings.micrographs)]
-    kinds = labels.reshape(settings.micrographs, settings.particles)
-    jobs = [(folder, name, settings, *rest) for name, *rest in zip(names, seeds, kinds, strict=True)]
-    number = min(processes or len(os.sched_getaffinity(0)), settings.micrographs)
-    with ProcessPoolExecutor(number, initializer=threadpool_limits, initargs=(1,)) as pool:  # a core each, no more
-        made = list(pool.map(make, jobs))
+    small = phantom.frequencies(box, pixel)
+    ky, kx = np.meshgrid(small, small, indexing="ij")
+    wide_y, wide_x = np.meshgrid(phantom.frequencies(size, pixel), np.fft.rfftfreq(size, pixel), indexing="ij")
+    rows, drifts, lenses = [], [], []
+    for number, kinds in enumerate(labels.reshape(settings.micrographs, settings.particles)):
+        name = f"movies/micrograph{number + 1:02d}.mrcs"
+        drift = draw_drift(rng, settings)
+        defocus, astigmatism, angle = (
+            rng.uniform(*settings.defocus),
+            rng.exponential(settings.astigmatism),
+            rng.uniform(0, 180),
+        )
+        optics = (angle, settings.voltage, settings.cs, settings.amplitude_contrast)
+        middle = (defocus + astigmatism / 2, defocus - astigmatism / 2)
+        positions = place(rng, settings)
+        heights = rng.normal(0, settings.height, settings.particles)
+        rot, psi = rng.uniform(-180, 180, (2, settings.particles))
+        tilt = np.rad2deg(np.arccos(rng.uniform(-1, 1, settings.particles)))
 
-    phantom.write_star(folder / "truth.star", {"particles": pd.concat([table for table, _, _ in made], ignore_index=True)})
+        factors = []
+        for i, matrix in enumerate(phantom.euler_matrices(rot, tilt, psi)):
+            atoms = species[kinds[i]]
+            transfer = phantom.ctf(kx, ky, middle[0] + heights[i], middle[1] + heights[i], *optics)
+            electrons = phantom.project(atoms, matrix, box, pixel, settings.bfactor) / pixel**2
+            factors.append(PHASE_PER_ELECTRON * electrons * transfer * coma(kx, ky, settings))
+        ice = np.fft.rfft2(settings.ice * rng.standard_normal((size, size)))
+        ice *= phantom.ctf(wide_x, wide_y, *middle, *optics)
+
+        relative = positions / size - 0.5
+        paths = np.array([drift.at(x, y) for x, y in relative])  # (particles, frames, 2)
+        common = drift.at(0.0, 0.0)
+        movie = np.empty((settings.frames, size, size), dtype=np.int8)
+        for frame in range(settings.frames):
+            shift = np.exp(-2j * np.pi * (wide_x * common[frame, 0] + wide_y * common[frame, 1]))
+            phase = np.fft.irfft2(ice * shift, s=(size, size))
+            fade = damage(np.hypot(kx, ky), settings.dose * (frame + 0.5))
+            for factor, position, path in zip(factors, positions, paths, strict=True):
+                add_particle(phase, factor * fade, position * pixel + path[frame], kx, ky, pixel)
+            expected = settings.dose * pixel**2 * np.clip(1 - 2 * phase, 0, None) / gain
+            movie[frame] = np.minimum(rng.poisson(expected), 127)
+        with mrcfile.new(folder / name) as file:
+            file.set_data(movie)
+            file.set_image_stack()
+            file.voxel_size = pixel
+
+        drifts.append({"coefficients": drift.coefficients.tolist(), "course": drift.course.tolist()})
+        lenses.append({"defocus_u": middle[0], "defocus_v": middle[1], "angle": angle})
+        rows.append(
+            pd.DataFrame(
+                {
+                    "rlnMicrographName": name,
+                    "rlnCoordinateX": positions[:, 0],
+                    "rlnCoordinateY": positions[:, 1],
+                    "rlnAngleRot": rot,
+                    "rlnAngleTilt": tilt,
+                    "rlnAnglePsi": psi,
+                    "rlnDefocusU": middle[0] + heights,
+                    "rlnDefocusV": middle[1] + heights,
+                    "rlnDefocusAngle": angle,
+                    "rlnClassNumber": kinds + 1,
+                }
+            )
+        )
+    phantom.write_star(folder / "truth.star", {"particles": pd.concat(rows, ignore_index=True)})
     facts = {
         **asdict(settings),
         "species": list(phantom.SPECIES),
         "counts": np.bincount(labels).tolist(),
         "structure": "PDB 6ZU5",
-        "drifts": [{"coefficients": drift.coefficients.tolist(), "course": drift.course.tolist()} for _, drift, _ in made],
-        "lenses": [lens for _, _, lens in made],
+        "drifts": drifts,
+        "lenses": lenses,
     }
     (folder / "truth.json").write_text(json.dumps(facts, indent=2) + "\n")
 
 
-def make(job: tuple[Path, str, Settings, np.random.SeedSequence, NDArray[np.int64]]) -> tuple[Any, Drift, dict[str, float]]:
-    """Writes the movie of one micrograph; returns what the truth knows of it: a row a particle, its drift, its lens.
-
-    The job is the folder, in which gain.mrc lies, the name of the movie, the settings, the seed, and the species of each
-    particle.
-    """
-    import mrcfile
-    import pandas as pd
-
-    folder, name, settings, seed, kinds = job
-    rng = np.random.default_rng(seed)
-    species = list(phantom.load_species().values())
-    with mrcfile.open(folder / "gain.mrc") as file:
-        gain = np.array(file.data)
-
-    pixel, box = settings.pixel_size, particle_box(settings)
-    drift = draw_drift(rng, settings)
-    defocus, astigmatism, angle = (
-        rng.uniform(*settings.defocus),
-        rng.exponential(settings.astigmatism),
-        rng.uniform(0, 180),
-    )
-    optics = (angle, settings.voltage, settings.cs, settings.amplitude_contrast)
-    middle = (defocus + astigmatism / 2, defocus - astigmatism / 2)
-    positions = place(rng, settings)
-    heights = rng.normal(0, settings.height, settings.particles)
-    rot, psi = rng.uniform(-180, 180, (2, settings.particles))
-    tilt = np.rad2deg(np.arccos(rng.uniform(-1, 1, settings.particles)))
-
-    ky, kx = phantom.half_plane(box, pixel)
-    particles = np.empty((settings.particles, box, box // 2 + 1), dtype=np.complex64)
-    for i, matrix in enumerate(phantom.euler_matrices(rot, tilt, psi)):
-        transfer = phantom.ctf(kx, ky, middle[0] + heights[i], middle[1] + heights[i], *optics)
-        electrons = phantom.project(species[kinds[i]], matrix, box, pixel, settings.bfactor) / pixel**2
-        particles[i] = PHASE_PER_ELECTRON * electrons * transfer
-    particles *= coma(kx, ky, settings)
-    movie = frames(rng, settings, gain, ice(rng, settings, middle, optics), particles, positions, drift)
-    with mrcfile.new(folder / name) as file:
-        file.set_data(movie)
-        file.set_image_stack()
-        file.voxel_size = pixel
-
-    table = pd.DataFrame(
-        {
-            "rlnMicrographName": name,
-            "rlnCoordinateX": positions[:, 0],
-            "rlnCoordinateY": positions[:, 1],
-            "rlnAngleRot": rot,
-            "rlnAngleTilt": tilt,
-            "rlnAnglePsi": psi,
-            "rlnDefocusU": middle[0] + heights,
-            "rlnDefocusV": middle[1] + heights,
-            "rlnDefocusAngle": angle,
-            "rlnClassNumber": kinds + 1,
-        }
-    )
-    return table, drift, {"defocus_u": middle[0], "defocus_v": middle[1], "angle": angle}
-
-
-def ice(
-    rng: np.random.Generator, settings: Settings, middle: tuple[float, float], optics: tuple[float, ...]
-) -> NDArray[np.complexfloating]:
-    """Transform (size, size // 2 + 1) of the phase of the ice as the lens shows it; defocus and what else `ctf` takes."""
-    from scipy import fft
-
-    ky, kx = phantom.half_plane(settings.size, settings.pixel_size)
-    white = rng.standard_normal((settings.size, settings.size), dtype=np.float32)
-    found = fft.rfft2(np.float32(settings.ice) * white)
-    return np.asarray(found * phantom.ctf(kx, ky, *middle, *optics).astype(np.float32))
-
-
-def frames(
-    rng: np.random.Generator,
-    settings: Settings,
-    gain: Array,
-    still: NDArray[np.complexfloating],
-    particles: NDArray[np.complexfloating],
-    positions: Array,
-    drift: Drift,
-) -> NDArray[np.int8]:
-    """What the camera counts (frames, size, size) of ice that was still and particles, by their transforms; positions in
-    pixels."""
-    from scipy import fft
-
-    pixel, size = settings.pixel_size, settings.size
-    ky, kx = phantom.half_plane(particle_box(settings), pixel)
-    paths = np.array([drift.at(x, y) for x, y in positions / size - 0.5])  # (particles, frames, 2)
-    common = drift.at(0.0, 0.0)
-    movie = np.empty((settings.frames, size, size), dtype=np.int8)
-    for frame in range(settings.frames):
-        phase = fft.irfft2(phantom.moved(still, common[frame], pixel), s=(size, size))
-        fade = damage(np.hypot(kx, ky), settings.dose * (frame + 0.5)).astype(np.float32)
-        for factor, position, path in zip(particles, positions, paths, strict=True):
-            add_particle(phase, factor * fade, position * pixel + path[frame], pixel)
-        expected = settings.dose * pixel**2 * np.clip(1 - 2 * phase, 0, None) / gain
-        movie[frame] = np.minimum(rng.poisson(expected), 127)
-    return movie
-
-
-def add_particle(image: Array, factor: NDArray[np.complexfloating], centre: Array, pixel: float) -> None:
-    """Adds a particle, given by its transform (box, box // 2 + 1), to a micrograph, centred at `centre` (x, y; angstrom).
+def add_particle(image: Array, factor: Array, centre: Array, kx: Array, ky: Array, pixel: float) -> None:
+    """Adds a particle, given by its Fourier transform (box, box), to a micrograph, centred at `centre` (x, y; angstrom).
 
     What sticks out over the edge is cut off.
     """
     box = len(factor)
     whole = np.floor(centre / pixel).astype(int)
-    patch = phantom.centred(phantom.moved(factor, centre - whole * pixel, pixel))
+    x, y = centre - whole * pixel
+    patch = np.fft.fftshift(np.fft.ifft2(factor * np.exp(-2j * np.pi * (kx * x + ky * y))).real)
     left, top = whole - box // 2
     size = len(image)
     rows, columns = slice(max(top, 0), min(top + box, size)), slice(max(left, 0), min(left + box, size))

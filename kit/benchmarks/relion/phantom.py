@@ -158,59 +158,22 @@ def density(atoms: Atoms, box: int, pixel_size: float, bfactor: float, resolutio
     return np.fft.fftshift(np.fft.ifftn(factor).real).astype(np.float32)
 
 
-def half_plane(box: int, pixel_size: float) -> tuple[Array, Array]:
-    """Spatial frequencies (1/angstrom) y (box, 1) and x (1, box // 2 + 1) of the half of a plane that a real image needs."""
-    return np.fft.fftfreq(box, pixel_size)[:, None], np.fft.rfftfreq(box, pixel_size)[None, :]
-
-
-def moved(factor: NDArray[np.complexfloating], shift: Array, pixel_size: float) -> NDArray[np.complexfloating]:
-    """The transform (box, box // 2 + 1) of an image after a shift (x, y) in angstrom: by a wave for each axis."""
-    ky, kx = half_plane(len(factor), pixel_size)
-    wave_x, wave_y = np.exp(-2j * np.pi * kx * shift[0]), np.exp(-2j * np.pi * ky * shift[1])
-    return np.asarray(factor * wave_x.astype(np.complex64) * wave_y.astype(np.complex64))
-
-
-def centred(factor: NDArray[np.complexfloating]) -> Array:
-    """The image (box, box) whose transform (box, box // 2 + 1) is given, with its origin at pixel box // 2."""
-    from scipy import fft
-
-    return np.fft.fftshift(fft.irfft2(factor, s=(len(factor), len(factor))))
-
-
-def waves(axis: Array, step: float, count: int) -> Array:
-    """Real and imaginary parts (2, count, n) of `exp(-2 pi i k axis)` at the frequencies k = 0, step, 2 step and so on.
-
-    They are powers of the first: those that are known, times the next one, are as many again.
-    """
-    found = np.empty((2, count, len(axis)), dtype=np.float32)
-    found[0, 0], found[1, 0] = 1, 0
-    known, following = 1, np.exp(-2j * np.pi * step * axis)
-    while known < count:
-        real, imaginary = found[:, : min(known, count - known)]
-        cos, sin = following.real.astype(np.float32), following.imag.astype(np.float32)
-        found[0, known : 2 * known] = real * cos - imaginary * sin
-        found[1, known : 2 * known] = real * sin + imaginary * cos
-        known, following = 2 * known, following**2
-    return found
-
-
 def project(atoms: Atoms, matrix: Array, box: int, pixel_size: float, bfactor: float) -> NDArray[np.complexfloating]:
-    """Fourier transform (box, box // 2 + 1), axes y, x, of the projection of the atoms along the beam after rotation.
-
-    The other half is its conjugate, as of every real image.
-    """
-    x, y = matrix[:2] @ atoms.xyz.T
+    """Fourier transform (box, box), axes y, x, of the projection of the atoms along the beam after rotation."""
+    x, y = (matrix[:2] @ atoms.xyz.T).astype(np.float32)
+    k = frequencies(box, pixel_size).astype(np.float32)
     half = box // 2 + 1
-    wave_x, wave_y = (waves(axis, 1 / (box * pixel_size), half).reshape(2 * half, -1) for axis in (x, y))
-    wave_y *= atoms.weight.astype(np.float32)
-    # One product of real matrices holds the sums of all four products of parts, and they give both signs of y.
-    ((real, real_x), (real_y, both)) = (wave_y @ wave_x.T).reshape(2, half, 2, half).swapaxes(1, 2)
-    factor = np.empty((box, half), dtype=np.complex64)
-    factor[:half] = (real - both) + 1j * (real_x + real_y)
-    factor[half:] = ((real + both) + 1j * (real_x - real_y))[box - half : 0 : -1]
-    ky, kx = half_plane(box, pixel_size)
-    k2 = ky**2 + kx**2
-    return (factor * np.exp(-bfactor * k2 / 4) * (np.sqrt(k2) < 0.5 / pixel_size)).astype(np.complex64)
+    waves = []
+    for axis in (x, y):
+        # The waves of the frequencies are the powers of the first one; negative frequencies are their conjugates.
+        positive = np.empty((len(axis), half), dtype=np.complex64)
+        positive[:, 0] = 1
+        positive[:, 1:] = np.exp(np.complex64(-2j * np.pi * k[1]) * axis)[:, None]
+        np.cumprod(positive, axis=1, out=positive)
+        waves.append(np.concatenate([positive, positive[:, box - half : 0 : -1].conj()], axis=1))
+    k2 = k[:, None] ** 2 + k[None, :] ** 2
+    factor = (waves[1] * atoms.weight.astype(np.float32)[:, None]).T @ waves[0]
+    return factor * np.exp(-bfactor * k2 / 4) * (np.sqrt(k2) < 0.5 / pixel_size)
 
 
 def mixture(rng: np.random.Generator, particles: int, fractions: Sequence[float]) -> NDArray[np.int64]:
@@ -251,20 +214,29 @@ def generate(folder: Path, settings: Settings = Settings()) -> None:
     angle = rng.uniform(0, 180, n)
     matrices = euler_matrices(rot, tilt, psi)
 
-    ky, kx = half_plane(box, pixel)
+    k = frequencies(box, pixel)
+    ky, kx = np.meshgrid(k, k, indexing="ij")
     names = list(species)
-    optics_of_all = (settings.voltage, settings.cs, settings.amplitude_contrast)
     images = np.empty((n, box, box), dtype=np.float32)
     for i in range(n):
         factor = project(species[names[labels[i]]], matrices[i], box, pixel, settings.bfactor)
-        defocus_u, defocus_v = defocus[i] + astigmatism[i] / 2, defocus[i] - astigmatism[i] / 2
-        transfer = ctf(kx, ky, defocus_u, defocus_v, angle[i], *optics_of_all)
-        images[i] = centred(moved(factor * transfer, shift[i], pixel))
+        transfer = ctf(
+            kx,
+            ky,
+            defocus[i] + astigmatism[i] / 2,
+            defocus[i] - astigmatism[i] / 2,
+            angle[i],
+            settings.voltage,
+            settings.cs,
+            settings.amplitude_contrast,
+        )
+        phase = np.exp(-2j * np.pi * (kx * shift[i, 0] + ky * shift[i, 1]))
+        images[i] = np.fft.fftshift(np.fft.ifft2(factor * transfer * phase).real)
 
     # RELION expects a background of mean 0 and standard deviation 1, so the noise is the unit and the signal is scaled:
     # white noise of variance 1 has the power box^2 in every coefficient of the transform.
-    k = frequencies(box, pixel)
-    ring = np.abs(np.hypot(k[None, :], k[:, None]) - 1 / settings.ssnr_one) < 0.5 / (box * pixel)
+    radius = np.hypot(kx, ky)
+    ring = np.abs(radius - 1 / settings.ssnr_one) < 0.5 / (box * pixel)
     power = (np.abs(np.fft.fft2(images[: min(n, 200)])) ** 2)[:, ring].mean()
     scale = box / np.sqrt(power)
     images = images * scale + rng.standard_normal(images.shape, dtype=np.float32)
