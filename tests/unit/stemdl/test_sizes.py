@@ -55,7 +55,7 @@ def test_points_of_a_scaling_are_commands() -> None:
     assert list(stages) == ["prepare", "strong_1", "strong_2", "weak_1"]
     parameters = BENCHMARK.size("tiny").parameters
     found = words(stages["weak_1"].command, parameters)
-    assert (found["share"], found["epochs"], found["batch_size"]) == (0.5, 3, 8)
+    assert (found["share"], found["epochs"], found["batch_size"]) == (0.5, 3, 16)
 
 
 def test_every_gate_says_where_it_is_from_and_beats_a_baseline() -> None:
