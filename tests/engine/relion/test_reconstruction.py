@@ -17,13 +17,14 @@ from kit.benchmarks.relion import phantom
 from kit.benchmarks.relion.maps import fsc
 from kit.benchmarks.relion.star import read_star
 
-BOX = 48
-# Padded sizes 99, 59 and 35 (3^2 x 11, a prime, 5 x 7); symmetry, what replaces the iterations, the term of the prior, and
-# another padding.
+BOX = 52  # no multiple of the 8 or 16 rows that are transformed at once
+# Padded sizes 107, 99, 59 and 35 (a prime, 3^2 x 11, a prime, 5 x 7); symmetry, what replaces the iterations, the term of
+# the prior, and another padding.
 CASES = {
     "plain": "",
-    "coarse": "--maxres 25",
-    "coarser": "--maxres 44",
+    "fine": "--maxres 15.4",
+    "coarse": "--maxres 26.4",
+    "coarser": "--maxres 46",
     "symmetric": "--sym D2",
     "nearest": "--NN",
     "skipped": "--skip_gridding",
