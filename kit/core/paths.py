@@ -79,6 +79,13 @@ def commit() -> str:
     return answer.stdout.decode().strip() or "unknown"
 
 
+def untracked() -> bool:
+    """Whether there are files in the kit's checkout, among those that it is made of, of which no commit knows."""
+    return CHECKOUT is not None and bool(
+        git("ls-files", "--others", "--exclude-standard", "kit", "templates").stdout.strip()
+    )
+
+
 @functools.cache
 def installed_commit() -> str:
     """The commit that the wheel of this package was built from (hatch_build.py); its files are held against pip's record."""

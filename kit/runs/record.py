@@ -10,7 +10,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, Self, TypeVar
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, Field, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    Field,
+    SerializerFunctionWrapHandler,
+    StringConstraints,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from kit.benchmark import RANKS, Benchmark, shown_unit
 from kit.challenge import Challenge
@@ -72,6 +82,14 @@ class Rendering(Model):
     memory_gb: float = Field(ge=0, le=1e6)
     machine: dict[str, str] = {}  # the facts of the container runtime
     tuning: Tuning | None = None  # the trial that chose ranks, threads and parameters
+
+    @model_serializer(mode="wrap")
+    def without_nothing(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A run without a tuning is written as by kits that know of none, which are asked to render it again."""
+        found: dict[str, Any] = handler(self)
+        if found.get("tuning") is None:
+            found.pop("tuning", None)
+        return found
 
 
 class ImageRecord(Model):

@@ -9,6 +9,7 @@ What a commit answered to a question is kept in the cache: packing asks, and so 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
@@ -174,18 +175,19 @@ def answer(question: Question, allow_dirty: bool) -> Answer:
     asked = question.model_dump_json()
     if commit.endswith("-dirty"):  # nobody knows of which code, so nothing of it is kept
         return in_process(asked)
+    here = commit == paths.commit()
+    if not here:
+        known(commit)  # whatever is kept: a commit may have left the history since
     kept = kept_answer(commit, asked)
     if kept.is_file():
-        try:
+        with contextlib.suppress(KitError):  # a full disk, or an older kit, left something else: it is asked again
             return parse(Answer, read_json(kept), kept)
-        except KitError:  # a full disk, or an older kit, left something else
-            kept.unlink(missing_ok=True)
-    found = in_process(asked) if commit == paths.commit() else elsewhere(asked, tree(commit))
-    try:
+    found = in_process(asked) if here else elsewhere(asked, tree(commit))
+    if here and paths.untracked():
+        return found  # they may have had a part in it, and the commit has not
+    with contextlib.suppress(OSError):  # it is only quicker the next time
         kept.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(kept, found.model_dump_json())
-    except OSError:
-        pass  # it is only quicker the next time
     return found
 
 
@@ -217,8 +219,8 @@ def elsewhere(question: str, folder: Path) -> Answer:
     return parse(Answer, json.loads(result.stdout), folder)
 
 
-def tree(commit: str) -> Path:
-    """The files of a commit of this checkout's own history, in the cache; KitError for any other commit."""
+def known(commit: str) -> None:
+    """KitError for a commit that is not in this checkout's own history."""
     if paths.CHECKOUT is None:
         raise KitError(
             f"run.json: commit is {commit}, and this kit is installed and of commit {paths.commit()}; what another commit "
@@ -230,6 +232,11 @@ def tree(commit: str) -> Path:
             f"run.json: commit {commit} is not in the history of {paths.CHECKOUT}; check with a kit that has it "
             "(git fetch, and git fetch --unshallow where the clone is shallow)"
         )
+
+
+def tree(commit: str) -> Path:
+    """The files of a commit of this checkout's own history, in the cache; KitError for any other commit."""
+    known(commit)
     folder = paths.cache() / "kits" / commit
     if folder.is_dir():
         return folder

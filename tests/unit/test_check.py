@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,13 @@ def unrendered(question: rerender.Question) -> rerender.Answer:
     raise KitError("rendered")
 
 
+@pytest.fixture
+def clean(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever somebody is writing in this checkout meanwhile."""
+    monkeypatch.setattr(paths, "untracked", lambda: False)
+
+
+@pytest.mark.usefixtures("clean")
 def test_a_question_is_answered_once(submission: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a commit rendered for a run is kept; every file is still held against it."""
     forgotten()
@@ -76,6 +84,42 @@ def test_a_question_is_answered_once(submission: Path, monkeypatch: pytest.Monke
     assert "[script-differs]" in problems(submission)
 
 
+@pytest.mark.usefixtures("clean")
+def test_an_answer_of_a_commit_that_left_the_history_counts_for_nothing(
+    submission: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forgotten()
+    assert check(submission) == []
+    assert len(kept()) == 1
+    forgotten()
+    monkeypatch.setattr(paths, "commit", lambda: "2" * 40)
+    assert "is not in the history of" in problems(submission)
+
+
+def test_no_answer_is_kept_beside_files_of_no_commit(submission: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    forgotten()
+    monkeypatch.setattr(paths, "untracked", lambda: True)
+    assert check(submission) == []
+    assert kept() == []
+
+
+@pytest.mark.parametrize("folder", ["kit", "templates", "docs"])
+def test_files_of_no_commit_are_noticed(folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of the documentation take no part in what is rendered."""
+    monkeypatch.setattr(paths, "CHECKOUT", tmp_path)
+    for name in ("kit", "templates", "docs"):
+        (tmp_path / name).mkdir()
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    assert not paths.untracked()
+    (tmp_path / folder / "new").write_text("text")
+    assert paths.untracked() == (folder != "docs")
+
+
+def test_a_run_without_a_tuning_says_nothing_of_tunings(submission: Path) -> None:
+    """Kits that know of none refuse the key, and are asked to render their runs again."""
+    assert "tuning" not in json.loads((submission / "run.json").read_text())["rendering"]
+
+
 def test_another_question_is_asked_anew(submission: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     forgotten()
     assert check(submission) == []
@@ -85,6 +129,7 @@ def test_another_question_is_asked_anew(submission: Path, monkeypatch: pytest.Mo
     assert "run.json: rendered [not-rendered]" in problems(submission)
 
 
+@pytest.mark.usefixtures("clean")
 @pytest.mark.parametrize("content", ["", "{}", "[1]"])
 def test_a_damaged_answer_is_rendered_anew(submission: Path, content: str) -> None:
     forgotten()
