@@ -9,7 +9,7 @@ KIT := .venv/bin/kit
 ALL_IMAGES = $$($(KIT) image list --names)
 # Runs each line that it reads as a command of kit, two at once: what one installs, unpacks or packs takes one core. One that
 # fails makes it fail, once the others have ended. Two that write to one terminal write lines, and turn no wheels.
-TOGETHER = xargs --max-lines=1 --max-procs=2 $(KIT) 2>&1 | cat
+TOGETHER = xargs --no-run-if-empty --max-lines=1 --max-procs=2 $(KIT) 2>&1 | cat
 # The others on demand: make submission BENCHMARKS="stemdl uno tevolop"
 BENCHMARKS ?= relion cloudmask
 SIZE ?= tiny

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -229,7 +230,7 @@ def archive_uri(path: Path, image: Image) -> str:
         with tarfile.open(path) as tar:
             kind = next((kind for name, kind in ARCHIVES.items() if name in tar.getnames()), None)
             built_from = archived_labels(tar, kind).get("kit.recipe") if kind else None
-    except (OSError, tarfile.TarError, ValueError, LookupError, TypeError, AttributeError) as error:
+    except (OSError, EOFError, zlib.error, tarfile.TarError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise KitError(
             f"{path}: neither docker, recipe, nor an archive of an image ({error}); "
             "kit image export and docker save write one"
@@ -267,7 +268,7 @@ def archived_labels(tar: tarfile.TarFile, kind: str) -> dict[str, str]:
         config = blob(found["config"])
     else:
         config = read(read("manifest.json")[0]["Config"])
-    labels: dict[str, str] = config["config"]["Labels"] or {}
+    labels: dict[str, str] = config["config"].get("Labels") or {}
     return labels
 
 
