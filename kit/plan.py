@@ -10,7 +10,9 @@ from pathlib import Path
 
 from kit.benchmark import Benchmark, Size, load_benchmark
 from kit.challenge import Challenge
+from kit.core.checksums import text_digest
 from kit.core.errors import KitError
+from kit.core.files import json_text
 from kit.core.host import this_machine
 from kit.data.isolated import Pack, load_pack
 from kit.images.render import Image, load_image
@@ -242,18 +244,20 @@ def request_of(run: Run) -> Request:
 def key_of(request: Request) -> Key:
     """What a trial has to be of, to say something of a request."""
     benchmark, site = load_benchmark(request.benchmark), load_site(request.site)
-    benchmark.size(request.size)  # or it is not known
+    size = benchmark.size(request.size)
     image = load_image(benchmark.image(request.image), request.arguments)
     name, partition = site.partition(request.partition)
     return Key(
         benchmark=benchmark.name,
         size=request.size,
+        numbers=text_digest(json_text(size.model_dump(mode="json", include={"nodes", "ranks", "threads", "parameters"}))),
         image=image.name,
         recipe=image.recipe_digest,
         site=site.name,
         partition=name,
         processor=store.processor_of(site, partition),
         cores=partition.usable_cores or this_machine()[0],
+        gpus=partition.gpus if image.device != "cpu" else 0,
     )
 
 
@@ -289,9 +293,11 @@ def tuned(request: Request, swept: Iterable[str] = ()) -> tuple[Request, str]:
 def check_tuning(plan: Plan) -> None:
     """KitError for a tuning whose choice is not what runs: the script would tell of another."""
     tuning, placed = plan.request.tuning, plan.placement
-    if tuning is None or tuning.kept:
+    if tuning is None:
         return
     parameters = {key: plan.size.parameters.get(key) for key in tuning.choice.parameters}
+    # A default that is kept has the ranks that the size says, on however many nodes.
+    ranks = placed.ranks if tuning.kept and placed.nodes > 1 else tuning.choice.ranks_on(placed.nodes)
     runs = (placed.ranks, placed.threads, parameters)
-    if runs != (tuning.choice.ranks_on(placed.nodes), tuning.choice.threads, tuning.choice.parameters):
+    if runs != (ranks, tuning.choice.threads, tuning.choice.parameters):
         raise KitError(f"key 'tuning': its choice is {tuning.choice}, and that is not what this run has")

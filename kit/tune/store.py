@@ -96,12 +96,14 @@ class Key(Model):
 
     benchmark: Name
     size: Name
+    numbers: Digest  # of the size's own ranks, threads and parameters: the default, and what is refined
     image: Name
     recipe: Digest
     site: Name
     partition: Name
     processor: OneLine  # as the site file says it, or this machine where jobs run on it; empty: nobody says
     cores: int = Field(ge=1, le=100_000)  # of one node, that threads may use
+    gpus: int = Field(0, ge=0, le=1000)  # of one node, that the image computes on
 
     @property
     def path(self) -> Path:
@@ -113,16 +115,20 @@ class Key(Model):
         """In what another key differs, as sentences of what it was measured for."""
         words = {
             "size": "for size {}",
+            "numbers": "with other numbers of the size",
             "image": "with image {}",
             "recipe": "with another recipe of the image",
             "partition": "on partition {}",
             "processor": "on processor {}",
             "cores": "on {} cores",
+            "gpus": "on {} GPUs",
         }
+        if self.size != other.size:
+            del words["numbers"]
         if self.image != other.image:
             del words["recipe"]
         return [
-            text.format(getattr(other, key) or "unknown")
+            text.format("unknown" if getattr(other, key) == "" else getattr(other, key))
             for key, text in words.items()
             if getattr(self, key) != getattr(other, key)
         ]

@@ -470,6 +470,8 @@ OTHER = "sha256:" + "1" * 64
         ({"processor": "Old CPU"}, "on processor Old CPU"),
         ({"processor": ""}, "on processor unknown"),
         ({"cores": 32}, "on 32 cores"),
+        ({"gpus": 8}, "on 8 GPUs"),
+        ({"numbers": OTHER}, "with other numbers of the size"),
         ({"partition": "himem"}, "on partition himem"),
         ({"size": "tiny"}, "for size tiny"),
         ({"size": "tiny", "cores": 32}, "for size tiny, on 32 cores"),
@@ -584,6 +586,8 @@ def test_key_has_a_file_of_its_own() -> None:
         key.model_copy(update=change)
         for change in (
             {"cores": 2},
+            {"gpus": 2},
+            {"numbers": OTHER},
             {"processor": "x"},
             {"recipe": OTHER},
             {"partition": "x"},
@@ -591,7 +595,7 @@ def test_key_has_a_file_of_its_own() -> None:
             {"size": "x"},
         )
     ]
-    assert len({one.path for one in (key, *others)}) == 7
+    assert len({one.path for one in (key, *others)}) == 9
     assert isinstance(key, Key)
 
 
