@@ -84,6 +84,8 @@ run_stage() { # run_stage NAME COMMAND_AS_JSON OUTPUT...
     set +m
     wait "$child" || status=$?
     child=
+    # Who ends a job may reach its steps first, and this script a moment later: then the stage was interrupted.
+    [ "$status" -ne 143 ] || sleep 5
     if [ "$status" -gt 128 ] && [ "$status" -le 192 ]; then # 255 is what many launchers say of any failure
         ended "$status" "killed by signal $((status - 128))"
         exit "$status"
