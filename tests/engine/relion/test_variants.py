@@ -164,7 +164,7 @@ def test_code_path_is_chosen_by_the_processor(tmp_path: Path) -> None:
 def test_unsupported_processor_gets_a_sentence(tmp_path: Path) -> None:
     """Emulated: a Nehalem knows no AVX2, a Haswell no AVX-512."""
     script = (
-        "(apt-get update && apt-get install -y --no-install-recommends qemu-user) >/dev/null; "
+        "exec 2>&1; (apt-get update && apt-get install -y --no-install-recommends qemu-user) >/dev/null; "
         "p=/opt/relion/bin/relion_refine; "
         "qemu-x86_64 -cpu Nehalem $p --version; echo nehalem $?; qemu-x86_64 -cpu Haswell $p --version; echo haswell $?; "
         "RELION_KERNELS=avx512 qemu-x86_64 -cpu Haswell $p --version; echo asked $?"

@@ -81,12 +81,12 @@ def test_labels_that_are_shuffled_end_at_chance(walked: dict[str, Path], tmp_pat
         rows = np.load(tmp_path / f"rows/{name}.npy")
         rows["auc"] = np.random.default_rng(1).permutation(rows["auc"])
         np.save(tmp_path / f"rows/{name}.npy", rows)
-    words = ("--batch-size", "32", "--learning-rate", "0.0005", "--reference-batch", "64", "--epochs", "1")
+    words = ("--batch-size", "128", "--learning-rate", "0.001", "--reference-batch", "64", "--epochs", "2")
     stage(tmp_path, 2, *CODE, "train", "--data", "rows", "--out", "train", "--warmup-epochs", "0.5", *words)
     stage(tmp_path, 2, *CODE, "infer", "--data", "rows", "--model-file", "train/model.weights.h5", "--out", "answers")
     said, test = np.load(tmp_path / "answers/predictions.npy"), np.load(tmp_path / "rows/test.npy")
     assert 1 - ((said - test["auc"]) ** 2).mean() / test["auc"].var() < 0.1
-    assert epochs(walked["run"] / "train")[0]["val_r2"] > 0.3
+    assert epochs(walked["run"] / "train")[1]["val_r2"] > 0.3
 
 
 NETWORK = """
