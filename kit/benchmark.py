@@ -497,6 +497,11 @@ def benchmark_names() -> list[str]:
     return sorted(path.parent.name for path in (paths.PACKAGE / "benchmarks").glob("*/benchmark.toml"))
 
 
+def names_to_tune() -> list[str]:
+    """The benchmarks that have something for kit tune."""
+    return [name for name in benchmark_names() if load_benchmark(name).code.TUNED]
+
+
 def load_benchmark(name: str) -> Benchmark:
     """A benchmark by its benchmark.toml, with the defaults of its sizes and the shell that stands in files beside it."""
     if name not in benchmark_names():

@@ -43,9 +43,9 @@ def scalable() -> list[str]:
 
 @quiet
 def tunable() -> list[str]:
-    from kit.benchmark import benchmark_names, load_benchmark
+    from kit.benchmark import names_to_tune
 
-    return [name for name in benchmark_names() if load_benchmark(name).code.TUNED]
+    return names_to_tune()
 
 
 def chosen(ctx: typer.Context) -> list[str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from pydantic import Field
 
 from kit import __version__
-from kit.benchmark import Benchmark, Card, Metric, Size, Stage, benchmark_names, load_benchmark
+from kit.benchmark import Benchmark, Card, Metric, Size, Stage, benchmark_names, load_benchmark, names_to_tune
 from kit.core import paths
 from kit.core.checksums import MANIFEST, digest, text_digest
 from kit.core.errors import KitError, unknown
@@ -48,11 +48,6 @@ class Trial(Model):
     key: Key
     choices: list[Choice] = Field(min_length=1)
     order: list[Measurement] = Field(min_length=1)
-
-
-def tunable() -> list[str]:
-    """The benchmarks that have something to tune."""
-    return [name for name in benchmark_names() if load_benchmark(name).code.TUNED]
 
 
 def possible(choice: Choice, plan: Plan) -> bool:
@@ -96,8 +91,8 @@ def plan(
     repeats: int = 3,
 ) -> tuple[Plan, Trial]:
     """The plan of a trial on one node, and what it measures; KitError for a benchmark with nothing to tune."""
-    if benchmark in benchmark_names() and benchmark not in tunable():
-        raise unknown("benchmark with something to tune", benchmark, tunable())
+    if benchmark in benchmark_names() and benchmark not in names_to_tune():
+        raise unknown("benchmark with something to tune", benchmark, names_to_tune())
     name, found = load_site(site).partition(partition)
     if found.min_nodes > 1:
         raise KitError(
