@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 from kit.benchmark import Benchmark
@@ -52,18 +55,35 @@ def make(benchmark: Benchmark, size_name: str) -> Path:
                 raise KitError(f"{folder / name}: not in the data set, but workflow {size.workflow} needs it")
         return folder
     folder = folder_of(benchmark, size_name)
-    if folder.is_dir():
-        verify(folder, f"remove {folder} and it is made again")
-        return folder
+    if not folder.is_dir():
+        paths.make_cached(folder.parent)
+        try:
+            with alone(folder):
+                if not folder.is_dir():  # another kit may have made them while this one waited
+                    fill(folder, benchmark, size_name)
+                    return folder
+        except OSError as error:  # the disk is full
+            raise KitError(f"{folder}: cannot be written: {error}; KIT_CACHE can name another folder") from error
+    verify(folder, f"remove {folder} and it is made again")
+    return folder
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Waits while another kit makes the same data: each would remove what the other one writes."""
+    with folder.with_name(f".{folder.name}.lock").open("w") as file:
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def fill(folder: Path, benchmark: Benchmark, size_name: str) -> None:
     partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    paths.make_cached(partial)
+    shutil.rmtree(partial, ignore_errors=True)  # of a kit that was killed
+    partial.mkdir()
     try:
         benchmark.code.generate(partial, benchmark.size(size_name).parameters)
         write_json(partial / MANIFEST, manifest(partial))
         partial.rename(folder)
-    except OSError as error:  # the disk is full
-        raise KitError(f"{folder}: cannot be written: {error}; KIT_CACHE can name another folder") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)  # complete data have been renamed by now
-    return folder

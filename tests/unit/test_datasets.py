@@ -10,10 +10,12 @@ import io
 import json
 import os
 import re
+import shutil
 import tarfile
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
@@ -498,7 +500,37 @@ def test_a_disk_that_is_full_leaves_no_data(toy: Path, tmp_path: Path, monkeypat
     monkeypatch.setattr(benchmark.code, "generate", generate)
     with pytest.raises(KitError, match=r"cannot be written: .*No space left on device; KIT_CACHE can name another"):
         generated.make(benchmark, "tiny")
-    assert not list((tmp_path / "cache/data").iterdir())
+    assert [path.suffix for path in (tmp_path / "cache/data").iterdir()] == [".lock"]
+
+
+def test_two_kits_that_make_the_same_data_make_them_once(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second waits for the first, and takes what it made; of a first one that failed, it makes them itself."""
+    benchmark = load_benchmark("toy")
+    begun, go_on, made = threading.Event(), threading.Event(), []
+
+    def generate(folder: Path, parameters: dict[str, object]) -> None:
+        made.append(folder)
+        begun.set()
+        assert go_on.wait(60)
+        if len(made) == 1 and fails:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        (folder / "input.txt").write_text("whole")
+
+    monkeypatch.setattr(benchmark.code, "generate", generate)
+    for fails in (True, False):
+        made.clear()
+        begun.clear()
+        go_on.clear()
+        shutil.rmtree(paths.cache(), ignore_errors=True)
+        with ThreadPoolExecutor(2) as pool:
+            first = pool.submit(generated.make, benchmark, "tiny")
+            assert begun.wait(60)
+            second = pool.submit(generated.make, benchmark, "tiny")
+            time.sleep(0.2)  # for it to come to where it waits
+            go_on.set()
+            assert (second.result() / "input.txt").read_text() == "whole"
+            assert (first.exception() is not None) == fails
+        assert len(made) == (2 if fails else 1)
 
 
 def test_a_compressed_file(server: str) -> None:
