@@ -88,6 +88,7 @@ class Shards:
 
         options = tf.data.Options()
         options.threading.private_threadpool_size = 1
+        options.experimental_warm_start = True  # reads from when it is made, not from the first batch that is asked for
         return (
             tf.data.Dataset.from_tensor_slices(numbers).map(fields, num_parallel_calls=1).prefetch(4).with_options(options)
         )

@@ -180,19 +180,22 @@ def train(task: Task, out: Path, options: Options, backend: str) -> None:
         total: NDArray[np.float64] = ranks.sum([tf.constant(sums)])[0].numpy()
         return total
 
+    def batches(epoch: int) -> Any:
+        """The batches of this rank, which are read from now on, before the first is asked for."""
+        return iter(task.training.batches(shares(samples, options.batch_size, ranks.size, options.seed, epoch)[ranks.rank]))
+
     # What goes on counts from what its finished epochs took; the time of one that was cut off is not known.
     began = time.perf_counter() - (records[-1]["elapsed"] if records else 0.0)
+    coming = batches(int(done))
     for epoch in range(int(done), options.epochs):
         if options.patience and epoch - int(best_epoch) >= options.patience:
             break
-        mine = shares(samples, options.batch_size, ranks.size, options.seed, epoch)[ranks.rank]
         sums = np.zeros(task.sums)
         clock: dict[str, list[float]] = {name: [] for name in CLOCKS}  # seconds of this rank
-        batches = iter(task.training.batches(mine))
         ranks.sum([tf.constant(0.0)])  # rank 0 wrote a checkpoint, and waiting for that is no exchange
         for number in range(steps):
             marks = [time.perf_counter()]
-            fields = next(batches)
+            fields = next(coming)
             marks.append(time.perf_counter())
             gradients, count, part = step.gradients(*fields)
             sums += part.numpy()
@@ -206,6 +209,8 @@ def train(task: Task, out: Path, options: Options, backend: str) -> None:
             read, computed, exchanged, applied = np.diff(marks).tolist()
             for name, seconds in zip(CLOCKS, (read, computed + applied, exchanged), strict=True):
                 clock[name].append(seconds)
+        if epoch + 1 < options.epochs:
+            coming = batches(epoch + 1)  # so that reading begins beside the validation
         total = ranks.sum([tf.constant(sums)])[0].numpy()
         # Of the steps but the first, whose graphs are traced; the mean of the ranks.
         warm = [sum(part[1:] if epoch == 0 else part) for part in clock.values()]
