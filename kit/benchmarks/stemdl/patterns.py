@@ -115,14 +115,15 @@ def write_crystal(folder: Path, number: int, crystal: Crystal, parameters: Param
 
 def generate(folder: Path, parameters: Parameters, processes: int | None = None) -> None:
     """Writes the samples of a size, a file for each crystal; the same bytes every time. As many processes as the job has
-    cores, not the node.
+    cores, not the node, and each with one thread: the matrices are small, and threads that wait for each other cost more.
 
-    KitError without h5py, for space groups that the tables do not have, and for numbers that make no sample.
+    KitError without h5py or threadpoolctl, for space groups that no table has, and for numbers that make no sample.
     """
     try:
         import h5py  # noqa: F401
-    except ImportError:
-        raise KitError("the generated data of stemdl need h5py; pip install 'science-kit[stemdl]'") from None
+        from threadpoolctl import threadpool_limits
+    except ImportError as error:
+        raise KitError(f"the generated data of stemdl need {error.name}; pip install 'science-kit[stemdl]'") from None
     for key in ("raw_side", "orientations", "thicknesses", "materials"):
         if int(parameters[key]) < 1:
             raise KitError(f"parameter {key}: {parameters[key]!r}, where 1 or more is needed")
@@ -130,6 +131,7 @@ def generate(folder: Path, parameters: Parameters, processes: int | None = None)
         raise KitError(f"parameter raw_side: {parameters['raw_side']!r}, where a multiple of 4 is needed")
     groups = [int(text) for text in str(parameters["space_groups"]).split(",")]
     found = chosen(groups, int(parameters["materials"]))
-    with ProcessPoolExecutor(processes or len(os.sched_getaffinity(0))) as pool:
+    number = processes or len(os.sched_getaffinity(0))
+    with ProcessPoolExecutor(number, initializer=threadpool_limits, initargs=(1,)) as pool:
         for _ in pool.map(write_crystal, repeat(folder), range(len(found)), found, repeat(dict(parameters))):
             pass

@@ -66,8 +66,8 @@ def test_same_seed_same_bytes_whatever_the_processes(tmp_path: Path) -> None:
 def test_work_is_shared_by_the_cores_of_the_job_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: Any) -> None:
     asked = []
 
-    def pool(processes: int | None = None) -> None:
-        asked.append(processes)
+    def pool(processes: int | None = None, **options: Any) -> None:
+        asked.append((processes, options.get("initargs", ())))  # of patterns: threads of a process
         raise InterruptedError
 
     monkeypatch.setattr(module, "ProcessPoolExecutor", pool)
@@ -75,7 +75,7 @@ def test_work_is_shared_by_the_cores_of_the_job_alone(tmp_path: Path, monkeypatc
     monkeypatch.setattr(preparing, "jobs", lambda *_: [])
     with pytest.raises(InterruptedError):
         generate(tmp_path, PARAMETERS) if module is generating else preparing.prepare(tmp_path, tmp_path, **OPTIONS)
-    assert asked == [3]
+    assert asked == [(3, (1,) if module is generating else ())]
 
 
 def test_counts_are_poissons() -> None:
