@@ -19,7 +19,7 @@ from kit.core.errors import KitError, unknown
 from kit.core.files import read_text, write_atomic, write_json
 from kit.core.schema import Model
 from kit.data import generated
-from kit.placement import placement
+from kit.placement import Placement, placement
 from kit.plan import Plan, Request, key_of, make_plan, placed
 from kit.runs import launch
 from kit.runs.record import DATA, SBOM, Run, State, directory_name, save_run
@@ -102,7 +102,7 @@ def plan(
     asked = Request(benchmark, size, site, partition, image, arguments, nodes=1, minutes=minutes or MINUTES)
     default = make_plan(asked)
     trial = Trial(key=key_of(asked), choices=chosen(default), order=in_turn(chosen(default), repeats))
-    room = most(trial.choices)
+    room = most(trial.choices, default.placement)
     nothing = Card(objective="", formula="", score="", dataset="", baseline="")
     count = Metric(name="measured", description="", unit="1", direction="none", stage=NODE.name, file=FILE, label="measured")
     command, choices = default.benchmark.code.trial_command, list(enumerate(trial.choices))
@@ -133,9 +133,16 @@ def plan(
     return placed(request, job, default.image, default.site, default.here), trial
 
 
-def most(choices: list[Choice]) -> Choice:
-    """What the scheduler is asked to have room for: that of all choices with most ranks."""
-    return max(choices, key=lambda choice: (choice.ranks, choice.threads))
+def most(choices: list[Choice], placed: Placement) -> Choice:
+    """What the scheduler is asked to have room for: the most ranks of a choice, and the cores of any.
+
+    On a node that others use too, 23 ranks alone would leave 3 ranks of 8 threads a core short.
+    """
+    largest = max(choices, key=lambda choice: (choice.ranks, choice.threads))
+    if placed.gpus:  # so many ranks for each
+        return largest
+    cores = min(placed.cores, max(choice.ranks * choice.threads for choice in choices))
+    return Choice(ranks=max(largest.ranks, cores), threads=1)
 
 
 def data_benchmark(trial: Trial) -> Benchmark:

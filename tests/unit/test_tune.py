@@ -129,6 +129,18 @@ def test_a_trial_measures_every_choice_in_turn(site: str, tmp_path: Path) -> Non
         collect(directory)
 
 
+def test_a_trial_asks_for_the_cores_of_every_choice(tmp_path: Path) -> None:
+    """Also where the choice with most ranks leaves cores idle: 23 ranks, and 3 of 8 threads, on a node of 24 cores."""
+    path = tmp_path / "shared.toml"
+    path.write_text(SITE.replace('"local"', '"slurm"').replace("cores = 2", "cores = 24\nmax_minutes = 120"))
+    plan, trial = job.plan("relion", "particles", str(path))
+    assert max(one.ranks for one in trial.choices) == 23
+    assert max(one.ranks * one.threads for one in trial.choices) == 24
+    script = job.script(plan, *launch.DRY)
+    assert "#SBATCH --ntasks-per-node=24\n#SBATCH --cpus-per-task=1\n" in script
+    assert (plan.placement.ranks, plan.placement.threads) == (24, 1)
+
+
 def test_a_choice_that_crashes_is_shown_and_not_chosen(site: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POOL_10", "echo 'ERROR: out of memory' >&2; exit 3")
     monkeypatch.setenv("POOL_3", "kill -9 $$")
