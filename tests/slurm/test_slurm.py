@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pwd
 import shutil
@@ -210,3 +211,25 @@ def test_cancelled_job_says_interrupted(tmp_path: Path) -> None:
 
 def test_job_that_slurm_forgot(tmp_path: Path) -> None:
     assert slurm.states(["999999"])["999999"].state == "gone"
+
+
+@pytest.mark.full
+def test_a_node_is_tuned_by_a_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`kit tune` where a scheduler starts the trial, and a run that its choice is for."""
+    monkeypatch.setenv("KIT_CONFIG", str(tmp_path / "config/kit.toml"))
+    path = tmp_path / "tuned.toml"
+    path.write_text(SITE)
+    words = ["relion", "--site", str(path), "--partition", "mpirun", "--size", "tiny", "--image", "relion-basic"]
+    few = ["--particles", "20", "--repeat", "2", "--runs", str(tmp_path / "runs")]
+    found = json.loads(kit("tune", *words, *few, "--json").stdout)
+    assert [one["problem"] for one in found["tried"]] == [""] * len(found["tried"])
+    assert len(found["tried"]) > 1
+    assert min(min(one["seconds"]) for one in found["tried"]) > 0.5  # RELION worked: nothing that only started and ended
+    (directory,) = (tmp_path / "runs/tune").iterdir()
+    trial = load_run(directory)
+    assert trial.scheduler == "slurm"
+    assert slurm.states([trial.job])[trial.job].state == "gone"
+    assert formed_ranks(directory / "logs/m001.out") == 3
+    script = kit("run", *words, "--dry-run").stdout
+    assert "\n# Tuning: " in script
+    assert "# Tuning" not in kit("run", *[word.replace("mpirun", "srun") for word in words], "--dry-run").stdout
