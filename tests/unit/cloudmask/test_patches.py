@@ -134,8 +134,9 @@ def repainted(converted: Path, folder: Path, change: Callable[[h5py.File], objec
 def place(file: h5py.File, time: str, surface: int) -> None:
     """Puts a whole scene into a time of day and onto a surface."""
     masks = dict(zip(file["flags"].attrs["flag_meanings"].split(), file["flags"].attrs["flag_masks"], strict=True))
-    file["flags"][:] = masks[time]
-    file["surface"][:] = surface
+    # Whole arrays: a single number would be written a pixel at a time.
+    file["flags"][:] = np.full(file["flags"].shape, masks[time])
+    file["surface"][:] = np.full(file["surface"].shape, surface)
 
 
 def polar_night(file: h5py.File, surface: int = 0) -> None:
@@ -182,7 +183,7 @@ def test_unknown_ground_by_night_decides_nothing(converted: Path, tmp_path: Path
     def change(file: h5py.File) -> None:
         place(file, "night", convert.NO_SURFACE)
         cloud = file["bayes"][:, :, 0] > 0
-        file["bts"][:] = np.where(cloud, 275.0, 272.0)[..., None]
+        file["bts"][:] = np.broadcast_to(np.where(cloud, 275.0, 272.0)[..., None], file["bts"].shape)
 
     shards.cut_all(repainted(converted, tmp_path / "scenes", change), tmp_path, Label())
     found = json.loads((tmp_path / "shards.json").read_text())["polarity"]
