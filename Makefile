@@ -48,6 +48,7 @@ image/%: setup ## build one image: make image/relion-cuda; kit image list names 
 	@$(KIT) image build $*
 
 submission: setup ## run BENCHMARKS="relion cloudmask" at SIZE=tiny on SITE=local and leave checked folders below submissions/
+	@[ -n '$(strip $(BENCHMARKS))' ] || { echo 'BENCHMARKS is empty; name one at least: BENCHMARKS="relion cloudmask"' >&2; exit 1; }
 	@for benchmark in $(BENCHMARKS); do \
 	    read -r image < <($(KIT) image list --names --for $$benchmark); \
 	    echo "image build $$image"; \

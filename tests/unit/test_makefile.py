@@ -62,6 +62,12 @@ def test_an_image_of_three_benchmarks_is_built_once(tmp_path: Path) -> None:
     assert {f"data make {name} --size small" for name in ("stemdl", "uno", "tevolop")} <= set(said)
 
 
+def test_no_benchmark_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match="BENCHMARKS is empty; name one at least"):
+        made(tmp_path, "submission", "BENCHMARKS= ")
+    assert not [words for words in (tmp_path / "said").read_text().splitlines() if not words.startswith("doctor")]
+
+
 @pytest.mark.parametrize(
     "fails",
     ["image build relion-basic", "image build horovod", "data make relion --size tiny", "data make cloudmask --size tiny"],
