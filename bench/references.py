@@ -26,8 +26,9 @@ def scaled(size: dict[str, Any], batch: int) -> float:
     return float(size["learning_rate"] * (batch / size["reference_batch"]) ** 0.5)
 
 
-def fitted(model: Any, batches: Any, steps: int, batch: int, epochs: int, score: Any) -> None:
-    """Fits, and prints samples a second of all epochs but the first, the best score of an epoch, and seconds with scores."""
+def fitted(model: Any, batches: Any, steps: int, batch: int, epochs: int, score: Any, **more: float) -> None:
+    """Fits, and prints samples a second of all epochs but the first, the best score of an epoch, seconds with scores, and
+    what `more` was measured."""
     import tensorflow as tf
 
     times: list[float] = []
@@ -45,4 +46,4 @@ def fitted(model: Any, batches: Any, steps: int, batch: int, epochs: int, score:
     model.fit(batches, steps_per_epoch=steps, epochs=epochs, verbose=0, callbacks=[Clock()])
     seconds = time.perf_counter() - began
     speed = steps * batch * (epochs - 1) / sum(times[1:])
-    print(json.dumps({"samples_per_second": speed, "score": max(scores), "seconds": seconds, "batch": batch}))
+    print(json.dumps({"samples_per_second": speed, "score": max(scores), "seconds": seconds, "batch": batch, **more}))
