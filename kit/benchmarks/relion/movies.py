@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from kit.benchmarks.relion import phantom
 from kit.benchmarks.relion.phantom import Array
@@ -126,13 +127,15 @@ def particle_box(settings: Settings) -> int:
     return pixels + pixels % 2
 
 
+@threadpool_limits.wrap(limits=1)  # sums of matrices differ in their last digits by the number of threads
 def generate(folder: Path, settings: Settings = Settings()) -> None:
     """Writes movies/*.mrcs (8 bit), gain.mrc, truth.star (one row a particle) and truth.json into an existing folder.
 
-    Positions and defocus are those of the first frame. The same settings give the same bytes on the same machine.
+    Positions and defocus are those of the first frame. The same settings give the same bytes on the same machine,
+    on any number of its cores.
     """
-    import mrcfile
     import pandas as pd
+    from scipy import fft
 
     rng = np.random.default_rng(settings.seed)
     species = list(phantom.load_species().values())
@@ -140,14 +143,12 @@ def generate(folder: Path, settings: Settings = Settings()) -> None:
 
     pixel, size, box = settings.pixel_size, settings.size, particle_box(settings)
     gain = np.clip(1 + settings.gain * rng.standard_normal((size, size)), 0.5, 1.5).astype(np.float32)
-    with mrcfile.new(folder / "gain.mrc") as file:
-        file.set_data(gain)
-        file.voxel_size = pixel
+    phantom.write_mrc(folder / "gain.mrc", gain, pixel)
 
     (folder / "movies").mkdir()
-    small = phantom.frequencies(box, pixel)
-    ky, kx = np.meshgrid(small, small, indexing="ij")
-    wide_y, wide_x = np.meshgrid(phantom.frequencies(size, pixel), np.fft.rfftfreq(size, pixel), indexing="ij")
+    ky, kx = phantom.half_plane(box, pixel)
+    wide_y, wide_x = phantom.half_plane(size, pixel)
+    lens = coma(kx, ky, settings)
     rows, drifts, lenses = [], [], []
     for number, kinds in enumerate(labels.reshape(settings.micrographs, settings.particles)):
         name = f"movies/micrograph{number + 1:02d}.mrcs"
@@ -164,13 +165,13 @@ def generate(folder: Path, settings: Settings = Settings()) -> None:
         rot, psi = rng.uniform(-180, 180, (2, settings.particles))
         tilt = np.rad2deg(np.arccos(rng.uniform(-1, 1, settings.particles)))
 
-        factors = []
+        factors: list[NDArray[np.complexfloating]] = []
         for i, matrix in enumerate(phantom.euler_matrices(rot, tilt, psi)):
             atoms = species[kinds[i]]
             transfer = phantom.ctf(kx, ky, middle[0] + heights[i], middle[1] + heights[i], *optics)
             electrons = phantom.project(atoms, matrix, box, pixel, settings.bfactor) / pixel**2
-            factors.append(PHASE_PER_ELECTRON * electrons * transfer * coma(kx, ky, settings))
-        ice = np.fft.rfft2(settings.ice * rng.standard_normal((size, size)))
+            factors.append(PHASE_PER_ELECTRON * electrons * transfer * lens)
+        ice = fft.rfft2(settings.ice * rng.standard_normal((size, size)))
         ice *= phantom.ctf(wide_x, wide_y, *middle, *optics)
 
         relative = positions / size - 0.5
@@ -178,17 +179,13 @@ def generate(folder: Path, settings: Settings = Settings()) -> None:
         common = drift.at(0.0, 0.0)
         movie = np.empty((settings.frames, size, size), dtype=np.int8)
         for frame in range(settings.frames):
-            shift = np.exp(-2j * np.pi * (wide_x * common[frame, 0] + wide_y * common[frame, 1]))
-            phase = np.fft.irfft2(ice * shift, s=(size, size))
+            phase = fft.irfft2(phantom.moved(ice, common[frame], pixel), s=(size, size))
             fade = damage(np.hypot(kx, ky), settings.dose * (frame + 0.5))
             for factor, position, path in zip(factors, positions, paths, strict=True):
-                add_particle(phase, factor * fade, position * pixel + path[frame], kx, ky, pixel)
+                add_particle(phase, factor * fade, position * pixel + path[frame], pixel)
             expected = settings.dose * pixel**2 * np.clip(1 - 2 * phase, 0, None) / gain
             movie[frame] = np.minimum(rng.poisson(expected), 127)
-        with mrcfile.new(folder / name) as file:
-            file.set_data(movie)
-            file.set_image_stack()
-            file.voxel_size = pixel
+        phantom.write_mrc(folder / name, movie, pixel)
 
         drifts.append({"coefficients": drift.coefficients.tolist(), "course": drift.course.tolist()})
         lenses.append({"defocus_u": middle[0], "defocus_v": middle[1], "angle": angle})
@@ -220,15 +217,14 @@ def generate(folder: Path, settings: Settings = Settings()) -> None:
     (folder / "truth.json").write_text(json.dumps(facts, indent=2) + "\n")
 
 
-def add_particle(image: Array, factor: Array, centre: Array, kx: Array, ky: Array, pixel: float) -> None:
-    """Adds a particle, given by its Fourier transform (box, box), to a micrograph, centred at `centre` (x, y; angstrom).
+def add_particle(image: Array, factor: NDArray[np.complexfloating], centre: Array, pixel: float) -> None:
+    """Adds a particle, given by its transform (box, box // 2 + 1), to a micrograph, centred at `centre` (x, y; angstrom).
 
     What sticks out over the edge is cut off.
     """
     box = len(factor)
     whole = np.floor(centre / pixel).astype(int)
-    x, y = centre - whole * pixel
-    patch = np.fft.fftshift(np.fft.ifft2(factor * np.exp(-2j * np.pi * (kx * x + ky * y))).real)
+    patch = phantom.centred(phantom.moved(factor, centre - whole * pixel, pixel))
     left, top = whole - box // 2
     size = len(image)
     rows, columns = slice(max(top, 0), min(top + box, size)), slice(max(left, 0), min(left + box, size))

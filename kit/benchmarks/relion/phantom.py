@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 Array = NDArray[np.floating]
 
@@ -158,22 +159,59 @@ def density(atoms: Atoms, box: int, pixel_size: float, bfactor: float, resolutio
     return np.fft.fftshift(np.fft.ifftn(factor).real).astype(np.float32)
 
 
+def half_plane(box: int, pixel_size: float) -> tuple[Array, Array]:
+    """Spatial frequencies (1/angstrom) y (box, 1) and x (1, box // 2 + 1) of the half of a plane that a real image needs."""
+    return np.fft.fftfreq(box, pixel_size)[:, None], np.fft.rfftfreq(box, pixel_size)[None, :]
+
+
+def moved(factor: NDArray[np.complexfloating], shift: Array, pixel_size: float) -> NDArray[np.complexfloating]:
+    """The transform (box, box // 2 + 1) of an image after a shift (x, y) in angstrom: by a wave for each axis."""
+    ky, kx = half_plane(len(factor), pixel_size)
+    wave_x, wave_y = np.exp(-2j * np.pi * kx * shift[0]), np.exp(-2j * np.pi * ky * shift[1])
+    return np.asarray(factor * wave_x.astype(np.complex64) * wave_y.astype(np.complex64))
+
+
+def centred(factor: NDArray[np.complexfloating]) -> Array:
+    """The image (box, box) whose transform (box, box // 2 + 1) is given, with its origin at pixel box // 2."""
+    from scipy import fft
+
+    return np.fft.fftshift(fft.irfft2(factor, s=(len(factor), len(factor))))
+
+
+def waves(axis: Array, step: float, count: int) -> Array:
+    """Real and imaginary parts (2, count, n) of `exp(-2 pi i k axis)` at the frequencies k = 0, step, 2 step and so on.
+
+    They are powers of the first: those that are known, times the next one, are as many again.
+    """
+    found = np.empty((2, count, len(axis)), dtype=np.float32)
+    found[0, 0], found[1, 0] = 1, 0
+    known, following = 1, np.exp(-2j * np.pi * step * axis)
+    while known < count:
+        real, imaginary = found[:, : min(known, count - known)]
+        cos, sin = following.real.astype(np.float32), following.imag.astype(np.float32)
+        found[0, known : 2 * known] = real * cos - imaginary * sin
+        found[1, known : 2 * known] = real * sin + imaginary * cos
+        known, following = 2 * known, following**2
+    return found
+
+
 def project(atoms: Atoms, matrix: Array, box: int, pixel_size: float, bfactor: float) -> NDArray[np.complexfloating]:
-    """Fourier transform (box, box), axes y, x, of the projection of the atoms along the beam after rotation."""
-    x, y = (matrix[:2] @ atoms.xyz.T).astype(np.float32)
-    k = frequencies(box, pixel_size).astype(np.float32)
+    """Fourier transform (box, box // 2 + 1), axes y, x, of the projection of the atoms along the beam after rotation.
+
+    The other half is its conjugate, as of every real image.
+    """
+    x, y = matrix[:2] @ atoms.xyz.T
     half = box // 2 + 1
-    waves = []
-    for axis in (x, y):
-        # The waves of the frequencies are the powers of the first one; negative frequencies are their conjugates.
-        positive = np.empty((len(axis), half), dtype=np.complex64)
-        positive[:, 0] = 1
-        positive[:, 1:] = np.exp(np.complex64(-2j * np.pi * k[1]) * axis)[:, None]
-        np.cumprod(positive, axis=1, out=positive)
-        waves.append(np.concatenate([positive, positive[:, box - half : 0 : -1].conj()], axis=1))
-    k2 = k[:, None] ** 2 + k[None, :] ** 2
-    factor = (waves[1] * atoms.weight.astype(np.float32)[:, None]).T @ waves[0]
-    return factor * np.exp(-bfactor * k2 / 4) * (np.sqrt(k2) < 0.5 / pixel_size)
+    wave_x, wave_y = (waves(axis, 1 / (box * pixel_size), half).reshape(2 * half, -1) for axis in (x, y))
+    wave_y *= atoms.weight.astype(np.float32)
+    # One product of real matrices holds the sums of all four products of parts, and they give both signs of y.
+    ((real, real_x), (real_y, both)) = (wave_y @ wave_x.T).reshape(2, half, 2, half).swapaxes(1, 2)
+    factor = np.empty((box, half), dtype=np.complex64)
+    factor[:half] = (real - both) + 1j * (real_x + real_y)
+    factor[half:] = ((real + both) + 1j * (real_x - real_y))[box - half : 0 : -1]
+    ky, kx = half_plane(box, pixel_size)
+    k2 = ky**2 + kx**2
+    return (factor * np.exp(-bfactor * k2 / 4) * (np.sqrt(k2) < 0.5 / pixel_size)).astype(np.complex64)
 
 
 def mixture(rng: np.random.Generator, particles: int, fractions: Sequence[float]) -> NDArray[np.int64]:
@@ -181,6 +219,18 @@ def mixture(rng: np.random.Generator, particles: int, fractions: Sequence[float]
     counts = np.round(np.array(fractions) * particles).astype(int)
     counts[0] += particles - counts.sum()
     return rng.permutation(np.repeat(np.arange(len(counts)), counts))
+
+
+def write_mrc(path: Path, values: NDArray[Any], pixel_size: float) -> None:
+    """Writes a map, or with the suffix .mrcs a stack of images, without the time that the library puts into its header."""
+    import mrcfile
+
+    with mrcfile.new(path) as file:
+        file.set_data(values)
+        if path.suffix == ".mrcs":
+            file.set_image_stack()
+        file.voxel_size = pixel_size
+        file.header.label[0] = b"generated by kit"
 
 
 def write_star(path: Path, blocks: dict[str, Any]) -> None:
@@ -192,13 +242,13 @@ def write_star(path: Path, blocks: dict[str, Any]) -> None:
     path.write_text("".join(line for line in lines if not line.startswith("# Created by")))
 
 
+@threadpool_limits.wrap(limits=1)  # sums of matrices differ in their last digits by the number of threads
 def generate(folder: Path, settings: Settings = Settings()) -> None:
     """Writes particles.mrcs, particles.star, reference.mrc, one truth map a species, truth.star and truth.json.
 
     `folder` must exist. RELION finds images from where it is started, and a run sees this folder as `data`. The same
-    settings give the same bytes on the same machine.
+    settings give the same bytes on the same machine, on any number of its cores.
     """
-    import mrcfile
     import pandas as pd
 
     rng = np.random.default_rng(settings.seed)
@@ -214,46 +264,29 @@ def generate(folder: Path, settings: Settings = Settings()) -> None:
     angle = rng.uniform(0, 180, n)
     matrices = euler_matrices(rot, tilt, psi)
 
-    k = frequencies(box, pixel)
-    ky, kx = np.meshgrid(k, k, indexing="ij")
+    ky, kx = half_plane(box, pixel)
     names = list(species)
+    optics_of_all = (settings.voltage, settings.cs, settings.amplitude_contrast)
     images = np.empty((n, box, box), dtype=np.float32)
     for i in range(n):
         factor = project(species[names[labels[i]]], matrices[i], box, pixel, settings.bfactor)
-        transfer = ctf(
-            kx,
-            ky,
-            defocus[i] + astigmatism[i] / 2,
-            defocus[i] - astigmatism[i] / 2,
-            angle[i],
-            settings.voltage,
-            settings.cs,
-            settings.amplitude_contrast,
-        )
-        phase = np.exp(-2j * np.pi * (kx * shift[i, 0] + ky * shift[i, 1]))
-        images[i] = np.fft.fftshift(np.fft.ifft2(factor * transfer * phase).real)
+        defocus_u, defocus_v = defocus[i] + astigmatism[i] / 2, defocus[i] - astigmatism[i] / 2
+        transfer = ctf(kx, ky, defocus_u, defocus_v, angle[i], *optics_of_all)
+        images[i] = centred(moved(factor * transfer, shift[i], pixel))
 
     # RELION expects a background of mean 0 and standard deviation 1, so the noise is the unit and the signal is scaled:
     # white noise of variance 1 has the power box^2 in every coefficient of the transform.
-    radius = np.hypot(kx, ky)
-    ring = np.abs(radius - 1 / settings.ssnr_one) < 0.5 / (box * pixel)
+    k = frequencies(box, pixel)
+    ring = np.abs(np.hypot(k[None, :], k[:, None]) - 1 / settings.ssnr_one) < 0.5 / (box * pixel)
     power = (np.abs(np.fft.fft2(images[: min(n, 200)])) ** 2)[:, ring].mean()
     scale = box / np.sqrt(power)
     images = images * scale + rng.standard_normal(images.shape, dtype=np.float32)
 
-    with mrcfile.new(folder / "particles.mrcs") as stack:
-        stack.set_data(images.astype(np.float32))
-        stack.set_image_stack()
-        stack.voxel_size = pixel
-
-    def write_map(name: str, data: Array) -> None:
-        with mrcfile.new(folder / name) as file:
-            file.set_data((data * scale).astype(np.float32))
-            file.voxel_size = pixel
-
-    for name, atoms in species.items():
-        write_map(f"truth_{name}.mrc", density(atoms, box, pixel, settings.bfactor))
-    write_map("reference.mrc", density(species[names[0]], box, pixel, settings.bfactor, settings.reference_resolution))
+    write_mrc(folder / "particles.mrcs", images.astype(np.float32), pixel)
+    maps = {f"truth_{name}.mrc": density(atoms, box, pixel, settings.bfactor) for name, atoms in species.items()}
+    maps["reference.mrc"] = density(species[names[0]], box, pixel, settings.bfactor, settings.reference_resolution)
+    for name, values in maps.items():
+        write_mrc(folder / name, (values * scale).astype(np.float32), pixel)
 
     optics = pd.DataFrame(
         {

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from kit.benchmarks import Parameters
 from kit.benchmarks.stemdl.crystals import Crystal, chosen
@@ -117,13 +118,12 @@ def generate(folder: Path, parameters: Parameters, processes: int | None = None)
     """Writes the samples of a size, a file for each crystal; the same bytes every time. As many processes as the job has
     cores, not the node, and each with one thread: the matrices are small, and threads that wait for each other cost more.
 
-    KitError without h5py or threadpoolctl, for space groups that no table has, and for numbers that make no sample.
+    KitError without h5py, for space groups that the tables do not have, and for numbers that make no sample.
     """
     try:
         import h5py  # noqa: F401
-        from threadpoolctl import threadpool_limits
-    except ImportError as error:
-        raise KitError(f"the generated data of stemdl need {error.name}; pip install 'science-kit[stemdl]'") from None
+    except ImportError:
+        raise KitError("the generated data of stemdl need h5py; pip install 'science-kit[stemdl]'") from None
     for key in ("raw_side", "orientations", "thicknesses", "materials"):
         if int(parameters[key]) < 1:
             raise KitError(f"parameter {key}: {parameters[key]!r}, where 1 or more is needed")

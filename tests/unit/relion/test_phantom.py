@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import mrcfile
@@ -11,6 +12,7 @@ import pytest
 import starfile
 
 from kit.benchmarks.relion import phantom
+from kit.core.checksums import manifest
 
 SMALL = phantom.Settings(particles=40)
 
@@ -23,11 +25,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_same_seed_same_bytes(folder: Path, tmp_path: Path) -> None:
+    time.sleep(1)  # what writes a map puts the time into its header, in seconds
     phantom.generate(tmp_path, SMALL)
-    for name in ("particles.star", "truth.star", "truth.json"):
-        assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
-    with mrcfile.open(tmp_path / "particles.mrcs") as one, mrcfile.open(folder / "particles.mrcs") as two:
-        assert np.array_equal(one.data, two.data)
+    assert manifest(tmp_path) == manifest(folder)
 
 
 def test_ratio_is_exact(folder: Path) -> None:
@@ -54,7 +54,7 @@ def test_projection_is_the_central_section_of_the_density() -> None:
     """The projection along z must be the sum of the map along z: one sum of atoms, done in two and in three dimensions."""
     atoms = phantom.load_species()["60S"]
     volume = phantom.density(atoms, 32, 10.6, 500.0)
-    image = np.fft.fftshift(np.fft.ifft2(phantom.project(atoms, np.eye(3), 32, 10.6, 500.0)).real)
+    image = phantom.centred(phantom.project(atoms, np.eye(3), 32, 10.6, 500.0))
     assert np.corrcoef(volume.sum(axis=0).ravel(), image.ravel())[0, 1] > 0.9999
 
 
