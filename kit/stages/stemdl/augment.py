@@ -52,15 +52,12 @@ def changed(images: NDArray[Any], how: Augment, rng: np.random.Generator) -> NDA
         turned = np.concatenate([places[..., :1], places[..., :0:-1]], axis=-1)
         places = np.where(rng.integers(2, size=(number, 2, 3, 1)) == 1, turned, places)
     places = places + middle
-    inside = (places >= 0) & (places < side)
-    rows, columns = np.moveaxis(np.clip(places, 0, side - 1), 1, 0)
-    found: NDArray[Any] = images[
-        np.arange(number)[:, None, None, None], rows[:, :, :, None], columns[:, :, None, :], np.arange(3)[:, None, None]
-    ].transpose(0, 2, 3, 1)
-    # What lies outside of the pattern is dark.
-    found = np.where((inside[:, 0, :, :, None] & inside[:, 1, :, None, :]).transpose(0, 2, 3, 1), found, 0).astype(
-        images.dtype
-    )
+    # Where each value comes from, counted through all images. What lies outside of the pattern is dark: its place is beyond
+    # the end, where a zero is. Indexing by several arrays does the same in more than twice the time.
+    rows, columns = np.where((places >= 0) & (places < side), places, images.size).transpose(1, 0, 3, 2)  # (n, side, 3)
+    start = 3 * side**2 * np.arange(number)[:, None, None] + np.arange(3)
+    values = np.append(images.reshape(-1), images.dtype.type(0))
+    found: NDArray[Any] = values.take((start + 3 * side * rows)[:, :, None] + 3 * columns[:, None], mode="clip")
     for image in found:
         if rng.random() < how.erase:
             area = rng.uniform(*ERASED) * side**2
