@@ -500,7 +500,7 @@ def test_a_disk_that_is_full_leaves_no_data(toy: Path, tmp_path: Path, monkeypat
     monkeypatch.setattr(benchmark.code, "generate", generate)
     with pytest.raises(KitError, match=r"cannot be written: .*No space left on device; KIT_CACHE can name another"):
         generated.make(benchmark, "tiny")
-    assert [path.suffix for path in (tmp_path / "cache/data").iterdir()] == [".lock"]
+    assert not list((tmp_path / "cache/data").iterdir())
 
 
 def test_two_kits_that_make_the_same_data_make_them_once(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -531,6 +531,7 @@ def test_two_kits_that_make_the_same_data_make_them_once(toy: Path, monkeypatch:
             assert (second.result() / "input.txt").read_text() == "whole"
             assert (first.exception() is not None) == fails
         assert len(made) == (2 if fails else 1)
+        assert [path.name for path in (paths.cache() / "data").iterdir()] == [second.result().name]
 
 
 def test_a_compressed_file(server: str) -> None:
