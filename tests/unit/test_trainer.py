@@ -7,8 +7,11 @@ takes the same samples in the same order with the same learning rates.
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from threading import Event
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -75,6 +78,64 @@ def test_records_are_read_by_number_from_any_file(written: shards.Shards) -> Non
         assert np.array_equal(labels, everything["label"][numbers])
     with pytest.raises(IndexError):
         written.read(np.array([10]))
+
+
+def test_a_file_that_ends_early_is_refused(written: shards.Shards) -> None:
+    path = written.paths[2]
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(ValueError, match=r"2\.npy: .*; run the stage prepare again"):
+        written.read(np.array([9]))
+    fresh = shards.Shards(written.paths[:2], (4, 1), RECORD)
+    assert fresh.read(np.array([3]))[1].shape == (1,)  # its head is known from now on
+    fresh.paths[0].write_bytes(fresh.paths[0].read_bytes()[:-1])
+    with pytest.raises(ValueError, match=r"0\.npy: ends in record 3; run the stage prepare again"):
+        fresh.read(np.array([0, 3]))
+
+
+def test_a_file_of_other_fields_is_refused(written: shards.Shards) -> None:
+    other = np.zeros(5, np.dtype([("values", "<f4", (2, 3)), ("label", "u1")]))
+    shards.write(written.paths[2], other)
+    with pytest.raises(ValueError, match=r"2\.npy: holds .*<f4.*, not .*<f2.*; run the stage prepare again"):
+        written.read(np.array([9]))
+
+
+@pytest.fixture
+def tensors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Arrays in place of tensors."""
+    monkeypatch.setitem(sys.modules, "tensorflow", SimpleNamespace(constant=np.asarray))
+
+
+@pytest.mark.usefixtures("tensors")
+def test_batches_are_read_ahead_in_their_order(written: shards.Shards) -> None:
+    numbers = np.random.default_rng(1).integers(0, 10, (9, 2))
+    read: list[list[int]] = []
+    enough, more = Event(), Event()
+
+    def noted(row: Any) -> Any:
+        read.append(row.tolist())
+        (enough if len(read) == shards.AHEAD else more if len(read) > shards.AHEAD else Event()).set()
+        return written.read(row)
+
+    coming = written.ahead(numbers, noted)
+    assert enough.wait(60)  # before the first is asked for
+    assert not more.wait(0.1)  # and no more than these: memory is bounded
+    found = list(coming)
+    assert read == numbers.tolist()
+    assert len(found) == 9
+    for row, batch in zip(numbers, found, strict=True):
+        for values, wanted in zip(batch, written.read(row), strict=True):
+            assert np.array_equal(values, wanted)
+
+
+@pytest.mark.usefixtures("tensors")
+def test_what_cannot_be_read_is_raised_where_its_batch_is_asked_for(written: shards.Shards) -> None:
+    written.paths[2].unlink()
+    coming = written.batches(np.array([[0, 1], [4, 3], [9, 0], [2, 2]]))
+    assert len(next(coming)) == len(next(coming)) == 2
+    with pytest.raises(FileNotFoundError, match=r"2\.npy"):
+        next(coming)
+    with pytest.raises(StopIteration):
+        next(coming)
 
 
 def test_the_bytes_of_records_never_change(written: shards.Shards) -> None:

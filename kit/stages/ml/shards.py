@@ -6,12 +6,18 @@ are under way, however large the files are.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+AHEAD = 4  # batches
 
 
 def write(path: Path, records: NDArray[Any]) -> None:
@@ -32,7 +38,7 @@ class Shards:
     def __init__(self, paths: Sequence[Path], counts: Sequence[int], record: np.dtype[Any]) -> None:
         self.paths, self.record = list(paths), record
         self.ends = np.cumsum(counts)
-        self.headers: dict[int, dict[str, Any]] = {}
+        self.headers: dict[int, tuple[np.dtype[Any], int]] = {}
 
     def __len__(self) -> int:
         return int(self.ends[-1]) if len(self.ends) else 0
@@ -42,56 +48,70 @@ class Shards:
         return [self.record[name] for name in self.record.names or ()]
 
     def read(self, numbers: NDArray[np.int64]) -> tuple[NDArray[Any], ...]:
-        """Each field (n, ...) of some records, in the order of their numbers."""
+        """Each field (n, ...) of some records, in the order of their numbers.
+
+        Raises ValueError for a file that is shorter than its head says, or that holds other fields than `record` has.
+        """
         found = tuple(np.empty((len(numbers), *field.shape), field.base) for field in self.fields())
         files = np.searchsorted(self.ends, numbers, side="right")
         for number in np.unique(files):
-            places = np.flatnonzero(files == number)
-            rows = numbers[places] - (int(self.ends[number - 1]) if number else 0)
-            path, head = self.paths[number], self.header(int(number))
-            kind, offset = head["dtype"], head["offset"]
-            if len(rows) == 1:  # as in most batches; a fifth of what mapping the file takes
-                chosen = np.fromfile(path, kind, 1, offset=offset + int(rows[0]) * kind.itemsize)
-            else:
-                # Mapped and let go: what was read does not pile up in the memory of the rank.
-                chosen = np.memmap(path, mode="r", **head)
-            for values, name in zip(found, self.record.names or (), strict=True):
-                values[places] = chosen[name] if len(rows) == 1 else chosen[name][rows]
+            path, (kind, start) = self.paths[number], self.header(int(number))
+            first = int(self.ends[number - 1]) if number else 0
+            # Read and not mapped: nothing piles up in the memory of the rank, and mapping takes longer than some records.
+            with path.open("rb", buffering=0) as file:
+                for place in np.flatnonzero(files == number).tolist():
+                    row = int(numbers[place]) - first
+                    for values, name in zip(found, self.record.names or (), strict=True):
+                        wanted = values[place : place + 1]
+                        there = start + row * kind.itemsize + int(kind.fields[name][1])  # type: ignore[index]
+                        if os.preadv(file.fileno(), [wanted.data], there) < wanted.nbytes:
+                            raise ValueError(f"{path}: ends in record {row}; run the stage prepare again")
         return found
 
-    def header(self, number: int) -> dict[str, Any]:
-        """What the head of a file says of its records. Read once: it takes longer than a record."""
+    def header(self, number: int) -> tuple[np.dtype[Any], int]:
+        """What the head of a file says of its records: their type, and where the first one begins. Read once."""
         if number not in self.headers:
-            mapped = np.load(self.paths[number], mmap_mode="r")
-            self.headers[number] = {"dtype": mapped.dtype, "shape": mapped.shape, "offset": mapped.offset}
+            try:
+                mapped = np.load(self.paths[number], mmap_mode="r")
+            except ValueError as error:  # cut off, or no array
+                raise ValueError(f"{self.paths[number]}: {error}; run the stage prepare again") from error
+            kind = mapped.dtype
+            if any(name not in (kind.names or ()) or kind[name] != self.record[name] for name in self.record.names or ()):
+                raise ValueError(f"{self.paths[number]}: holds {kind}, not {self.record}; run the stage prepare again")
+            self.headers[number] = kind, mapped.offset
         return self.headers[number]
 
-    def batches(self, numbers: NDArray[np.int64]) -> Any:
-        """A tf.data pipeline over numbers (steps, batch) that reads ahead of the step that is computed."""
+    def batches(self, numbers: NDArray[np.int64]) -> Iterator[tuple[Any, ...]]:
+        """The records of each row of numbers (steps, batch) as tensors, read ahead of the step that is computed."""
         return self.ahead(numbers, self.read)
 
-    def ahead(self, numbers: NDArray[np.int64], read: Callable[[NDArray[np.int64]], tuple[NDArray[Any], ...]]) -> Any:
-        """A pipeline over what `read` makes of each row of numbers.
+    def ahead(
+        self, numbers: NDArray[np.int64], read: Callable[[NDArray[np.int64]], tuple[NDArray[Any], ...]]
+    ) -> Iterator[tuple[Any, ...]]:
+        """What `read` makes of each row of numbers, as tensors, in order; a thread reads from now on, a few rows ahead.
 
-        What is read depends on the numbers alone, which TensorFlow is told: of what it takes for a function with a state it
-        reads nothing ahead where operations are to be deterministic. The threads are the pipeline's own, since those of the
-        process may all be busy with the step.
+        A pipeline of tf.data does the same, but hands a batch over through threads that the step keeps busy: each step
+        waited 1 to 2 ms for it, however small the batch was.
         """
         import tensorflow as tf
 
-        def fields(row: Any) -> tuple[Any, ...]:
-            kinds = [tf.as_dtype(field.base) for field in self.fields()]
-            values = tf.numpy_function(read, [row], kinds, stateful=False)
-            for value, field in zip(values, self.fields(), strict=True):
-                value.set_shape((None, *field.shape))
-            return tuple(values)
+        def tensors(row: NDArray[np.int64]) -> tuple[Any, ...]:
+            return tuple(map(tf.constant, read(row)))
 
-        options = tf.data.Options()
-        options.threading.private_threadpool_size = 1
-        options.experimental_warm_start = True  # reads from when it is made, not from the first batch that is asked for
-        return (
-            tf.data.Dataset.from_tensor_slices(numbers).map(fields, num_parallel_calls=1).prefetch(4).with_options(options)
-        )
+        pool = ThreadPoolExecutor(1)
+        rows = iter(numbers)
+        coming = deque(pool.submit(tensors, row) for row in islice(rows, AHEAD))
+
+        def batches() -> Iterator[tuple[Any, ...]]:
+            try:
+                while coming:
+                    batch = coming.popleft().result()
+                    coming.extend(pool.submit(tensors, row) for row in islice(rows, 1))
+                    yield batch
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+        return batches()
 
 
 def shares(samples: int, batch_size: int, size: int, seed: int, epoch: int) -> NDArray[np.int64]:

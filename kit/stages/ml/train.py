@@ -182,7 +182,7 @@ def train(task: Task, out: Path, options: Options, backend: str) -> None:
 
     def batches(epoch: int) -> Any:
         """The batches of this rank, which are read from now on, before the first is asked for."""
-        return iter(task.training.batches(shares(samples, options.batch_size, ranks.size, options.seed, epoch)[ranks.rank]))
+        return task.training.batches(shares(samples, options.batch_size, ranks.size, options.seed, epoch)[ranks.rank])
 
     # What goes on counts from what its finished epochs took; the time of one that was cut off is not known.
     began = time.perf_counter() - (records[-1]["elapsed"] if records else 0.0)

@@ -12,6 +12,7 @@ training that was cut off goes on with the same changes. Reading by `read`, as v
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -53,11 +54,14 @@ def changed(images: NDArray[Any], how: Augment, rng: np.random.Generator) -> NDA
         places = np.where(rng.integers(2, size=(number, 2, 3, 1)) == 1, turned, places)
     places = places + middle
     # Where each value comes from, counted through all images. What lies outside of the pattern is dark: its place is beyond
-    # the end, where a zero is. Indexing by several arrays does the same in more than twice the time.
-    rows, columns = np.where((places >= 0) & (places < side), places, images.size).transpose(1, 0, 3, 2)  # (n, side, 3)
-    start = 3 * side**2 * np.arange(number)[:, None, None] + np.arange(3)
+    # the end, where a zero is. One projection at a time: with the three of them innermost, adding takes five times as long.
+    rows, columns = np.where((places >= 0) & (places < side), places, images.size).transpose(1, 2, 0, 3)  # (3, n, side)
+    first = side**2 * np.arange(number)[:, None]
     values = np.append(images.reshape(-1), images.dtype.type(0))
-    found: NDArray[Any] = values.take((start + 3 * side * rows)[:, :, None] + 3 * columns[:, None], mode="clip")
+    found = np.empty_like(images)
+    for projection in range(3):
+        row, column = 3 * (first + side * rows[projection]), 3 * columns[projection] + projection
+        found[..., projection] = values.take(row[:, :, None] + column[:, None], mode="clip")
     for image in found:
         if rng.random() < how.erase:
             area = rng.uniform(*ERASED) * side**2
@@ -79,5 +83,5 @@ class Changing(Shards):
         images, *others = self.read(numbers)
         return (changed(images, self.how, np.random.default_rng([self.seed, *numbers.tolist()])), *others)
 
-    def batches(self, numbers: NDArray[np.int64]) -> Any:
+    def batches(self, numbers: NDArray[np.int64]) -> Iterator[tuple[Any, ...]]:
         return self.ahead(numbers, self.read_changed)
