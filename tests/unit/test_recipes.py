@@ -228,3 +228,10 @@ def test_the_script_of_a_gpu_image_says_so(tmp_path: Path, image: str, gpus: int
     assert script.count(" --nv ") == times
     site.write_text(site.read_text().replace('runtime = "apptainer"', 'runtime = "apptainer"\nargs = ["--nv"]'))
     assert kit(*words).stdout.count(" --nv ") == 2
+
+
+def test_libraries_of_nvidia_are_not_stripped() -> None:
+    """cuDNN's no longer load after it; the self-test of the image loads them all."""
+    for file in (ROOT / "containers/horovod-cuda/Dockerfile", ROOT / "recipes/horovod-cuda.def"):
+        (line,) = [line for line in file.read_text().splitlines() if "strip --strip" in line]
+        assert "-name '*.so*' ! -path '*/nvidia/*' -exec strip" in line

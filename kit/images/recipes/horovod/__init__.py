@@ -114,7 +114,8 @@ def tidy(python: str) -> Any:
             "rm -rf tensorflow/include",
             "find /opt/venv -name '*.a' -delete",
             "find /opt/venv -type d \\( -name tests -o -name __pycache__ \\) -prune -exec rm -rf {} +",
-            parts.strip_binaries("/opt/venv", "-name '*.so*'"),
+            # Stripped, cuDNN's libraries load no more: "ELF load command address/offset not page-aligned".
+            parts.strip_binaries("/opt/venv", "-name '*.so*' ! -path '*/nvidia/*'"),
             "/opt/venv/bin/python3 -m compileall -q --invalidation-mode unchecked-hash "
             f"/opt/venv/lib/{python}/site-packages",
         ]
