@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
+from collections.abc import Callable
 from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -22,9 +25,14 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(ranks, "take_gpu", lambda number: "CPU")
+    monkeypatch.setattr(ranks, "gpus", lambda: [])
+    for name in ("HOROVOD_FUSION_THRESHOLD", "OMPI_MCA_mpi_yield_when_idle"):
+        monkeypatch.setenv(name, "1")  # by whoever set it, which stays; and is gone after the test
 
 
-def horovod(monkeypatch: pytest.MonkeyPatch, rank: int, size: int) -> ranks.Horovod:
+def horovod(
+    monkeypatch: pytest.MonkeyPatch, rank: int, size: int, gather: Callable[[Any], list[Any]] | None = None
+) -> ranks.Horovod:
     """The backend on a Horovod that came out as this rank of that many."""
     fake = ModuleType("horovod.tensorflow")
     vars(fake).update(
@@ -32,7 +40,8 @@ def horovod(monkeypatch: pytest.MonkeyPatch, rank: int, size: int) -> ranks.Horo
         rank=lambda: rank,
         size=lambda: size,
         local_rank=lambda: 0,
-        allgather_object=lambda value: [value] * size,
+        local_size=lambda: size,
+        allgather_object=gather or (lambda value: [value] * size),
     )
     monkeypatch.setitem(sys.modules, "horovod", SimpleNamespace(tensorflow=fake))
     monkeypatch.setitem(sys.modules, "horovod.tensorflow", fake)
@@ -58,6 +67,35 @@ VAGUE = {
     "pmi": {"PMI_RANK": "1"},
     "aprun": {"ALPS_APP_PE": "1"},
 }
+
+
+def refused(words: str) -> Callable[[Any], list[Any]]:
+    def gather(value: Any) -> list[Any]:
+        raise RuntimeError(words)
+
+    return gather
+
+
+def test_two_ranks_on_one_gpu_are_told_what_nccl_wants(monkeypatch: pytest.MonkeyPatch) -> None:
+    nccl = "{{function_node HorovodAllgather_device_GPU:0}} ncclCommInitRank failed: invalid usage"  # as on an H100
+    with pytest.raises(ValueError, match=r"this node has 2.*invalid usage.*--ranks"):
+        horovod(monkeypatch, 0, 2, refused(nccl))
+    with pytest.raises(RuntimeError, match="connection reset"):
+        horovod(monkeypatch, 0, 2, refused("connection reset"))
+
+
+def test_a_rank_alone_exchanges_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert horovod(monkeypatch, 0, 1).sum([1, 2]) == [1, 2]  # the fake has no allreduce
+
+
+@pytest.mark.parametrize(("seen", "threshold"), [([], str(2**20)), (["GPU"], None)])
+def test_large_tensors_skip_horovods_buffer_on_processors(
+    seen: list[str], threshold: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HOROVOD_FUSION_THRESHOLD")
+    monkeypatch.setattr(ranks, "gpus", lambda: seen)
+    horovod(monkeypatch, 0, 1)
+    assert os.environ.get("HOROVOD_FUSION_THRESHOLD") == threshold
 
 
 @pytest.mark.parametrize("backend", ranks.BACKENDS)
