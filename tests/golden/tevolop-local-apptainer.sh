@@ -103,11 +103,11 @@ run_stage prepare '"in_image /opt/venv/bin/python3 -m kit.stages.tevolop prepare
 stage_train() {
     launch /opt/venv/bin/python3 -m kit.stages.tevolop train --data series --out train --backend horovod \
         --model lstm --units 32 --dropout 0.2 \
-        --epochs 4 --batch-size 256 --learning-rate 0.001 \
+        --epochs 4 --batch-size 512 --learning-rate 0.001 \
         --reference-batch 256 --warmup-epochs 0.5 --schedule cosine \
-        --patience 0 --precision auto --seed 1234
+        --patience 0 --precision float32 --seed 1234
 }
-run_stage train '"launch /opt/venv/bin/python3 -m kit.stages.tevolop train --data series --out train --backend horovod \\\n    --model lstm --units 32 --dropout 0.2 \\\n    --epochs 4 --batch-size 256 --learning-rate 0.001 \\\n    --reference-batch 256 --warmup-epochs 0.5 --schedule cosine \\\n    --patience 0 --precision auto --seed 1234"' train/model.weights.h5 train/train.json
+run_stage train '"launch /opt/venv/bin/python3 -m kit.stages.tevolop train --data series --out train --backend horovod \\\n    --model lstm --units 32 --dropout 0.2 \\\n    --epochs 4 --batch-size 512 --learning-rate 0.001 \\\n    --reference-batch 256 --warmup-epochs 0.5 --schedule cosine \\\n    --patience 0 --precision float32 --seed 1234"' train/model.weights.h5 train/train.json
 
 stage_infer() {
     in_image /opt/venv/bin/python3 -m kit.stages.tevolop infer --data series --trained train --out forecast
