@@ -78,7 +78,7 @@ def refused(words: str) -> Callable[[Any], list[Any]]:
 
 def test_two_ranks_on_one_gpu_are_told_what_nccl_wants(monkeypatch: pytest.MonkeyPatch) -> None:
     nccl = "{{function_node HorovodAllgather_device_GPU:0}} ncclCommInitRank failed: invalid usage"  # as on an H100
-    with pytest.raises(ValueError, match=r"this node has 2.*invalid usage.*--ranks"):
+    with pytest.raises(ValueError, match=r"2 on this node.*invalid usage.*--ranks"):
         horovod(monkeypatch, 0, 2, refused(nccl))
     with pytest.raises(RuntimeError, match="connection reset"):
         horovod(monkeypatch, 0, 2, refused("connection reset"))

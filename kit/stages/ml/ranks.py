@@ -98,8 +98,9 @@ class Horovod:
             if "nccl" not in str(error):
                 raise
             raise ValueError(
-                f"NCCL does not join the ranks, of which this node has {hvd.local_size()}: {error}. It takes one rank for "
-                "each GPU; give no more (--ranks). With NCCL_DEBUG=WARN in the environment NCCL says more"
+                f"NCCL could not join the ranks ({hvd.local_size()} on this node): {error}. It needs a GPU for each rank; "
+                "where there are more ranks than GPUs, give fewer (--ranks). NCCL_DEBUG=WARN in the environment makes NCCL "
+                "say more"
             ) from error
 
     def sum(self, tensors: Sequence[Any]) -> list[Any]:
@@ -151,8 +152,7 @@ def join(backend: str, tf32: bool = True) -> Any:
     threads = int(os.environ.get("OMP_NUM_THREADS", 0))
     if threads:
         tf.config.threading.set_intra_op_parallelism_threads(threads)
-        # One more than computes, to read ahead.
-        tf.config.threading.set_inter_op_parallelism_threads(threads + 1)
+        tf.config.threading.set_inter_op_parallelism_threads(threads)
     ranks: Any = BACKENDS[backend]()
     tf.config.experimental.enable_tensor_float_32_execution(tf32)
     enabled = tf.config.experimental.tensor_float_32_execution_enabled()

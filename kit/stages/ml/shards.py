@@ -50,7 +50,8 @@ class Shards:
     def read(self, numbers: NDArray[np.int64]) -> tuple[NDArray[Any], ...]:
         """Each field (n, ...) of some records, in the order of their numbers.
 
-        Raises ValueError for a file that is shorter than its head says, or that holds other fields than `record` has.
+        Raises ValueError for a file that is shorter than its head says, or whose records lack a field of `record` or have
+        it in another type.
         """
         found = tuple(np.empty((len(numbers), *field.shape), field.base) for field in self.fields())
         files = np.searchsorted(self.ends, numbers, side="right")
@@ -73,7 +74,7 @@ class Shards:
         if number not in self.headers:
             try:
                 mapped = np.load(self.paths[number], mmap_mode="r")
-            except ValueError as error:  # cut off, or no array
+            except (ValueError, EOFError) as error:  # cut off, or no array
                 raise ValueError(f"{self.paths[number]}: {error}; run the stage prepare again") from error
             kind = mapped.dtype
             if any(name not in (kind.names or ()) or kind[name] != self.record[name] for name in self.record.names or ()):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -18,8 +18,8 @@ class Records(Protocol):
     def read(self, numbers: NDArray[np.int64]) -> tuple[NDArray[Any], ...]:
         """The fields of some samples, arrays (n, ...) each."""
 
-    def batches(self, numbers: NDArray[np.int64]) -> Any:
-        """An iterable over numbers (steps, batch) of the same as tensors, that reads ahead."""
+    def batches(self, numbers: NDArray[np.int64]) -> Iterator[tuple[Any, ...]]:
+        """The same as tensors for each row of numbers (steps, batch), read ahead of the step that is computed."""
 
 
 class Target(NamedTuple):

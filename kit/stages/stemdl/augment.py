@@ -54,7 +54,7 @@ def changed(images: NDArray[Any], how: Augment, rng: np.random.Generator) -> NDA
         places = np.where(rng.integers(2, size=(number, 2, 3, 1)) == 1, turned, places)
     places = places + middle
     # Where each value comes from, counted through all images. What lies outside of the pattern is dark: its place is beyond
-    # the end, where a zero is. One projection at a time: with the three of them innermost, adding takes five times as long.
+    # the end, where a zero is. One projection at a time: with them as the innermost axis, adding takes five times as long.
     rows, columns = np.where((places >= 0) & (places < side), places, images.size).transpose(1, 2, 0, 3)  # (3, n, side)
     first = side**2 * np.arange(number)[:, None]
     values = np.append(images.reshape(-1), images.dtype.type(0))
