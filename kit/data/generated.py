@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import hashlib
 import json
-import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 from kit.benchmark import Benchmark
@@ -16,7 +12,7 @@ from kit.core import paths
 from kit.core.checksums import MANIFEST, manifest, verify
 from kit.core.errors import KitError
 from kit.core.files import write_json
-from kit.data.published import fetched, load_data_set
+from kit.data.published import alone, fetched, load_data_set
 
 
 def data_key(benchmark: Benchmark, size_name: str) -> str:
@@ -58,43 +54,25 @@ def make(benchmark: Benchmark, size_name: str) -> Path:
     folder = folder_of(benchmark, size_name)
     if not folder.is_dir():
         paths.make_cached(folder.parent)
+        partial = folder.with_name(f".{folder.name}.partial")
         try:
-            with alone(folder):
+            with alone(partial, wait=True):
                 if not folder.is_dir():  # another kit may have made them while this one waited
-                    fill(folder, benchmark, size_name)
-                    return folder
+                    return filled(partial, benchmark, size_name).rename(folder)
         except OSError as error:  # the disk is full
             raise KitError(f"{folder}: cannot be written: {error}; KIT_CACHE can name another folder") from error
     verify(folder, f"remove {folder} and it is made again")
     return folder
 
 
-@contextlib.contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Waits while another kit makes the same data: each would remove what the other one writes."""
-    path = folder.with_name(f".{folder.name}.lock")
-    with contextlib.ExitStack() as stack:
-        while True:
-            file = stack.enter_context(path.open("w"))
-            with contextlib.suppress(OSError):  # a file system without locks
-                fcntl.flock(file, fcntl.LOCK_EX)
-            # Whoever had the lock has removed the file, and another may have made a new one.
-            with contextlib.suppress(FileNotFoundError):
-                if os.path.samestat(os.fstat(file.fileno()), path.stat()):
-                    break
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)
-
-
-def fill(folder: Path, benchmark: Benchmark, size_name: str) -> None:
-    partial = folder.with_name(f".{folder.name}.partial")
+def filled(partial: Path, benchmark: Benchmark, size_name: str) -> Path:
+    """The folder, with the data in it; it is gone where they could not be made."""
     shutil.rmtree(partial, ignore_errors=True)  # of a kit that was killed
     partial.mkdir()
     try:
         benchmark.code.generate(partial, benchmark.size(size_name).parameters)
         write_json(partial / MANIFEST, manifest(partial))
-        partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)  # complete data have been renamed by now
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    return partial

@@ -173,33 +173,48 @@ def get(data_set: DataSet, mirror: str = "", say: Callable[[str], None] = lambda
     KitError for too little room before anything is fetched, for a transfer that failed, and for a wrong checksum.
     """
     folder = data_set.folder
-    if folder.is_dir():
-        verify(folder, REMOVE.format(folder))
-        return folder
-    partial = folder.with_name(f".{folder.name}.partial")
-    if mirror and "://" not in mirror:
-        if not Path(mirror).is_dir():
-            raise KitError(f"--mirror {mirror}: no such folder; a folder or a URL is needed")
-        mirror = Path(mirror).absolute().as_uri()
-    paths.make_cached(partial)
-    with alone(partial):
-        return fetched_into(partial, data_set, mirror, say)
+    if not folder.is_dir():
+        partial = folder.with_name(f".{folder.name}.partial")
+        if mirror and "://" not in mirror:
+            if not Path(mirror).is_dir():
+                raise KitError(f"--mirror {mirror}: no such folder; a folder or a URL is needed")
+            mirror = Path(mirror).absolute().as_uri()
+        paths.make_cached(folder.parent)
+        with alone(partial):
+            if not folder.is_dir():  # another kit may have fetched it since
+                paths.make_cached(partial)
+                return fetched_into(partial, data_set, mirror, say)
+    verify(folder, REMOVE.format(folder))
+    return folder
 
 
 @contextlib.contextmanager
-def alone(partial: Path) -> Iterator[None]:
-    """KitError while another kit fetches the same: each would cut short what the other one writes."""
-    handle = os.open(partial, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise KitError(f"{partial}: another kit is fetching it") from None
-        except OSError:  # a file system without locks
-            pass
-        yield
-    finally:
-        os.close(handle)
+def alone(partial: Path, wait: bool = False) -> Iterator[None]:
+    """Locks a folder while it is filled; without that, two kits would destroy each other's files.
+
+    KitError while another kit has it; with `wait`, waits until that one is done. The lock is on a file beside the folder:
+    those of folders hold on one node only where a cache is shared by NFS or Lustre.
+    """
+    path = partial.with_suffix(".lock")
+    while True:
+        with path.open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            except BlockingIOError:
+                raise KitError(f"{partial}: another kit is fetching it") from None
+            except OSError:  # a file system without locks
+                pass
+            try:
+                # Whoever had the lock has removed the file, and another may have made a new one.
+                held = os.path.samestat(os.fstat(file.fileno()), path.stat())
+            except FileNotFoundError:
+                held = False
+            if held:
+                try:
+                    yield
+                finally:
+                    path.unlink(missing_ok=True)
+                return
 
 
 def fetched_into(partial: Path, data_set: DataSet, mirror: str, say: Callable[[str], None]) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import functools
 import gzip
 import hashlib
@@ -522,6 +523,8 @@ def test_two_kits_that_make_the_same_data_make_them_once(toy: Path, monkeypatch:
         begun.clear()
         go_on.clear()
         shutil.rmtree(paths.cache(), ignore_errors=True)
+        folder = generated.folder_of(benchmark, "tiny")
+        (folder.with_name(f".{folder.name}.partial") / "half").mkdir(parents=True)  # of a kit that was killed
         with ThreadPoolExecutor(2) as pool:
             first = pool.submit(generated.make, benchmark, "tiny")
             assert begun.wait(60)
@@ -531,7 +534,8 @@ def test_two_kits_that_make_the_same_data_make_them_once(toy: Path, monkeypatch:
             assert (second.result() / "input.txt").read_text() == "whole"
             assert (first.exception() is not None) == fails
         assert len(made) == (2 if fails else 1)
-        assert [path.name for path in (paths.cache() / "data").iterdir()] == [second.result().name]
+        assert [path.name for path in (paths.cache() / "data").iterdir()] == [folder.name]
+        assert sorted(path.name for path in folder.iterdir()) == ["input.txt", MANIFEST]
 
 
 def test_a_compressed_file(server: str) -> None:
@@ -663,6 +667,27 @@ def test_two_kits_that_fetch_the_same(server: str) -> None:
     with published.alone(partial), pytest.raises(KitError, match="another kit is fetching it"):
         get(wanted)
     assert list(partial.iterdir()) == []
+    assert [path.name for path in partial.parent.iterdir()] == [partial.name]
     (partial / ".unpack_killed").mkdir()
     (partial / ".unpack_killed/half.mrc").write_bytes(b"x")
     assert not [path for path in get(wanted).rglob("half.mrc")]
+
+
+def test_what_another_kit_fetched_meanwhile_is_not_fetched_again(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = data_set(source(server))
+    fetched, lock, into = [], fcntl.flock, published.fetched_into
+
+    def locked(file: Any, how: int) -> None:
+        monkeypatch.setattr(fcntl, "flock", lock)
+        get(wanted)  # another kit is there first, by a hair
+        lock(file, how)
+
+    def noted(*given: Any) -> Path:
+        fetched.append(given)
+        return into(*given)
+
+    monkeypatch.setattr(fcntl, "flock", locked)
+    monkeypatch.setattr(published, "fetched_into", noted)
+    folder = get(wanted)
+    assert len(fetched) == 1
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
