@@ -255,6 +255,7 @@ class Variant(Model):
     __pydantic_extra__: dict[str, str]
 
     max_ranks: int = Field(0, ge=0)  # that its programs can join; 0: any number
+    one_rank_per_gpu: bool = False  # NCCL joins no two ranks that share one
 
     @property
     def words(self) -> dict[str, str]:

@@ -131,6 +131,12 @@ def make_plan(
             f"site {site.name}: image {image.name} computes on GPUs, and the partition {plan.partition_name} has none (key "
             "'gpus'); take another partition or image, or --allow-cpu for a trial that cannot become a result"
         )
+    gpus, ranks = plan.placement.gpus, plan.placement.ranks_per_node
+    if benchmark.variant(image.name).one_rank_per_gpu and 0 < gpus < ranks:
+        raise KitError(
+            f"site {site.name}: {ranks} ranks on a node and {gpus} GPU{'s' if gpus > 1 else ''}, but in image {image.name} "
+            f"each rank needs its own; --ranks {gpus * plan.placement.nodes}"
+        )
     return plan
 
 

@@ -222,9 +222,9 @@ def test_shared_node_is_asked_for_what_is_used(directives: Callable[..., list[st
 
 
 def test_gpus(directives: Callable[..., list[str]]) -> None:
-    assert "#$ -l gpu=2" in directives("gpus = 2", image="horovod-cuda")
-    assert not [line for line in directives("gpus = 2", 'gpu_request = "none"', image="horovod-cuda") if "gpu=" in line]
-    assert not [line for line in directives("gpus = 2") if "gpu=" in line]  # an image that computes on processors
+    assert "#$ -l gpu=4" in directives("gpus = 4", image="horovod-cuda")
+    assert not [line for line in directives("gpus = 4", 'gpu_request = "none"', image="horovod-cuda") if "gpu=" in line]
+    assert not [line for line in directives("gpus = 4") if "gpu=" in line]  # an image that computes on processors
 
 
 def test_what_grid_engine_cannot_say_is_refused(directives: Callable[..., list[str]]) -> None:

@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 
 import pytest
-from conftest import kit
+from conftest import ROOT, kit
 
 from kit.core.errors import KitError
 from kit.plan import Plan, Request, make_plan, repeated
@@ -69,6 +69,23 @@ def test_image_for_gpus_where_there_are_none(image: str, site: str) -> None:
     assert "--nv" not in script(allowed, *DRY)
     on_gpus = make_plan(dataclasses.replace(asked, partition="gpu"))
     assert "--nv" in script(on_gpus, *DRY)
+
+
+def test_ranks_that_would_share_a_gpu(tmp_path: Path) -> None:
+    """NCCL does not join them, so that the job would end with its first exchange; ranks of RELION may share one."""
+    path = tmp_path / "gpu.toml"
+    example = (ROOT / "kit/sites/example-slurm.toml").read_text()
+    path.write_text(example.replace("memory_gb = 256", "memory_gb = 256\ngpus = 1"))
+    asked = Request("cloudmask", site=str(path), image="horovod-cuda")
+    with pytest.raises(KitError, match=r"2 ranks on a node and 1 GPU, but in image horovod-cuda each .*; --ranks 1$"):
+        make_plan(asked)
+    assert make_plan(dataclasses.replace(asked, ranks=1)).placement.gpus == 1
+    assert make_plan(dataclasses.replace(asked, nodes=2)).placement.ranks_per_node == 1
+    with pytest.raises(KitError, match=r"4 ranks on a node and 1 GPU,.*; --ranks 2$"):
+        make_plan(dataclasses.replace(asked, nodes=2, ranks=8))
+    assert make_plan(dataclasses.replace(asked, image="horovod")).placement.ranks_per_node == 2
+    relion = make_plan(dataclasses.replace(asked, benchmark="relion", size="particles", image="relion-cuda"))
+    assert relion.placement.ranks_per_node > relion.placement.gpus == 1
 
 
 def test_option_that_is_not_allowed_to_be_forgotten() -> None:
