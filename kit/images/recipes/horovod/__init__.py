@@ -114,7 +114,7 @@ def tidy(python: str) -> Any:
             "rm -rf tensorflow/include",
             "find /opt/venv -name '*.a' -delete",
             "find /opt/venv -type d \\( -name tests -o -name __pycache__ \\) -prune -exec rm -rf {} +",
-            # Stripped, cuDNN's libraries load no more: "ELF load command address/offset not page-aligned".
+            # Stripped, cuDNN's libraries no longer load: "ELF load command address/offset not page-aligned".
             parts.strip_binaries("/opt/venv", "-name '*.so*' ! -path '*/nvidia/*'"),
             "/opt/venv/bin/python3 -m compileall -q --invalidation-mode unchecked-hash "
             f"/opt/venv/lib/{python}/site-packages",

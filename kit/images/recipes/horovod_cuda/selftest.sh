@@ -10,7 +10,7 @@ assert hvd.nccl_built()
 hvd.init()
 assert hvd.size() == 2, hvd.size()
 '
-# TensorFlow loads each of them when it needs it first, in the middle of a training.
+# TensorFlow loads each of them when it first needs it, in the middle of a training.
 /opt/venv/bin/python3 -c '
 import ctypes, glob
 found = glob.glob("/opt/venv/lib/python3*/site-packages/nvidia/*/lib/*.so*")
