@@ -127,7 +127,7 @@ def test_rates_and_shares_follow_from_seconds(peers: ModuleType, monkeypatch: py
 
 @pytest.mark.parametrize(("words", "script"), [((), "cloudmask"), (("PEERS=1",), "peers")])
 def test_make_starts_the_bench_that_was_asked_for(words: tuple[str, ...], script: str) -> None:
-    command = ["make", "--dry-run", "bench/cloudmask", *words]
+    command = ["make", "--no-print-directory", "--dry-run", "bench/cloudmask", *words]
     lines = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
     assert lines[-1] == f".venv/bin/python bench/{script}.py"
 
