@@ -54,25 +54,23 @@ def make(benchmark: Benchmark, size_name: str) -> Path:
     folder = folder_of(benchmark, size_name)
     if not folder.is_dir():
         paths.make_cached(folder.parent)
-        partial = folder.with_name(f".{folder.name}.partial")
         try:
-            with alone(partial, wait=True):
+            with alone(folder, wait=True) as partial:
                 if not folder.is_dir():  # another kit may have made them while this one waited
-                    return filled(partial, benchmark, size_name).rename(folder)
+                    fill(folder, partial, benchmark, size_name)
+                    return folder
         except OSError as error:  # the disk is full
             raise KitError(f"{folder}: cannot be written: {error}; KIT_CACHE can name another folder") from error
     verify(folder, f"remove {folder} and it is made again")
     return folder
 
 
-def filled(partial: Path, benchmark: Benchmark, size_name: str) -> Path:
-    """The folder, with the data in it; it is gone where they could not be made."""
+def fill(folder: Path, partial: Path, benchmark: Benchmark, size_name: str) -> None:
     shutil.rmtree(partial, ignore_errors=True)  # of a kit that was killed
     partial.mkdir()
     try:
         benchmark.code.generate(partial, benchmark.size(size_name).parameters)
         write_json(partial / MANIFEST, manifest(partial))
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-    return partial
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)  # complete data have been renamed by now

@@ -174,13 +174,12 @@ def get(data_set: DataSet, mirror: str = "", say: Callable[[str], None] = lambda
     """
     folder = data_set.folder
     if not folder.is_dir():
-        partial = folder.with_name(f".{folder.name}.partial")
         if mirror and "://" not in mirror:
             if not Path(mirror).is_dir():
                 raise KitError(f"--mirror {mirror}: no such folder; a folder or a URL is needed")
             mirror = Path(mirror).absolute().as_uri()
         paths.make_cached(folder.parent)
-        with alone(partial):
+        with alone(folder) as partial:
             if not folder.is_dir():  # another kit may have fetched it since
                 paths.make_cached(partial)
                 return fetched_into(partial, data_set, mirror, say)
@@ -189,13 +188,13 @@ def get(data_set: DataSet, mirror: str = "", say: Callable[[str], None] = lambda
 
 
 @contextlib.contextmanager
-def alone(partial: Path, wait: bool = False) -> Iterator[None]:
-    """Locks a folder while it is filled; without that, two kits would destroy each other's files.
+def alone(folder: Path, wait: bool = False) -> Iterator[Path]:
+    """The path of the folder in which another is made ready, for one kit; two would destroy each other's files.
 
     KitError while another kit has it; with `wait`, waits until that one is done. The lock is on a file beside the folder:
     those of folders hold on one node only where a cache is shared by NFS or Lustre.
     """
-    path = partial.with_suffix(".lock")
+    partial, path = (folder.with_name(f".{folder.name}.{name}") for name in ("partial", "lock"))
     while True:
         with path.open("w") as file:
             try:
@@ -209,12 +208,13 @@ def alone(partial: Path, wait: bool = False) -> Iterator[None]:
                 held = os.path.samestat(os.fstat(file.fileno()), path.stat())
             except FileNotFoundError:
                 held = False
-            if held:
-                try:
-                    yield
-                finally:
-                    path.unlink(missing_ok=True)
-                return
+            if not held:
+                continue
+            try:
+                yield partial
+            finally:
+                path.unlink(missing_ok=True)
+            return
 
 
 def fetched_into(partial: Path, data_set: DataSet, mirror: str, say: Callable[[str], None]) -> Path:

@@ -664,7 +664,7 @@ def test_two_kits_that_fetch_the_same(server: str) -> None:
     wanted = data_set(source(server), source(server, "set.tar.gz", unpack=True))
     partial = wanted.folder.with_name(f".{wanted.folder.name}.partial")
     partial.mkdir(parents=True)
-    with published.alone(partial), pytest.raises(KitError, match="another kit is fetching it"):
+    with published.alone(wanted.folder), pytest.raises(KitError, match="another kit is fetching it"):
         get(wanted)
     assert list(partial.iterdir()) == []
     assert [path.name for path in partial.parent.iterdir()] == [partial.name]
